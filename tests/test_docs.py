@@ -118,7 +118,11 @@ class TestCommands:
     def test_there_are_some(self):
         assert len(commands()) > 20
 
-    @pytest.mark.parametrize(("page", "command"), commands())
+    @pytest.mark.parametrize(
+        ("page", "command"),
+        # the README's always; each starts at least a process
+        [case if case[0] == "README.md" else pytest.param(*case, marks=pytest.mark.long) for case in commands()],
+    )
     def test_runs(self, page: str, command: str, workplace: Path):
         if command.startswith(ELSEWHERE):
             return

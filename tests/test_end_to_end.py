@@ -189,6 +189,7 @@ fields: {{channel: [e], symbol: [s]}}
         assert received(messages_of(tmp_path / "out")) == [b'{"e":"trade","s":"BTC"}']
         assert [event["detail"]["compression"] for event in events_of(tmp_path / "out", "connect")] == [None]
 
+    @pytest.mark.long
     @pytest.mark.parametrize("more", ["", "; client_max_window_bits=12"])
     def test_one_that_compresses_in_another_way_is_recorded_without(self, wsrec, exchange, tmp_path, more):
         """Its messages may refer to those before them: a journal that begins in the middle could not be read."""
@@ -224,6 +225,7 @@ fields: {{channel: [e], symbol: [s]}}
         assert [detail["bytes"] for detail in reported] == [3, len(packed)]
         assert "--max-message" in reported[1]["message"]
 
+    @pytest.mark.long
     def test_what_refers_to_earlier_messages_is_counted_and_never_called_read(
         self, wsrec, authority, ca_file, tmp_path
     ):

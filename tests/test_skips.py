@@ -57,6 +57,7 @@ def test_an_expected_one_fails_nothing(tmp_path):
     assert "not tested: 3 in test_some.py: root may read everything\n" in output
 
 
+@pytest.mark.long
 def test_what_needs_real_messages_is_one_line(tmp_path):
     status, output = run(tmp_path, "real messages are not beside the project", "")
     assert status == 0

@@ -76,7 +76,7 @@ class TestInterrupt:
         ("number", "measure"),
         [
             (signal.SIGINT, "saturated"),
-            (signal.SIGKILL, "recording"),
+            pytest.param(signal.SIGKILL, "recording", marks=pytest.mark.long),
             pytest.param(signal.SIGINT, "recording", marks=pytest.mark.long),
             pytest.param(signal.SIGTERM, "saturated", marks=pytest.mark.long),
             pytest.param(signal.SIGTERM, "recording", marks=pytest.mark.long),
@@ -107,6 +107,7 @@ class TestInterrupt:
         if number != signal.SIGKILL:
             assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.long
     def test_nor_does_a_recording_of_the_demo_that_is_killed(self, wsrec, tmp_path: Path):
         """Receiver and writer finish the files, and the exchange that was started for them ends too."""
         with wsrec.start("record", "demo", "--out", tmp_path) as process:

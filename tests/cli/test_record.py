@@ -163,6 +163,7 @@ class TestUnreachable:
         assert "certificate not verified" in result.stderr
         assert "--ca-file" in result.stderr
 
+    @pytest.mark.long
     def test_a_certificate_of_another_host(self, wsrec, authority, ca_file, tmp_path):
         class Elsewhere:
             def issue_cert(self, *_):
@@ -187,6 +188,7 @@ class TestUnreachable:
         assert "not in your country" in result.stderr
         assert "the server on this machine refuses it" in result.stderr
 
+    @pytest.mark.long
     def test_503_is_tried_again(self, wsrec, exchange, tmp_path):
         requested = []
 
@@ -202,6 +204,7 @@ class TestUnreachable:
         assert received(messages_of(tmp_path)) == [b"at last"]
         assert len(events_of(tmp_path, "connect_failed")) == len(events_of(tmp_path, "lost_interval")) == 1
 
+    @pytest.mark.long
     def test_beside_one_that_works_a_403_is_lost_until_the_end_and_no_page_is_printed(self, wsrec, exchange, tmp_path):
         page = "<html><head><title>blocked</title></head><body>" + "x" * 3000 + "</body></html>"
         bad = exchange(wait, process_request=lambda c, _: c.respond(http.HTTPStatus.FORBIDDEN, page)).url
@@ -213,6 +216,7 @@ class TestUnreachable:
         assert lost["detail"]["duration_ns"] > 1.5e9
         assert lost["detail"]["to"] > messages_of(tmp_path)["handoff_time"].cast("int64").to_pylist()[-10]
 
+    @pytest.mark.long
     def test_one_of_two_targets_never_came(self, wsrec, exchange, refusing_port, tmp_path):
         bad = f"ws://127.0.0.1:{refusing_port}/"
         good = exchange(sends(["x"])).url
@@ -259,6 +263,7 @@ class TestOutput:
             "expected a folder",
         )
 
+    @pytest.mark.long
     def test_locked(self, wsrec, exchange, tmp_path):
         first = wsrec.start("record", exchange(wait).url, "--out", tmp_path)
         try:
@@ -279,6 +284,7 @@ class TestOutput:
         assert received(messages_of(tmp_path / "elsewhere")) == [b"x"]
         assert not (tmp_path / "captures").exists()
 
+    @pytest.mark.long
     def test_into_captures_by_default_and_beside_what_is_there(self, wsrec, exchange, tmp_path):
         for _ in range(2):
             ok(wsrec.run("record", exchange(sends(["x"])).url, "--until-close", cwd=tmp_path))
@@ -306,6 +312,7 @@ class TestWhatIsSaid:
         warnings = [line for line in result.stderr.splitlines() if "was refused" not in line]
         assert warnings == []
 
+    @pytest.mark.long
     def test_terminal_escapes_of_the_exchange_are_made_harmless(self, wsrec, exchange, tmp_path):
         async def bye(connection):
             await connection.send("x")
@@ -338,6 +345,7 @@ class TestExitStatus:
         assert lost["detail"]["to"] - lost["detail"]["from"] == lost["detail"]["duration_ns"] > 0
         assert json.loads(result.stdout)["lost_intervals"] == json.loads(result.stdout)["reconnects"] == 1
 
+    @pytest.mark.long
     def test_a_drop_in_the_middle_of_a_message_is_4_and_the_next_is_whole(self, wsrec, exchange, tmp_path):
         connections = []
 
@@ -360,6 +368,7 @@ class TestExitStatus:
 
 
 class TestSecrets:
+    @pytest.mark.long
     def test_a_token_is_nowhere(self, wsrec, exchange, tmp_path):
         async def busy(connection):
             while True:
@@ -408,6 +417,7 @@ class TestByteForByte:
         ok(result, 4)
         assert "--max-message" in result.stderr
 
+    @pytest.mark.long
     def test_fragments_with_pings_between(self, wsrec, exchange, tmp_path):
         async def handler(connection):
             async def parts():
@@ -426,6 +436,7 @@ class TestByteForByte:
         assert [row["data"] for row in pings] == [row["data"] for row in pongs] == [b"0", b"1", b"2", b"3"]
         assert {row["direction"] for row in pongs} == {"sent"}
 
+    @pytest.mark.long
     def test_text_that_is_no_utf8(self, wsrec, exchange, tmp_path):
         messages = ["good", b"\xff\xfe bad", "good again"]
 
@@ -465,6 +476,7 @@ class TestByteForByte:
 
 
 class TestTargets:
+    @pytest.mark.long
     def test_two_into_two_folders(self, wsrec, exchange, tmp_path):
         one, two = exchange(sends(["a"] * 5)).url, exchange(sends(["b"] * 7)).url
         ok(wsrec.run("record", one, two.replace("localhost", "127.0.0.1"), "--until-close", "--out", tmp_path))

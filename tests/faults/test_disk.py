@@ -63,6 +63,7 @@ class TestShortWriteThatCannotBeCut:
 
     ORDERS = (fault("write", 12, "short", "journal-"), fault("write", 13, errno.EIO, "journal-"))
 
+    @pytest.mark.long
     def test_what_comes_after_it_is_recovered(self, disk: FaultyDisk):
         with killed(disk, *self.ORDERS, fault("ftruncate", 1, errno.EROFS)) as (_, sent):
             assert disk.happened == 3

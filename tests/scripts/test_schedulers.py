@@ -142,6 +142,7 @@ class TestSystemd:
             str(ExitStatus.UNREADABLE),
         ]
 
+    @pytest.mark.long
     def test_its_command_records(self, unit, exchange, tmp_path, binaries):
         command = unit["Service"]["ExecStart"].replace("/opt/wsrec/bin", str(binaries))
         assert command.count("%i") == 2

@@ -127,6 +127,7 @@ def test_one_whose_journal_is_gone_is_lost_from_its_last_row_on(wsrec, tmp_path)
     assert (session.state, len(session.losses)) == ("interrupted", 1)
 
 
+@pytest.mark.long
 def test_a_folder_that_does_not_say_what_was_recorded_is_kept_and_reported(wsrec, tmp_path):
     folder = tmp_path / ".wsrec" / "20260101T000000Z-abcdef"
     folder.mkdir(parents=True)

@@ -98,6 +98,7 @@ def test_a_disk_error_is_no_success(recording):
     assert outcome["error"] in log
 
 
+@pytest.mark.long
 def test_a_folder_that_is_renamed_ends_the_recording_and_keeps_all(recording, wsrec, tmp_path):
     """Elsewhere: it was written into the moved folder for as long as nothing had to be opened, and then failed."""
     work = recording("--json")

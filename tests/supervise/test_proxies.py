@@ -179,6 +179,7 @@ class TestTheEnvironment:
         assert result.returncode == 0, result.stderr
         assert proxy.hosts == [HOST]
 
+    @pytest.mark.long
     def test_for_this_machine_it_is_not_used_and_that_is_reported(self, scripted_proxy, wsrec, exchange, tmp_path):
         proxy = scripted_proxy()
         url = exchange(counts).url

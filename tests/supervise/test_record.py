@@ -6,6 +6,7 @@ import json
 import resource
 
 import pyarrow.parquet as pq
+import pytest
 
 from tests.conftest import received
 from tests.rings import plan
@@ -37,6 +38,7 @@ class TestDescriptors:
         # the receiver has each ring as it came and as it is mapped; one is open while the other tries two addresses
         assert with_spare == alone + 3 * 1000
 
+    @pytest.mark.long
     def test_the_soft_limit_is_raised(self, wsrec, exchange, tmp_path):
         server = exchange(lambda connection: connection.wait_closed())
         result = wsrec.run("record", server.url, "--out", tmp_path, "--duration", "1s", preexec_fn=limited(40, 4096))
@@ -44,6 +46,7 @@ class TestDescriptors:
 
 
 class TestUrlsOfOneHost:
+    @pytest.mark.long
     def test_are_recorded_in_one_run_and_the_next_run_continues_their_folders(self, wsrec, exchange, tmp_path):
         async def handler(connection):
             await connection.send(connection.request.path)

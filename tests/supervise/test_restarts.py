@@ -127,6 +127,7 @@ class TestReceiver:
         assert lost["detail"]["duration_ns"] > 9e9
         finished(work.out)
 
+    @pytest.mark.long
     def test_killed_while_it_stops_is_not_started_again(self, recording):
         work = recording()
         pid = work.child(RECEIVER)

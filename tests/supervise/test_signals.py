@@ -89,6 +89,7 @@ def test_while_it_waits_for_the_exchanges_list(wsrec, https, ca_file, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.long
 def test_while_the_demo_exchange_starts(wsrec, tmp_path):
     process = wsrec.start("record", "demo", "--out", tmp_path / "out")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
@@ -100,6 +101,7 @@ def test_while_the_demo_exchange_starts(wsrec, tmp_path):
     until(lambda: all(gone(pid) for pid in started))
 
 
+@pytest.mark.long
 def test_while_it_prints_what_it_came_to(wsrec, exchange, tmp_path):
     """The summary goes into a pipe that is not read yet."""
     stream = Stream()

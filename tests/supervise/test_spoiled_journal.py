@@ -53,6 +53,7 @@ def test_what_it_held_can_be_recovered_too(recording, wsrec):
     assert len(numbered(work.out)) > before
 
 
+@pytest.mark.long
 def test_one_that_is_cut_costs_what_was_cut_off_and_not_what_came_later(recording):
     work = recording()
     goes_on(work, 300)

@@ -200,6 +200,7 @@ class TestTakeover:
         ended(new)
         without_hole(recorders.out)
 
+    @pytest.mark.long
     def test_without_a_holder_it_is_an_ordinary_start(self, recorders):
         work = recorders.start("--takeover", "--duration", "2s")
         assert ended(work)["messages"] > 0

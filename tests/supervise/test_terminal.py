@@ -125,6 +125,7 @@ def test_a_log_without_a_reader(chatty) -> None:
     os.close(reading)
 
 
+@pytest.mark.long
 def test_a_terminal_that_is_stopped(chatty) -> None:
     """Ctrl-S, Ctrl-Q and Ctrl-S again; the live view is on it."""
     master, slave = pty.openpty()

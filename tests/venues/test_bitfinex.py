@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.venues.bitfinex import TIME, Bitfinex
 from tests.venues.mock import local_copy, recorded
 from wsrec.feed.load import find_feed
@@ -20,6 +22,7 @@ BODIES = {
 }
 
 
+@pytest.mark.long
 def test_is_recorded(wsrec, exchange, tmp_path):
     symbols = ["tBTCUSD", "tBTCF0:USTF0", "deriv:tBTCF0:USTF0", "liq:global"]
     venue = Bitfinex(symbols, BODIES, lost=9, awaited=16)

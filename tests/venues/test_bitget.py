@@ -12,6 +12,7 @@ V2 = (("instType", "channel", "instId"), {"trade", "books", "books1", "books5", 
 V3 = (("instType", "topic", "symbol"), {"publicTrade", "books", "books1", "ticker"})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("feed", "product", "version", "trade"),
     thinned(

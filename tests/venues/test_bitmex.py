@@ -27,6 +27,7 @@ def message(topic, row, action="insert"):
     return json.dumps({"table": topic.partition(":")[0], "action": action, "data": [json.loads(row)]})
 
 
+@pytest.mark.long
 def test_is_recorded(wsrec, exchange, tmp_path):
     rows = {
         topic: [text for name, _ in some for text in of_today(f"bitmex/ws_{name}")] for topic, some in TODAY.items()

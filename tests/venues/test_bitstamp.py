@@ -25,6 +25,7 @@ def change(time):
     )
 
 
+@pytest.mark.long
 def test_is_recorded(wsrec, exchange, tmp_path):
     times = [1641343691580748, 1641343691697531, 1641343691648492]
     venue = Bitstamp({"live_trades_ethusd": [TRADE], "diff_order_book_ethusd": [change(time) for time in times]}, 6)

@@ -37,6 +37,7 @@ SYMBOLS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("category", thinned(SYMBOLS))
 def test_is_recorded(wsrec, exchange, tmp_path, category):
     symbol, another = SYMBOLS[category]

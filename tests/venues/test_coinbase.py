@@ -35,6 +35,7 @@ EXCHANGE = {
 }
 
 
+@pytest.mark.long
 def test_exchange_is_recorded(wsrec, exchange, tmp_path):
     venue = CoinbaseExchange(EXCHANGE)
     config = yaml.safe_load(catalogue()["coinbase"].read_text())
@@ -76,6 +77,7 @@ ADVANCED = {
 }
 
 
+@pytest.mark.long
 def test_advanced_is_recorded(wsrec, exchange, tmp_path):
     made_up = '{"channel":"heartbeats","timestamp":"2026-04-07T14:30:10.000000Z","sequence_num":0,"events":[{}]}'
     beat = next(iter(of_today("coinbase/ws_heartbeats")), made_up)

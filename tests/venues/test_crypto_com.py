@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.venues.crypto_com import CryptoCom
 from tests.venues.mock import feed_keys, local_copy, recorded
 
 
+@pytest.mark.long
 def test_is_recorded(wsrec, exchange, tmp_path):
     venue = CryptoCom()
     keys = feed_keys("crypto-com")

@@ -33,6 +33,7 @@ READ = [
 ]
 
 
+@pytest.mark.long
 def test_is_recorded(wsrec, exchange, tmp_path):
     messages = {topic: [text for name in names for text in of_today(name)] for topic, names in TODAY.items()}
     if not all(messages.values()):

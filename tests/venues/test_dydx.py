@@ -32,6 +32,7 @@ def expected(message):
     return (*FOUND.get(key, (message["type"], None, None)), message["message_id"])
 
 
+@pytest.mark.long
 def test_is_recorded(wsrec, exchange, tmp_path):
     if not MESSAGES.exists():
         pytest.skip(f"real messages are not beside the project: {MESSAGES}")

@@ -26,6 +26,7 @@ def ping(market):
     return {"every": 0.3, "text": f'{{"time":{{time_s}},"channel":"{market}.ping"}}'}
 
 
+@pytest.mark.long
 def test_spot_is_recorded(wsrec, exchange, tmp_path):
     pair = {"currency_pair": "BTC_USDT"}
     trade = {"id": 816995772, "create_time": 1619093543, "create_time_ms": "1619093543708.2642", "side": "sell", **pair}

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import pytest
+
 from tests.venues.gemini import Gemini
 from tests.venues.mock import feed_keys, local_copy, recorded
 
 
+@pytest.mark.long
 def test_is_recorded(wsrec, exchange, tmp_path):
     venue = Gemini()
     keys = feed_keys("gemini")

@@ -30,6 +30,7 @@ def times(fields, symbol):
     return sorted(((channel, seq) for channel, at, _, seq in fields if at == symbol), key=str)
 
 
+@pytest.mark.long
 def test_spot_is_recorded_at_two_addresses(wsrec, exchange, tmp_path):
     book = "market.btcusdt.mbp.400"
     numbers = [(101, 100), (105, 101), (109, 107)]
@@ -60,6 +61,7 @@ def test_spot_is_recorded_at_two_addresses(wsrec, exchange, tmp_path):
     assert (gap["channel"], gap["detail"]["expected"], gap["detail"]["found"]) == ("mbp.400", 105, 107)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "path", "symbol", "unknown"),
     thinned(

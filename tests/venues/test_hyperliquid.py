@@ -9,6 +9,7 @@ from tests.venues.mock import feed_keys, local_copy, recorded
 MESSAGES = SHARED_DATA / "messages" / "hyperliquid"
 
 
+@pytest.mark.long
 def test_is_recorded(wsrec, exchange, tmp_path):
     if not MESSAGES.exists():
         pytest.skip(f"real messages are not beside the project: {MESSAGES}")

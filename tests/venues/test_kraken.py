@@ -142,6 +142,7 @@ FUTURES = {
 }
 
 
+@pytest.mark.long
 def test_futures_are_recorded(wsrec, exchange, tmp_path):
     venue = KrakenFutures(FUTURES)
     copy = local_copy("kraken-futures", exchange(venue).url, tmp_path, keep_alive={"every": 0.4}, limits=FAST)

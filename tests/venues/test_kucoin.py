@@ -111,6 +111,7 @@ MARKETS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", thinned(MARKETS))
 def test_is_recorded(wsrec, exchange, https, ca_file, tmp_path, monkeypatch, name):
     topics, (symbol, unknown), channels, read, gap = MARKETS[name]

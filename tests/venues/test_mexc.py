@@ -8,6 +8,7 @@ from tests.venues.mexc import Futures, Spot
 from tests.venues.mock import feed_keys, local_copy, recorded
 
 
+@pytest.mark.long
 def test_spot_is_recorded_raw(wsrec, exchange, tmp_path):
     venue = Spot()
     copy = local_copy(
@@ -51,6 +52,7 @@ def test_spot_that_refuses_by_its_code(wsrec, exchange, tmp_path):
     assert (made.status, made.acked) == (4, set())
 
 
+@pytest.mark.long
 def test_futures_are_recorded(wsrec, exchange, tmp_path):
     venue = Futures()
     copy = local_copy(

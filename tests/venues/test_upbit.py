@@ -7,6 +7,7 @@ from tests.venues.mock import local_copy, recorded
 from tests.venues.upbit import PingCounter, Upbit
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("feed", thinned(["upbit", "bithumb"]))
 def test_is_recorded(wsrec, exchange, tmp_path, feed):
     venue = Upbit()

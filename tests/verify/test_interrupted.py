@@ -36,6 +36,7 @@ def unlisted(path: Path, out: Path) -> None:
     write_lines(out, [line for line in lines_of(out) if line["events_path"] != str(path.relative_to(out))])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spoil", thinned([damaged, unlisted]))
 def test_the_time_around_a_break_is_covered_by_nothing_whatever_is_not_read(broken, tmp_path, spoil):
     (lost, *_) = events_of(broken, EventKind.LOST_INTERVAL)

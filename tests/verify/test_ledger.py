@@ -75,6 +75,7 @@ class TestBalance:
         (capture,) = json.loads(wsrec.run("verify", untouched, "--json").stdout)["captures"]
         assert capture["sessions"][0]["balance"] == msgspec.to_builtins(session_of(untouched).balance)
 
+    @pytest.mark.long
     def test_broken_connections_balance_too(self, record):
         session = session_of(record(Numbered(100, breaks=2, pause=0.002), status=4))
         assert session.balance.balanced

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import events_of
+from tests.effort import thinned
 from tests.verify.conftest import Numbered
 from wsrec.ring.events import EventKind
 from wsrec.verify.verify import verify
@@ -12,15 +13,18 @@ from wsrec.verify.verify import verify
 
 @pytest.mark.parametrize(
     ("exchange", "status"),
-    [
-        (Numbered(40), 0),
-        (Numbered(40, skip=(7,)), 4),
-        (Numbered(40, breaks=1), 4),
-        (Numbered(40, refuse=True), 4),
-        # shorter than the time that answers may take
-        (Numbered(40, confirm=False), 4),
-    ],
-    ids=["clean", "gap", "lost", "refused", "unanswered"],
+    thinned(
+        [
+            (Numbered(40, skip=(7,)), 4),
+            (Numbered(40, breaks=1), 4),
+            (Numbered(40), 0),
+            (Numbered(40, refuse=True), 4),
+            # shorter than the time that answers may take
+            (Numbered(40, confirm=False), 4),
+        ],
+        keep=2,
+    ),
+    ids=["gap", "lost", "clean", "refused", "unanswered"],
 )
 def test_recorder_and_verification_agree(record, exchange, status):
     out = record(exchange, status=status)

@@ -460,11 +460,13 @@ class TestIncomplete:
         assert quiet.state is State.INCOMPLETE
         assert quiet.intervals[0].reason.startswith("the exchange refused it: 7: no such")
 
+    @pytest.mark.long
     def test_a_topic_that_was_refused_is_not_requested_again_and_stays_refused(self, record):
         out = record(Refusing(breaks=1, rounds=20), status=4)
         reasons = {interval.reason for interval in streams(out)["quiet", "AB"].intervals}
         assert reasons == {"the exchange refused it: 7: no such topic"}
 
+    @pytest.mark.long
     def test_without_a_confirmation_a_stream_begins_with_its_first_message(self, record):
         out = record(Numbered(confirm=False, rounds=100, pause=0.02), status=4)
         trade, quiet = streams(out)["trade", "AB"], streams(out)["quiet", "AB"]

@@ -258,6 +258,7 @@ class TestRotation:
             times = pq.ParquetFile(tmp_path / line.path).read()["handoff_time"].cast("int64").to_pylist()
             assert max(times) - min(times) <= 300_000_000
 
+    @pytest.mark.long
     def test_by_time_while_the_clock_is_set_back_and_forth(self, writer, tmp_path):
         hour = 3_600_000_000_000
         reported = tmp_path / "set_by"
@@ -579,6 +580,7 @@ class TestDiskTrouble:
         assert work.process.returncode == 0
         assert received(messages_of(small_disk)) == [b"before", *(numbered(index) for index in range(100))]
 
+    @pytest.mark.long
     def test_a_stop_while_the_disk_stays_full_names_what_is_lost_and_keeps_the_rest(self, writer, small_disk):
         impatient = "import sys, wsrec.writer.process as p; p._DISK_TIMEOUT = 1.0; sys.exit(p.main())"
         work, ballast = fill(writer, small_disk, program=("-c", impatient))
