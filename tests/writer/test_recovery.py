@@ -40,6 +40,18 @@ IDS = {
 }
 
 
+def journal_of(rings: Rings, job: WriterJob, out: Path) -> None:
+    """The journal of a session whose writer was killed once it had written all that the rings held."""
+    batch = rings.drain().take()
+    assert batch is not None
+    folder = out / ".wsrec" / job.session
+    folder.mkdir(parents=True)
+    journal = Journal(journal_path(folder, 1), 1, msgspec.json.encode(job))
+    journal.append(batch)
+    journal.close()
+    rings.close()
+
+
 @pytest.fixture
 def interrupted(tmp_path: Path) -> Path:
     """The output folder of a session of two feeds that was killed after its journal was written."""
@@ -57,14 +69,7 @@ def interrupted(tmp_path: Path) -> Path:
     for number in range(3):
         for conn, name in enumerate(b"ab"):
             rings.put(bytes([name]) + b"%d" % number, conn=conn, handoff=time.monotonic_ns())
-    batch = rings.drain().take()
-    assert batch is not None
-    folder = tmp_path / ".wsrec" / job.session
-    folder.mkdir(parents=True)
-    journal = Journal(journal_path(folder, 1), 1, msgspec.json.encode(job))
-    journal.append(batch)
-    journal.close()
-    rings.close()
+    journal_of(rings, job, tmp_path)
     return tmp_path
 
 
@@ -255,14 +260,7 @@ def test_findings_of_the_replayed_messages_do_not_reach_the_users_output(tmp_pat
     job = writer_job(tmp_path, (plan(0, feed="ids"),), {"ids": config})
     rings = Rings()
     rings.put(b'{"c":"trades","t":1000000000000}', handoff=time.monotonic_ns())
-    batch = rings.drain().take()
-    assert batch is not None
-    folder = tmp_path / ".wsrec" / job.session
-    folder.mkdir(parents=True)
-    journal = Journal(journal_path(folder, 1), 1, msgspec.json.encode(job))
-    journal.append(batch)
-    journal.close()
-    rings.close()
+    journal_of(rings, job, tmp_path)
     result = wsrec.run("recover", tmp_path, "--json")
     assert (result.returncode, result.stderr) == (0, "")
     assert json.loads(result.stdout)["sessions"][0]["rows"] == 1

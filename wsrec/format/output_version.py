@@ -27,7 +27,7 @@ def check_output(out: Path) -> None:
         manifest.check_versions(out)
     with contextlib.suppress(OSError):
         for folder in session_folders(out):
-            # of a recorder that is being replaced the record tells: journals take pyarrow, which takes long to import
+            # of a recorder that is being replaced the record is enough: journals need pyarrow, which is slow to import
             live = is_live(folder)
             for path, check in checks(folder):
                 if live and path.name != RECORD:
