@@ -102,7 +102,8 @@ class Found(NamedTuple):
         detected_ms: from the fault to the first event about it; None without one.
         data_ms: from the fault to the arrival of the first message that was sent after it.
         missing: messages between the first and the last that were received, and were not.
-        unexplained: those of them that neither a lost interval nor a silence covers.
+        unexplained: of those of them that neither a lost interval nor a silence covers, how far away the next one is
+            (ms).
         twice: messages that were received more than once.
         lost_ms: what the lost intervals say, None without one.
         silent: events of silence.
@@ -117,7 +118,7 @@ class Found(NamedTuple):
     detected_ms: float | None
     data_ms: float | None
     missing: int
-    unexplained: int
+    unexplained: list[float]
     twice: int
     lost_ms: float | None
     silent: int
@@ -221,7 +222,7 @@ def look(
     came = sorted(arrived)
     before = {n: bisect_left(came, n) for n in missing}
     due = {n: max(sent_at[n], arrived[came[place - 1]] if place else 0) for n, place in before.items()}
-    unexplained = [n for n in missing if not any(a - SLACK_NS <= due[n] <= b + SLACK_NS for a, b in explained)]
+    away = [min((max(a - due[n], due[n] - b) for a, b in explained), default=due[n]) for n in missing]
     noticed = [e["time"] for e in events if e["kind"] in _NOTICED and e["time"] > happened - SLACK_NS]
     after = [time for time, number in carried if sent_at[number] > happened and time > happened]
     return Found(
@@ -229,7 +230,7 @@ def look(
         detected_ms=max(noticed[0] - happened, 0) / 1e6 if noticed else None,
         data_ms=(min(after) - happened) / 1e6 if after else None,
         missing=len(missing),
-        unexplained=len(unexplained),
+        unexplained=[distance / 1e6 for distance in away if distance > SLACK_NS],
         twice=len(numbers) - len(set(numbers)),
         lost_ms=sum(b - a for a, b in lost) / 1e6 if lost else None,
         silent=len(silences),
@@ -269,7 +270,7 @@ def table(rows: Iterator[Found]) -> Iterator[str]:
             row.fault,
             *("-" if value is None else f"{value:.0f} ms" for value in (row.detected_ms, row.data_ms)),
             row.missing,
-            row.unexplained,
+            len(row.unexplained),
             row.twice,
             "-" if row.lost_ms is None else f"{row.lost_ms:.0f}",
             row.silent,

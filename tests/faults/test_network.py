@@ -19,7 +19,7 @@ BROKEN = {"one-path": ["timeout"], "names-hang": ["closed"], "proxy-killed": Non
 @pytest.mark.long
 def test_what_is_missing_is_reported(name, tmp_path):
     found = run(name, tmp_path)
-    assert found.unexplained == 0
+    assert found.unexplained == []
     assert found.lost_ms is not None
     assert found.status == (1 if name == "end-without-names" else 4)
     assert found.end_ms < END * 1e3
