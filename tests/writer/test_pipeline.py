@@ -105,15 +105,16 @@ class TestManyConnections:
         work.take()
 
         def cost(kind: EventKind) -> float:
-            spent = 0.0
+            spent = []
             for _ in range(10):
                 for _ in range(25):
                     work.rings.event(kind, conn=0, message="", received_bytes=0)
                     work.put(b"{}")
                 began = time.process_time()
                 work.take()
-                spent += time.process_time() - began
-            return spent
+                spent.append(time.process_time() - began)
+            # others use the machine too
+            return min(spent)
 
         # behind a connection's end all begins anew
         cuts = cost(EventKind.DISCONNECT)

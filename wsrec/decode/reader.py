@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,6 +54,7 @@ _KNOWN_MAX = 4096
 
 _Name = Callable[[Any, Names], str | None]
 _Integer = Callable[[Any], int | None]
+_Siblings = Callable[[Any], tuple[str, int, int] | None]
 
 
 class PythonFieldReader:
@@ -114,13 +116,12 @@ class PythonFieldReader:
         names = self._ids.names(message, conn) if self._ids else NO_NAMES
         channel = self._channel(message, names)
         reader: _ChannelReader = self._readers.get(channel, self._unknown)
-        symbol, time, seq, first, previous, reset = reader
+        siblings, symbol, time, seq, first, previous, reset = reader
+        main = siblings(message) if siblings else None
         # most channels have no `first`, `previous` and `reset`: None saves a call
         return (
             channel,
-            symbol(message, names),
-            time(message),
-            seq(message),
+            *(main or (symbol(message, names), time(message), seq(message))),
             first(message) if first else None,
             previous(message) if previous else None,
             reset(message) if reset else False,
@@ -149,8 +150,9 @@ class PythonFieldReader:
 
 
 class _ChannelReader(NamedTuple):
-    """Functions from a decoded message of one channel to the members of its `Row`."""
+    """Functions from a decoded message of one channel to the members of its `Row`; `siblings` to the first three."""
 
+    siblings: _Siblings | None
     symbol: _Name
     time: _Integer
     seq: _Integer
@@ -162,6 +164,7 @@ class _ChannelReader(NamedTuple):
     def of(cls, places: RowPlaces) -> _ChannelReader:
         """The functions for these places."""
         return cls(
+            _siblings(places),
             _name(places.symbol, alike=True),
             _time(places.time),
             _number(places.seq, 0, last=True),
@@ -169,6 +172,38 @@ class _ChannelReader(NamedTuple):
             _number(places.previous, INT64_MIN) if places.previous else None,
             _any_match(places.reset) if places.reset else None,
         )
+
+
+def _siblings(places: RowPlaces) -> _Siblings | None:
+    """A function to symbol, time and sequence number where they lie side by side at their first places, as most do.
+
+    It takes a third of the time of three functions. It returns None for messages that need them; there is none if the
+    places do.
+    """
+    if not (places.symbol and places.time and places.seq):
+        return None
+    symbol_place, time_place = places.symbol[0], places.time[0]
+    scale = SCALES.get(time_place.unit or TimeUnit.MS)
+    if symbol_place.path is None or symbol_place != Extract(path=symbol_place.path) or scale is None:
+        return None
+    ways = [steps(path) for path in (symbol_place.path, time_place.path, places.seq[0])]
+    above = {way[:-1] for way in ways}
+    if above not in ({()}, {ways[0][:1]}) or not all(isinstance(step, str) for way in ways for step in way):
+        return None
+    members, parent = itemgetter(*(way[-1] for way in ways)), itemgetter(ways[0][0]) if above != {()} else None
+
+    def siblings(message: Any) -> tuple[str, int, int] | None:
+        try:
+            symbol, time, seq = members(parent(message) if parent else message)
+        except (KeyError, TypeError):
+            return None
+        if type(symbol) is str and 0 < len(symbol) <= NAME_MAX and type(time) is int and type(seq) is int:
+            time *= scale
+            if EARLIEST < time < INT64_MAX and 0 <= seq <= UINT64_MAX:
+                return symbol, time, seq
+        return None
+
+    return siblings
 
 
 # each function handles the first place and calls a function for the following places: a loop over places costs more
