@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
-from wsrec.units import clean, did_you_mean, duration, plural, short_count, size, utc
+from wsrec.units import clean, did_you_mean, duration, plural, short_count, size, system_error, utc
 
 
 class TestDuration:
@@ -106,3 +110,16 @@ class TestDidYouMean:
 
     def test_takes_no_time_for_what_is_no_word(self):
         assert did_you_mean("symbols" * 100_000, self.KNOWN * 1000) == ""
+
+
+class TestSystemError:
+    def test_has_no_number(self):
+        with pytest.raises(NotADirectoryError) as caught:
+            Path("/dev/null/x").read_bytes()
+        assert system_error(caught.value) == "Not a directory: '/dev/null/x'"
+
+    def test_without_a_file(self):
+        assert system_error(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))) == "Cannot allocate memory"
+
+    def test_of_a_library(self):
+        assert system_error(OSError("no such device")) == "no such device"

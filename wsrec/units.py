@@ -117,6 +117,13 @@ def not_readable(path: object, error: Exception) -> str:
     return f"{str(path)!r}, which cannot be read ({why})"
 
 
+def system_error(error: OSError | OverflowError) -> str:
+    """The message of an error of the operating system without its number: `No space left on device: '/data/x'`."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.strerror}: {str(error.filename)!r}"
+
+
 def printable_json(value: Any) -> str:
     """A struct as one JSON object that is safe on a terminal: control characters are escaped."""
     text = msgspec.json.encode(value).decode()

@@ -25,6 +25,7 @@ from wsrec import ipc
 from wsrec.bench.contestants import BARE
 from wsrec.host import privilege
 from wsrec.net.trust import tls_context
+from wsrec.units import system_error
 
 ROW_GROUP = 1 << 16
 _MAX_MESSAGE = 1 << 26
@@ -352,7 +353,7 @@ def main() -> None:
     try:
         measured = uvloop.run(_CLIENTS[job.name, job.measure](job))
     except OSError as error:
-        ipc.emit(ipc.FailedLine(message=str(error)))
+        ipc.emit(ipc.FailedLine(message=system_error(error)))
         return
     sys.stdout.buffer.write(msgspec.json.encode(measured) + b"\n")
     sys.stdout.buffer.flush()

@@ -14,7 +14,7 @@ import msgspec
 from wsrec.cli.command import Command
 from wsrec.config.click_types import IntegerParam, NumberParam, PathParam, WordParam
 from wsrec.feed.errors import OptionError
-from wsrec.units import clean, not_one_of
+from wsrec.units import clean, not_one_of, system_error
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -115,7 +115,9 @@ def bench(
             json_file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     except msgspec.DecodeError as error:
         _fail(f"{from_file}: {error}; give a file that --json wrote")
-    except (SourceError, OSError) as error:
+    except OSError as error:
+        _fail(system_error(error))
+    except SourceError as error:
         _fail(str(error))
     console = Console(highlight=False)
     if as_markdown:

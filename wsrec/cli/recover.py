@@ -15,7 +15,7 @@ from wsrec.format.errors import UnreadableError
 from wsrec.format.lock import OutputLockedError
 from wsrec.supervise.outcome import ExitStatus
 from wsrec.supervise.recover import RecoveredSession, recover_folder
-from wsrec.units import clean, duration, plural, printable_json, utc
+from wsrec.units import clean, duration, plural, printable_json, system_error, utc
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,7 +44,9 @@ def recover(out: Path, as_json: bool) -> None:
         _fail(str(error), ExitStatus.USAGE, as_json)
     except UnreadableError as error:
         _fail(str(error), EXIT_UNREADABLE, as_json)
-    except (OSError, msgspec.ValidationError) as error:
+    except OSError as error:
+        _fail(f"{system_error(error)}; the journals are kept", ExitStatus.FAILED, as_json)
+    except msgspec.ValidationError as error:
         _fail(f"{error}; the journals are kept", ExitStatus.FAILED, as_json)
     for failure in result.failures:
         click.secho(f"wsrec recover: {clean(failure, 2000)}", fg="red", err=True)

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from wsrec.units import system_error
+
 if TYPE_CHECKING:
     counter: Any
 else:
@@ -165,5 +167,5 @@ def refusal() -> str | None:
         # the kernel removes it from this list if it is unstable, or differs between processors
         trusted = "tsc" in _CLOCKSOURCES.read_text().split()
     except OSError as error:
-        return f"unknown whether the kernel trusts it: {error}"
+        return f"unknown whether the kernel trusts it: {system_error(error)}"
     return None if trusted else "the kernel does not list it as a clock source"

@@ -38,7 +38,7 @@ from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
-from wsrec.units import duration
+from wsrec.units import duration, system_error
 
 _MEMORY_HINT = "give the machine or the cgroup more memory, or use a smaller --ring-size or --max-message"
 # Upper bound of the time that UTC is off after a change of the clock's rate, until the next anchor shows it (s)
@@ -321,7 +321,7 @@ def main() -> int:
         out_of_memory()
     except OSError as error:
         # after a takeover it may be temporary: an earlier receiver had succeeded
-        failure = ipc.FailedLine(message=f"the receiver failed: {error}", again=job.resume is not None)
+        failure = ipc.FailedLine(message=f"the receiver failed: {system_error(error)}", again=job.resume is not None)
     except InvalidURI as error:
         # the error's own text contains the URL, which may have secrets
         failure = ipc.FailedLine(message=f"not a WebSocket URL: {error.msg}", hint="use the form wss://host:port/path")

@@ -23,6 +23,7 @@ from websockets.protocol import State
 
 from wsrec.replay.message import Message, SourceError
 from wsrec.replay.requests import Subscriptions
+from wsrec.units import system_error
 
 BATCH_MESSAGES = 256
 BATCH_BYTES = 64 << 10
@@ -227,7 +228,7 @@ async def serve(
             logger=_library_log,
         )
     except (OSError, OverflowError) as error:
-        raise ServeError(f"cannot listen on {host} port {port}: {error}") from error
+        raise ServeError(f"cannot listen on {host} port {port}: {system_error(error)}") from error
     async with listener:
         name = f"[{host}]" if ":" in host else host
         server.url = f"{'wss' if tls else 'ws'}://{name}:{listener.sockets[0].getsockname()[1]}"

@@ -29,6 +29,7 @@ from wsrec.ring.status import StatusPage
 from wsrec.supervise import memory
 from wsrec.supervise.child_process import ChildProcess
 from wsrec.supervise.process_supervisor import ExitInfo, ProcessSupervisor
+from wsrec.units import system_error
 from wsrec.writer import session_start
 from wsrec.writer.job import FeedJob, WriterJob
 
@@ -225,7 +226,7 @@ class Pair:
             session_start.write(self._folder, job)
             heartbeat.begin(self._folder)
         except OSError as error:
-            message = f"the session record cannot be written in {self._folder}: {error}"
+            message = f"the session record cannot be written in {self._folder}: {system_error(error)}"
             hint = "free some space: until the writer has written it, a loss is not recorded if everything is killed"
             self._on_log(LogLine(level="warning", message=message, hint=hint))
 

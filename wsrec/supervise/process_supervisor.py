@@ -15,6 +15,7 @@ from wsrec import shutdown
 from wsrec.ipc import FailedLine, LogLine, Stop
 from wsrec.receive.backoff import Backoff
 from wsrec.supervise.child_process import ChildProcess
+from wsrec.units import system_error
 
 _LOOK_SECONDS = 1.0
 # after this time (s) the operator is informed about what the shutdown is waiting for
@@ -188,7 +189,8 @@ class ProcessSupervisor:
             await self._start(ExitInfo(self._how, self.child.pid, after, self.restarts))
         except OSError as error:
             # reported like a death
-            self.child.failed = FailedLine(message=f"the {self.child.name} could not be started: {error}", again=True)
+            message = f"the {self.child.name} could not be started: {system_error(error)}"
+            self.child.failed = FailedLine(message=message, again=True)
         if self._abandoned:
             self.child.kill()
         elif self._finishing is not None:

@@ -19,6 +19,7 @@ from wsrec.format.folders import cannot_read, session_folders
 from wsrec.format.lock import OutputLock
 from wsrec.ipc import LogLine
 from wsrec.supervise.supervisor import Supervisor
+from wsrec.units import system_error
 from wsrec.writer.orphan import take
 
 _LOOK = 0.05
@@ -45,7 +46,7 @@ async def take_over(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[
         on_log(LogLine(level="info", message=f"{lock.out} is taken over"))
         await recover_beside(lock.out, on_log, [pair.session for pair in supervisor.pairs])
     except OSError as error:
-        message = f"{lock.out} could not be taken over: {error}"
+        message = f"{lock.out} could not be taken over: {system_error(error)}"
         hint = "this recorder continues; end the other one by hand, and run `wsrec recover` after this one has ended"
         on_log(LogLine(level="error", message=message, hint=hint))
 
@@ -125,7 +126,7 @@ def _request_end(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
     except ProcessLookupError:
         unable = f"process {holder} is gone; its writers may still finish"
     except OSError as error:
-        unable = f"process {holder} cannot be signalled: {error}"
+        unable = f"process {holder} cannot be signalled: {system_error(error)}"
     if unable is None:
         on_log(LogLine(level="info", message=f"every connection is open: process {holder} is asked to end"))
     else:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from wsrec import ipc
 from wsrec.format.moment import Moment
-from wsrec.units import size
+from wsrec.units import size, system_error
 
 T = TypeVar("T")
 
@@ -196,9 +196,9 @@ class RetryingDisk(Disk):
                 if error.errno == errno.ENOMEM:
                     raise MemoryError(str(error)) from error
                 if not message:
-                    since, message = time.monotonic(), str(error)
+                    since, message = time.monotonic(), system_error(error)
                     hint = "free some space, or grant access to the output folder; retrying every second"
-                    ipc.error(f"the output cannot be written: {error}", hint)
+                    ipc.error(f"the output cannot be written: {system_error(error)}", hint)
                 if time.monotonic() - max(since, self._hurried_at) > self._timeout:
                     raise
                 self.waiting.add(threading.get_ident())

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsrec.format.folders import sync_folder
+from wsrec.units import system_error
 from wsrec.writer.disk import NO_RETRY, Disk, NewFile, NotAsWrittenError
 
 # A row group ends at either limit; both bound the writer's memory
@@ -164,7 +165,7 @@ class ParquetOutput:
         try:
             self._file.sync()
         except OSError as error:
-            self._disk.note(f"{self._partial.name} could not be synced ({error}): it is written again")
+            self._disk.note(f"{self._partial.name} could not be synced ({system_error(error)}): it is written again")
             self._disk.retry(lambda: self._copy(digest))
         self._file.close()
         self._disk.retry(lambda: make_folder(final.parent))
@@ -196,7 +197,7 @@ class ParquetOutput:
         try:
             self._partial.unlink(missing_ok=True)
         except OSError as error:
-            self._disk.note(f"{self._partial.name} cannot be deleted: {error}; it is no longer needed")
+            self._disk.note(f"{self._partial.name} cannot be deleted: {system_error(error)}; it is no longer needed")
 
     def _write_row_group(self) -> None:
         if not self._held:

@@ -35,6 +35,7 @@ from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
+from wsrec.units import system_error
 from wsrec.writer import session_start
 from wsrec.writer.batch import Batch, Drain
 from wsrec.writer.disk import JOURNAL_RESERVE, NotAsWrittenError, RetryingDisk
@@ -318,7 +319,8 @@ class Writer:
             self._folder.rmdir()
         except OSError as error:
             ipc.warn(
-                f"{self._folder} cannot be deleted: {error}", "it contains nothing of value; the next start tries again"
+                f"{self._folder} cannot be deleted: {system_error(error)}",
+                "it contains nothing of value; the next start tries again",
             )
         counts = total(feed.counts for feed in feeds)
         if self._orphaned and counts.lost_intervals:

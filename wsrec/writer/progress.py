@@ -13,6 +13,7 @@ import os
 import struct
 from pathlib import Path
 
+from wsrec.units import system_error
 from wsrec.writer.batch import Batch
 from wsrec.writer.disk import NO_RETRY, Disk
 from wsrec.writer.pipeline import Pipeline
@@ -101,7 +102,7 @@ class Progress:
         except OSError as error:
             if not self._refused:
                 what = "a message that crashes this process would take longer to find"
-                self._disk.note(f"{self._path} cannot be written: {error}; {what}")
+                self._disk.note(f"{self._path} cannot be written: {system_error(error)}; {what}")
             self._refused = True
         else:
             self._refused = False

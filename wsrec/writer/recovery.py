@@ -19,7 +19,7 @@ from wsrec.format.folders import session_began, session_folders
 from wsrec.format.moment import Moment
 from wsrec.ring import loss_evidence
 from wsrec.ring.events import EventKind
-from wsrec.units import utc
+from wsrec.units import system_error, utc
 from wsrec.writer import session_start
 from wsrec.writer.disk import NotAsWrittenError
 from wsrec.writer.journal_format import files_of, journals
@@ -135,7 +135,7 @@ def _recover_session(
         _remove(folder, on_error)
         return None
     recovery = _Recovery(folder, Pipeline(job, folder), unfinished)
-    done = DoneJournals(lambda path, error: on_error(f"{path} cannot be deleted: {error}; {_KEPT}"))
+    done = DoneJournals(lambda path, error: on_error(f"{path} cannot be deleted: {system_error(error)}; {_KEPT}"))
     rows = recovery.run(done, is_stopped)
     _remove(folder, on_error)
     return Recovered(folder.name, rows, *(recovery.lost or (None, None))) if recovery.reported else None
@@ -239,4 +239,4 @@ def _remove(folder: Path, on_error: Callable[[str], None]) -> None:
         session_start.end(folder)
         folder.rmdir()
     except OSError as error:
-        on_error(f"{folder} cannot be deleted: {error}; it contains nothing of value")
+        on_error(f"{folder} cannot be deleted: {system_error(error)}; it contains nothing of value")

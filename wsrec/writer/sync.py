@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from wsrec.units import system_error
 from wsrec.writer.disk import Disk
 from wsrec.writer.journal import Journal
 
@@ -74,7 +75,8 @@ class SyncThread(threading.Thread):
         except OSError as error:
             # the appending thread switches to another journal, and then this one is closed
             self._disk.note(
-                f"{journal.path.name} could not be synced ({error}): the data since the last sync is written again"
+                f"{journal.path.name} could not be synced ({system_error(error)}): the data since the last sync "
+                "is written again"
             )
 
     def _close(self, journal: Journal) -> None:
