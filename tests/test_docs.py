@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -267,16 +268,23 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def texts_of(statuses: type[IntEnum]) -> list[tuple[str, str]]:
+    """The names of exit statuses, and the texts below them in their file."""
+    return re.findall(r'^    (\w+) = \S+\n    """(.+)"""$', inspect.getsource(statuses), re.MULTILINE)
+
+
 class TestPages:
     def test_exit_statuses(self):
         page = (ROOT / "docs" / "recording.md").read_text()
-        rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)
-        assert [(int(number), name) for number, name in rows] == [(s.value, s.name) for s in ExitStatus]
+        rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (.+) \|$", page, re.MULTILINE)
+        assert [(int(number), name) for number, name, _ in rows] == [(s.value, s.name) for s in ExitStatus]
+        assert [(name, text) for _, name, text in rows] == texts_of(ExitStatus)
 
     def test_words_of_verify(self):
         page = (ROOT / "docs" / "verify.md").read_text()
-        rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)
-        assert [(int(number), name) for number, name in rows] == [(s.value, s.name) for s in VerifyStatus]
+        rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (.+) \|$", page, re.MULTILINE)
+        assert [(int(number), name) for number, name, _ in rows] == [(s.value, s.name) for s in VerifyStatus]
+        assert [(name, text) for _, name, text in rows] == texts_of(VerifyStatus)
         words = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
         assert words == [*Kind, *State]
 

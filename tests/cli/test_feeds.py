@@ -150,8 +150,25 @@ class TestCheckMessages:
 
 class TestCheckRun:
     def test_a_run_config_has_no_mistakes(self, tmp_path):
-        (tmp_path / "run.yaml").write_text("feeds: [binance, {feed: binance-usdm, symbols: all}, demo]\n")
-        assert "binance, binance-usdm, demo, no mistakes" in run("check", str(tmp_path / "run.yaml")).stdout
+        (tmp_path / "run.yaml").write_text("feeds: [binance, {feed: binance-usdm, symbols: all}]\n")
+        assert "binance, binance-usdm, no mistakes" in run("check", str(tmp_path / "run.yaml")).stdout
+        (tmp_path / "run.yaml").write_text("feeds: [demo]\n")
+        assert "demo, no mistakes" in run("check", str(tmp_path / "run.yaml")).stdout
+
+    @pytest.mark.parametrize(
+        ("text", "line", "problem"),
+        [
+            ("feeds: [demo, okx]\n", "", "record it alone"),
+            ("feeds:\n  - feed: demo\n    channels: nope\n", ":3: feeds.0.channels", "has no channel 'nope'"),
+            ("feeds:\n  - feed: demo\n    symbols: DOGE/USDT\n", ":3: feeds.0.symbols", "demo has no such symbol"),
+            ("feeds: [demo]\nca-file: x.pem\n", ":2: ca-file", "brings its own CA"),
+        ],
+    )
+    def test_of_the_demo_like_record(self, tmp_path, text, line, problem):
+        (tmp_path / "run.yaml").write_text(text)
+        result = run("check", str(tmp_path / "run.yaml"), code=2)
+        assert line in result.stderr
+        assert problem in result.stderr
 
     def test_bad_names_the_line(self, tmp_path):
         (tmp_path / "run.yaml").write_text("feeds:\n  - binance\n  - feed: binance-usdm\n    channels: tradez\n")

@@ -153,11 +153,15 @@ class Pulse:
                 self._clients[connection] = "silent"
                 transport.pause_reading()
             elif word == "close":
-                self._clients[connection] = "close"
-                asyncio.ensure_future(connection.close(1012, "service restart"))  # noqa: RUF006 (ends with its client)
+                asyncio.ensure_future(self._close(connection))  # noqa: RUF006 (ends with its client)
             elif word == "notice":
                 await connection.send('{"event":"serverShutdown"}')
                 asyncio.get_running_loop().call_later(_NOTICE, transport.abort)
+
+    async def _close(self, connection: ServerConnection) -> None:
+        # nothing more at the moment of the close frame: what is due before it must be sent before it
+        self._clients[connection] = "close"
+        await connection.close(1012, "service restart")
 
 
 class PulseExchange:

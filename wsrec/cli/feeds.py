@@ -19,7 +19,7 @@ from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.click_types import PathParam
 from wsrec.config.proxy_option import proxy_rules
 from wsrec.config.run_config import load_run, run_schema
-from wsrec.feed.errors import ConfigError
+from wsrec.feed.errors import ConfigError, OptionError
 from wsrec.feed.feed_template import write_template
 from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed
@@ -33,7 +33,7 @@ from wsrec.plan.summary import messages as sent_messages
 from wsrec.plan.summary import shown, totals
 from wsrec.plan.target import resolve
 from wsrec.supervise.memory import need_of
-from wsrec.supervise.record import checked_names
+from wsrec.supervise.record import DEMO, DEMO_FEED, checked_names
 from wsrec.tables import print_table
 from wsrec.units import clean, plural, utc
 
@@ -95,6 +95,7 @@ def show(name: str, as_json: bool) -> None:
 
     Example: wsrec feeds show binance
     """
+    _refuse_demo(name)
     feed = load_feed(Path(name)) if name.endswith((".yaml", ".yml")) else find_feed(name)
     if as_json:
         return _print_json(feed.public_config())
@@ -133,7 +134,10 @@ def check(file: Path, messages: tuple[Path, ...], as_json: bool) -> None:
     if run is not None:
         if messages:
             raise ConfigError(f"{file}: found a run config, expected the YAML of a feed, to read messages with it")
-        names = checked_names(run.wanted)
+        try:
+            names = checked_names(run.wanted, run.settings.get("ca_file"))
+        except OptionError as error:
+            raise ConfigError(f"{run.places[error.field]}: {error.problem}") from error
         if as_json:
             return _print_json({"file": str(file), "feeds": names})
         return click.echo(clean(f"{file}: {', '.join(names)}, no mistakes"))
@@ -177,6 +181,7 @@ def plan_(target: str, as_json: bool, **given: Any) -> None:
 
     Example: wsrec feeds plan binance --symbols BTCUSDT,ETHUSDT --channels trades,book
     """
+    _refuse_demo(target)
     values = settled(_PLAN_OPTIONS, given)
     rules = proxy_rules(values["proxy"], values["no_proxy"])
     chosen = resolve(target, **msgspec.structs.asdict(taken(Selection, values)), proxies=rules)
@@ -208,6 +213,11 @@ def schema(run: bool) -> None:
     Example: wsrec feeds schema > feed.schema.json
     """
     _print_json(run_schema() if run else feed_schema())
+
+
+def _refuse_demo(name: str) -> None:
+    if name == DEMO:
+        raise ConfigError(f"{DEMO} is an exchange on this machine that imitates {DEMO_FEED}: give {DEMO_FEED} instead")
 
 
 def _print_readings(readings: Sequence[Reading]) -> None:

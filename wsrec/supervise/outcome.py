@@ -11,16 +11,16 @@ from wsrec.units import duration, plural, size, utc
 
 
 class ExitStatus(IntEnum):
-    """Exit status of `wsrec record`. The comment below each is its text in docs/recording.md."""
+    """Exit status of `wsrec record`. The text below each is that of docs/recording.md."""
 
     COMPLETE = 0
     """recorded, and nothing is known to be missing"""
     FAILED = 1
-    """failed: the reason is on standard error; data received before is kept"""
+    """failed, or no connection was ever open: the reason is on standard error; data received before is kept"""
     USAGE = 2
     """wrong usage or configuration: nothing was started"""
     NOTHING = 3
-    """nothing was received: no connection succeeded, or a signal came before anything was recorded"""
+    """nothing was received: it was connected, but no message came, or a signal came while it was starting"""
     GAPS = 4
     """recorded, but with sequence gaps, a lost interval, or a refused, unanswered or late subscription"""
     UNREADABLE = 66

@@ -37,7 +37,8 @@ from wsrec.supervise.takeover import recover_left, take_over
 from wsrec.units import not_one_of
 
 DEMO = "demo"
-_DEMO_FEED = "binance-usdm"
+DEMO_FEED = "binance-usdm"
+"""The feed that it imitates."""
 # descriptors of a child or the supervisor: standard streams, pipes, the event loop, files, libraries
 _DESCRIPTORS_BESIDE = 64
 
@@ -129,16 +130,22 @@ def _narrowed(wanted: Wanted, selection: Selection) -> Wanted:
     )
 
 
-def checked_names(wanted: Sequence[Wanted]) -> list[str]:
+def checked_names(wanted: Sequence[Wanted], ca_file: str | None) -> list[str]:
     """The names of targets that can be recorded together, without requesting lists of symbols from exchanges.
 
+    Args:
+        wanted: as for `record`.
+        ca_file: the option of this name, if it is given.
+
     Raises:
-        ConfigError: one cannot be used.
+        ConfigError: one cannot be used, or not beside the others.
 
     """
     requested = [replace(each, symbols=tuple(symbol for symbol in each.symbols if symbol != ALL)) for each in wanted]
-    names = (target.feed.name for target in resolve_all([each for each in requested if each.target != DEMO]))
-    return [DEMO if each.target == DEMO else next(names) for each in requested]
+    if _is_demo(requested):
+        _of_demo(requested, ca_file, None)
+        return [DEMO]
+    return [target.feed.name for target in resolve_all(requested)]
 
 
 def shown_names(plans: Sequence[ConnectionPlan]) -> tuple[str, ...]:
@@ -178,23 +185,41 @@ def _resolved(
     wanted: Sequence[Wanted], options: RecordOptions, shard: Shard | None, proxies: ProxyRules
 ) -> Iterator[tuple[list[Target], RecordOptions]]:
     """The targets; for `demo` a running exchange."""
-    if all(each.target != DEMO for each in wanted):
+    if not _is_demo(wanted):
         yield resolve_all(wanted, shard, proxies), options
         return
-    if len(wanted) > 1 or options.ca_file is not None:
-        raise ConfigError(f"{DEMO} brings its own exchange and its own CA: record it alone, without --ca-file")
-    target = replace(wanted[0], target=_DEMO_FEED).resolved(shard)
+    target = _of_demo(wanted, options.ca_file, shard)
+    with demo_exchange() as endpoint:
+        sockets = {name: Socket(url=f"{endpoint.url}/stream") for name in target.feed.sockets}
+        feed = target.feed.model_copy(update={"name": DEMO, "sockets": sockets})
+        assert endpoint.ca_file is not None
+        yield [replace(target, feed=feed)], msgspec.structs.replace(options, ca_file=endpoint.ca_file)
+
+
+def _is_demo(wanted: Sequence[Wanted]) -> bool:
+    """Whether the demo exchange is among the targets."""
+    return any(each.target == DEMO for each in wanted)
+
+
+def _of_demo(wanted: Sequence[Wanted], ca_file: str | None, shard: Shard | None) -> Target:
+    """The demo as a target, with the addresses of the feed that it imitates.
+
+    Raises:
+        ConfigError: it cannot be recorded like this.
+
+    """
+    if len(wanted) > 1:
+        raise ConfigError(f"{DEMO} brings its own exchange: record it alone, and others into another folder")
+    if ca_file is not None:
+        raise OptionError("ca_file", f"found it for {DEMO}, which brings its own CA: omit it")
+    target = replace(wanted[0], target=DEMO_FEED).resolved(shard)
     for symbol in target.symbols:
         # it would confirm the subscription and send nothing, as the exchange does that it imitates
         if symbol not in SYMBOLS:
             as_typed = _as_typed(symbol, wanted[0].symbols, target.feed)
             problem = f"{DEMO} has no such symbol: {not_one_of(as_typed, [*SYMBOLS])}"
             raise wanted[0].located(OptionError("symbols", problem))
-    with demo_exchange() as endpoint:
-        sockets = {name: Socket(url=f"{endpoint.url}/stream") for name in target.feed.sockets}
-        feed = target.feed.model_copy(update={"name": DEMO, "sockets": sockets})
-        assert endpoint.ca_file is not None
-        yield [replace(target, feed=feed)], msgspec.structs.replace(options, ca_file=endpoint.ca_file)
+    return target
 
 
 def _as_typed(symbol: str, typed: Sequence[str], feed: Feed) -> str:

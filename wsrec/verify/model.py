@@ -10,7 +10,7 @@ from wsrec.format.capture import EXIT_UNREADABLE
 
 
 class VerifyStatus(IntEnum):
-    """Exit status of `wsrec verify`. The comment below each is its text in docs/verify.md."""
+    """Exit status of `wsrec verify`. The text below each is that of docs/verify.md."""
 
     HOLDS = 0
     """no problem found: nothing damaged, nothing contradictory, no interval incomplete"""
