@@ -111,7 +111,7 @@ class TestSource:
         ("command", "variable"),
         [
             (RECORD, "WSREC_RECORD_QUIET"),
-            (("feeds", "list"), "WSREC_FEEDS_LIST_AS_JSON"),
+            (("feeds", "list"), "WSREC_FEEDS_LIST_JSON"),
             (("bench",), "WSREC_BENCH_QUICK"),
         ],
     )
@@ -184,3 +184,24 @@ def test_json_says_the_same_on_standard_output(command, words):
     assert set(reported) == {"status", "error"}
     assert reported["status"] == result.exit_code == 2
     assert result.stderr == f"wsrec {command}: {reported['error']}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("record", ("demo",)), ("verify", ()), ("recover", ()), ("report", ()), ("replay", ()), ("feeds list", ())],
+)
+def test_json_by_a_variable(command, words):
+    variable = f"WSREC_{command.upper().replace(' ', '_')}_JSON"
+    mistake = (*command.split(), *words, "--bogus")
+    assert run(*mistake, **{variable: "0"}).stdout == ""
+    assert json.loads(run(*mistake, **{variable: "yes"}).stdout)["status"] == 2
+
+
+def test_json_of_a_failed_replay(tmp_path: Path):
+    file = tmp_path / "x.parquet"
+    file.write_bytes(b"PAR1")
+    for words in ((str(file),), ("demo", "--host", "192.0.2.1")):
+        result = run("replay", *words, "--json")
+        reported = json.loads(result.stdout)
+        assert reported["status"] == result.exit_code == 1
+        assert result.stderr == f"wsrec replay: {reported['error']}\n"

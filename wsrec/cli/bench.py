@@ -6,15 +6,15 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 import msgspec
 
-from wsrec.cli.command import Command
+from wsrec.cli.command import Command, CommandError
 from wsrec.config.click_types import IntegerParam, NumberParam, PathParam, WordParam
 from wsrec.feed.errors import OptionError
-from wsrec.units import clean, not_one_of, system_error
+from wsrec.units import not_one_of, system_error
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,7 +49,6 @@ from wsrec.units import clean, not_one_of, system_error
 @click.option("--quick", is_flag=True, help="Take a minute or two instead of 15 minutes; less precise.")
 @click.option(
     "--json",
-    "json_file",
     type=PathParam(dir_okay=False, path_type=Path),
     help="Write the figures of every round to this file.",
 )
@@ -65,7 +64,7 @@ def bench(
     only: tuple[str, ...],
     transports: tuple[str, ...],
     quick: bool,
-    json_file: Path | None,
+    json: Path | None,
     as_markdown: bool,
     from_file: Path | None,
     **given: Any,
@@ -100,9 +99,9 @@ def bench(
 
     if unknown := [name for name in only if name not in NAMES]:
         raise OptionError("only", not_one_of(unknown[0], NAMES))
-    if json_file is not None and not os.access(json_file.parent, os.W_OK):
+    if json is not None and not os.access(json.parent, os.W_OK):
         # before the quarter of an hour, not after it
-        _fail(f"{json_file} cannot be written; give --json a file in a folder that this user can write to")
+        raise CommandError(f"{json} cannot be written; give --json a file in a folder that this user can write to", 1)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         if from_file is not None:
@@ -111,14 +110,14 @@ def bench(
             options = from_cli(measures=measures, only=only, transports=transports, quick=quick, **given)
             with observed(options, Console(stderr=True)) as observer:
                 results = run(options, observer)
-        if json_file is not None:
-            json_file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+        if json is not None:
+            json.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     except msgspec.DecodeError as error:
-        _fail(f"{from_file}: {error}; give a file that --json wrote")
+        raise CommandError(f"{from_file}: {error}; give a file that --json wrote", 1) from error
     except OSError as error:
-        _fail(system_error(error))
+        raise CommandError(system_error(error), 1) from error
     except SourceError as error:
-        _fail(str(error))
+        raise CommandError(str(error), 1) from error
     console = Console(highlight=False)
     if as_markdown:
         click.echo(markdown(results))
@@ -126,8 +125,3 @@ def bench(
         show(results, console)
     else:
         click.echo(plain(results))
-
-
-def _fail(message: str) -> NoReturn:
-    click.secho(f"wsrec bench: {clean(message, 1000)}", fg="red", err=True)
-    raise click.exceptions.Exit(1)

@@ -1,4 +1,4 @@
-"""Base class of the commands: reports every usage error in the same form, with exit status 2.
+"""Base class of the commands: reports every error in the same form, and usage errors with exit status 2.
 
 The form is `wsrec COMMAND: WHERE: found X, expected Y` on standard error; WHERE is the option, the variable or the
 place in a run config with the value; with `--json` there is an object on standard output, too.
@@ -21,6 +21,20 @@ from wsrec.supervise.outcome import ExitStatus
 from wsrec.units import clean, did_you_mean, printable_json
 
 
+class CommandError(Exception):
+    """A command failed: the message is printed as usage errors are.
+
+    Args:
+        message: the reason, one or several lines.
+        status: the exit status.
+
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = int(status)
+
+
 class _Refusing(click.Command):
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -39,17 +53,18 @@ class _Refusing(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        as_json = bool(ctx.params.get("as_json") or ctx.params.get("json") is True)
+        # `--json` of bench is a file
+        as_json = ctx.params.get("json") is True
         with self._refusals(command_name(ctx), ctx, as_json=as_json):
             return super().invoke(ctx)
 
-    def refuse(self, name: str, why: str, *, as_json: bool) -> None:
+    def refuse(self, name: str, why: str, status: int, *, as_json: bool) -> None:
         """Print an error of one or several lines, each with the command's name before it."""
         lines = [clean(line, 2000) for line in why.split("\n")]
         for line in lines:
             click.secho(f"{name}: {line}", fg="red", err=True)
         if as_json:
-            click.echo(printable_json({"status": int(ExitStatus.USAGE), "error": "\n".join(lines)}))
+            click.echo(printable_json({"status": status, "error": "\n".join(lines)}))
 
     @contextlib.contextmanager
     def _refusals(self, name: str, ctx: click.Context | None, *, as_json: bool) -> Iterator[None]:
@@ -58,18 +73,29 @@ class _Refusing(click.Command):
         except NoArgsIsHelpError:
             raise
         except (click.UsageError, ConfigError) as error:
-            self.refuse(name, explained(error, ctx, name), as_json=as_json)
-            raise click.exceptions.Exit(int(ExitStatus.USAGE)) from error
+            status = int(ExitStatus.USAGE)
+            self.refuse(name, explained(error, ctx, name), status, as_json=as_json)
+            raise click.exceptions.Exit(status) from error
+        except CommandError as error:
+            self.refuse(name, str(error), error.status, as_json=as_json)
+            raise click.exceptions.Exit(error.status) from error
 
     def _wants_json(self, args: list[str], name: str) -> bool:
         """Whether JSON is requested, in arguments that may be invalid."""
         flags = [option for option in self.params if "--json" in option.opts and getattr(option, "is_flag", False)]
         variables = [f"{name} {option.name}".upper().replace(" ", "_") for option in flags]
-        return bool(flags) and ("--json" in args or any(map(os.environ.get, variables)))
+        return bool(flags) and ("--json" in args or any(map(_is_true, variables)))
+
+
+def _is_true(variable: str) -> bool:
+    try:
+        return bool(FlagParam().convert(os.environ.get(variable) or "no", None, None))
+    except click.BadParameter:
+        return False
 
 
 class Command(_Refusing):
-    """A command that reports usage errors: click's, and every `ConfigError`."""
+    """A command that reports its errors: click's, and every `ConfigError` and `CommandError`."""
 
 
 class Group(_Refusing, click.Group):

@@ -41,8 +41,8 @@ def _complete_interface(ctx: click.Context, param: click.Parameter, incomplete: 
     shell_complete=_complete_interface,
     help="Network interface to check. Repeatable. [default: all hardware interfaces]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of findings.")
-def doctor(cpus: tuple[int, ...], names: tuple[str, ...], as_json: bool) -> None:
+@click.option("--json", is_flag=True, help="Print a JSON array of findings.")
+def doctor(cpus: tuple[int, ...], names: tuple[str, ...], json: bool) -> None:
     """Check this machine for recording: timestamps, TLS, clock, processors, limits. Changes nothing.
 
     \b
@@ -61,7 +61,7 @@ def doctor(cpus: tuple[int, ...], names: tuple[str, ...], as_json: bool) -> None
     """
     check_cpus("cpu", cpus)
     findings = examine(cpus, names)
-    if as_json:
+    if json:
         click.echo(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
     else:
         _print(findings)

@@ -12,6 +12,8 @@ from wsrec.supervise.signals import ended_early, hold
 
 # ExitStatus.NOTHING, whose module takes long to import
 _NOTHING = 3
+# as `FlagParam` reads a variable
+_TRUE = ("1", "true", "t", "yes", "y", "on")
 _TIMEOUT = 1.0
 
 
@@ -24,7 +26,7 @@ def hold_signals() -> None:
 def _leave(name: str) -> None:
     why = ended_early(name)
     _write(2, f"wsrec record: {why}\n")
-    if "--json" in sys.argv or os.environ.get("WSREC_RECORD_JSON"):
+    if "--json" in sys.argv or os.environ.get("WSREC_RECORD_JSON", "").strip().lower() in _TRUE:
         _write(1, json.dumps({"status": _NOTHING, "error": why}, separators=(",", ":")) + "\n")
     # raising in half-imported modules is not safe, and there is nothing to undo
     os._exit(_NOTHING)

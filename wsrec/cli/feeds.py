@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ _PLAN_OPTIONS = (
     *declared(Selection),
     *(each for each in declared(RecordOptions) if each.field in ("proxy", "no_proxy")),
 )
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_as_json = click.option("--json", is_flag=True, help="Print JSON.")
 
 
 @click.group(cls=Group, context_settings=_SETTINGS)
@@ -60,13 +60,13 @@ def feeds() -> None:
 
 @feeds.command("list")
 @_as_json
-def list_(as_json: bool) -> None:
+def list_(json: bool) -> None:
     """List the feeds that come with wsrec.
 
     Example: wsrec feeds list --json
     """
     known = [find_feed(name) for name in catalogue()]
-    if as_json:
+    if json:
         rows = [
             {
                 "name": feed.name,
@@ -88,7 +88,7 @@ def list_(as_json: bool) -> None:
 @feeds.command()
 @click.argument("name", shell_complete=feed_names)
 @_as_json
-def show(name: str, as_json: bool) -> None:
+def show(name: str, json: bool) -> None:
     """Show a feed: addresses, symbols, channels, gap rules.
 
     NAME is a feed of `wsrec feeds list`, or a YAML file.
@@ -97,7 +97,7 @@ def show(name: str, as_json: bool) -> None:
     """
     _refuse_demo(name)
     feed = load_feed(Path(name)) if name.endswith((".yaml", ".yml")) else find_feed(name)
-    if as_json:
+    if json:
         return _print_json(feed.public_config())
     console = Console()
     facts = Table(box=None, show_header=False, pad_edge=False)
@@ -118,7 +118,7 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("file", type=PathParam(path_type=Path))
 @click.argument("messages", nargs=-1, type=PathParam(path_type=Path), metavar="[MESSAGES]...")
 @_as_json
-def check(file: Path, messages: tuple[Path, ...], as_json: bool) -> None:
+def check(file: Path, messages: tuple[Path, ...], json: bool) -> None:
     """Check a feed's YAML file or a run config; print file, line and key of every mistake.
 
     MESSAGES are files of real messages: the fields that the feed reads from each are printed. A file is one JSON
@@ -138,12 +138,12 @@ def check(file: Path, messages: tuple[Path, ...], as_json: bool) -> None:
             names = checked_names(run.wanted, run.settings.get("ca_file"))
         except OptionError as error:
             raise ConfigError(f"{run.places[error.field]}: {error.problem}") from error
-        if as_json:
+        if json:
             return _print_json({"file": str(file), "feeds": names})
         return click.echo(clean(f"{file}: {', '.join(names)}, no mistakes"))
     feed = load_feed(file)
     readings = read_samples(feed, [sample for each in messages for sample in samples_of(each)]) if messages else []
-    if as_json:
+    if json:
         found = {"file": str(file), "name": feed.name, "channels": list(feed.channel_table)}
         _print_json({**found, "messages": [reading._asdict() for reading in readings]} if messages else found)
     else:
@@ -173,7 +173,7 @@ def new(name: str, out: Path | None) -> None:
 @click.argument("target", shell_complete=open_feed_names)
 @click_options(_PLAN_OPTIONS, **OF_OPTIONS)
 @_as_json
-def plan_(target: str, as_json: bool, **given: Any) -> None:
+def plan_(target: str, json: bool, **given: Any) -> None:
     """Print the connections and requests of `wsrec record TARGET`, without connecting.
 
     TARGET is a feed's name, a YAML file, or a ws:// or wss:// URL, optionally as NAME=URL. Only `--symbols all` sends a
@@ -188,7 +188,7 @@ def plan_(target: str, as_json: bool, **given: Any) -> None:
     connections = plan([chosen], proxies=rules)
     needed = need_of(connections)
     sums = totals(connections)
-    if as_json:
+    if json:
         memory = {**needed._asdict(), "total": needed.total}
         rows = [shown(connection) for connection in connections]
         return _print_json({**msgspec.structs.asdict(sums), "memory_bytes": memory, "connections": rows})
@@ -302,4 +302,4 @@ def _cells(*texts: str) -> list[str]:
 
 
 def _print_json(data: Any) -> None:
-    click.echo(json.dumps(data, indent=2))
+    click.echo(dumps(data, indent=2))

@@ -52,8 +52,8 @@ def _read_targets(ctx: click.Context, param: click.Parameter, value: tuple[str, 
 class _RecordCommand(Command):
     """Does not wait for a terminal that accepts nothing, as the recording does not."""
 
-    def refuse(self, name: str, why: str, *, as_json: bool) -> None:
-        _tell(why, ExitStatus.USAGE, as_json, View())
+    def refuse(self, name: str, why: str, status: int, *, as_json: bool) -> None:
+        _tell(why, status, as_json, View())
 
 
 @click.command(cls=_RecordCommand, context_settings={"help_option_names": ["-h", "--help"]})
@@ -151,13 +151,13 @@ def _fail(message: str, status: ExitStatus, as_json: bool, view: View) -> NoRetu
     raise click.exceptions.Exit(int(status))
 
 
-def _tell(message: str, status: ExitStatus, as_json: bool, view: View) -> None:
+def _tell(message: str, status: int, as_json: bool, view: View) -> None:
     view.conclude(*(f"wsrec record: {line}" for line in message.split("\n")))
     if as_json:
         _print_failure(message, status, view)
 
 
-def _print_failure(message: str, status: ExitStatus, view: View) -> None:
+def _print_failure(message: str, status: int, view: View) -> None:
     # cleaned for JSON too: a file name need not be UTF-8
     error = "\n".join(clean(line, 2000) for line in message.split("\n"))
     print_result(msgspec.json.encode({"status": int(status), "error": error}).decode(), view.outlet)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NoReturn
 
 import click
 import msgspec
 
-from wsrec.cli.command import Command
+from wsrec.cli.command import Command, CommandError
 from wsrec.config.click_types import FolderType
 from wsrec.format.capture import EXIT_UNREADABLE
 from wsrec.format.errors import UnreadableError
@@ -20,8 +19,8 @@ from wsrec.units import clean, duration, plural, printable_json, system_error, u
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("out", type=FolderType(exists=True, file_okay=False, path_type=Path), metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print what was recovered, or the error, as one JSON object.")
-def recover(out: Path, as_json: bool) -> None:
+@click.option("--json", is_flag=True, help="Print what was recovered, or the error, as one JSON object.")
+def recover(out: Path, json: bool) -> None:
     """Recover the journals of a killed recorder into Parquet. `wsrec record` does the same when it starts.
 
     \b
@@ -39,18 +38,18 @@ def recover(out: Path, as_json: bool) -> None:
     try:
         result = recover_folder(out)
     except OutputLockedError as error:
-        _fail(f"{error}: it has recovered earlier sessions itself", ExitStatus.LOCKED, as_json)
+        raise CommandError(f"{error}: it has recovered earlier sessions itself", ExitStatus.LOCKED) from error
     except FileNotFoundError as error:
-        _fail(str(error), ExitStatus.USAGE, as_json)
+        raise CommandError(str(error), ExitStatus.USAGE) from error
     except UnreadableError as error:
-        _fail(str(error), EXIT_UNREADABLE, as_json)
+        raise CommandError(str(error), EXIT_UNREADABLE) from error
     except OSError as error:
-        _fail(f"{system_error(error)}; the journals are kept", ExitStatus.FAILED, as_json)
+        raise CommandError(f"{system_error(error)}; the journals are kept", ExitStatus.FAILED) from error
     except msgspec.ValidationError as error:
-        _fail(f"{error}; the journals are kept", ExitStatus.FAILED, as_json)
+        raise CommandError(f"{error}; the journals are kept", ExitStatus.FAILED) from error
     for failure in result.failures:
         click.secho(f"wsrec recover: {clean(failure, 2000)}", fg="red", err=True)
-    if as_json:
+    if json:
         click.echo(printable_json(result))
     elif result.sessions:
         for session in result.sessions:
@@ -71,11 +70,3 @@ def _describe(session: RecoveredSession, out: Path) -> str:
             f" ({session.lost.start_evidence} to {session.lost.end_evidence})"
         )
     return "\n".join(lines)
-
-
-def _fail(message: str, status: int, as_json: bool) -> NoReturn:
-    text = clean(message, 2000)
-    click.secho(f"wsrec recover: {text}", fg="red", err=True)
-    if as_json:
-        click.echo(printable_json({"status": int(status), "error": text}))
-    raise click.exceptions.Exit(int(status))

@@ -9,7 +9,7 @@ import sys
 import click
 import msgspec
 
-from wsrec.cli.command import Command
+from wsrec.cli.command import Command, CommandError
 from wsrec.config.click_types import IntegerParam, NumberParam, PathParam, SourceType
 from wsrec.feed.errors import ConfigError
 from wsrec.format.capture import EXIT_UNREADABLE
@@ -18,7 +18,6 @@ from wsrec.replay.message import SourceError, UnreadableSourceError
 from wsrec.replay.run import run
 from wsrec.replay.server import ServeError
 from wsrec.replay.tls import TlsError
-from wsrec.units import clean
 
 
 def _speed(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
@@ -71,9 +70,7 @@ def _speed(context: click.Context, option: click.Parameter, value: str | None) -
     help="Send a WebSocket ping this often. [default: never]",
 )
 @click.option("--wait-subscribe", is_flag=True, help="Start sending to a client after its first subscription.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print source, url and ca_file as one line of JSON once it is listening."
-)
+@click.option("--json", is_flag=True, help="Print source, url and ca_file as one line of JSON once it is listening.")
 def replay(
     sources: tuple[str, ...],
     port: int,
@@ -86,7 +83,7 @@ def replay(
     seed: int | None,
     ping_interval: float | None,
     wait_subscribe: bool,
-    as_json: bool,
+    json: bool,
 ) -> None:
     """Serve a capture, a text recording or a synthetic market over WebSocket, as an exchange does.
 
@@ -126,7 +123,7 @@ def replay(
     )
 
     def announce(endpoint: Endpoint) -> None:
-        if as_json:
+        if json:
             click.echo(msgspec.json.encode(endpoint).decode())
         else:
             click.echo(f"serving {endpoint.source} at {endpoint.url}")
@@ -138,7 +135,5 @@ def replay(
     try:
         run(options, announce)
     except (SourceError, ServeError, TlsError) as error:
-        for line in str(error).split("\n"):
-            click.secho(f"wsrec replay: {clean(line, 2000)}", fg="red", err=True)
         unreadable = isinstance(error, UnreadableSourceError)
-        raise click.exceptions.Exit(EXIT_UNREADABLE if unreadable else 1) from error
+        raise CommandError(str(error), EXIT_UNREADABLE if unreadable else 1) from error

@@ -15,8 +15,8 @@ from wsrec.units import clean
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("sources", nargs=-1, required=True, type=SourceType(), metavar="FILE|DIR|GLOB...")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
-def report(sources: tuple[str, ...], as_json: bool) -> None:
+@click.option("--json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
+def report(sources: tuple[str, ...], json: bool) -> None:
     """Summarize captures: rows, rates, gaps, completeness, and the time between the six stages of a frame.
 
     \b
@@ -35,7 +35,7 @@ def report(sources: tuple[str, ...], as_json: bool) -> None:
     """
     with reading_progress(Console(stderr=True)) as progress:
         result = collect(sources, progress)
-    if as_json:
+    if json:
         click.echo(result.to_json())
     else:
         print_report(result, Console(highlight=False))

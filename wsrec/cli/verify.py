@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from wsrec.cli.command import Command
+from wsrec.cli.command import Command, CommandError
 from wsrec.config.click_types import FolderType
 from wsrec.format.folders import cannot_read
 from wsrec.report.terminal import reading_progress
-from wsrec.units import clean, printable_json
+from wsrec.units import printable_json
 from wsrec.verify.model import VerifyStatus
 from wsrec.verify.terminal import print_verification
 from wsrec.verify.verify import verify as verify_captures
@@ -21,9 +21,9 @@ from wsrec.verify.verify import verify as verify_captures
 @click.argument(
     "paths", nargs=-1, required=True, type=FolderType(exists=True, readable=False, path_type=Path), metavar="PATH..."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
+@click.option("--json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing, with --json either; only set the exit status.")
-def verify(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
+def verify(paths: tuple[Path, ...], json: bool, quiet: bool) -> None:
     """Check captures: checksums, schema, every row and count, and the completeness of each stream.
 
     PATH is an output folder of `wsrec record`, a folder with several of them, or a file or folder inside one (then only
@@ -47,11 +47,10 @@ def verify(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
             result = verify_captures(paths, progress)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        click.secho(f"wsrec verify: {clean(where + cannot_read(error), 1000)}", fg="red", err=True)
-        raise click.exceptions.Exit(int(VerifyStatus.UNREADABLE)) from None
+        raise CommandError(where + cannot_read(error), VerifyStatus.UNREADABLE) from error
     if quiet:
         pass
-    elif as_json:
+    elif json:
         click.echo(printable_json(result))
     else:
         print_verification(result, Console(highlight=False))
