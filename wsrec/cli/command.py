@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import click
 from click.exceptions import NoArgsIsHelpError
 
+from wsrec.cli.stdout import StdoutError, give_up, watched
 from wsrec.config.click_types import FlagParam
 from wsrec.config.sources import command_name, explained
 from wsrec.feed.errors import ConfigError
 from wsrec.supervise.outcome import ExitStatus
-from wsrec.units import clean, did_you_mean, printable_json
+from wsrec.units import clean, did_you_mean, printable_json, system_error
 
 
 class CommandError(Exception):
@@ -43,6 +45,11 @@ class _Refusing(click.Command):
             if isinstance(option.type, click.types.BoolParamType):
                 option.type = FlagParam()
 
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """Run the program."""
+        with watched():
+            return super().main(*args, **settings)
+
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
@@ -61,10 +68,13 @@ class _Refusing(click.Command):
     def refuse(self, name: str, why: str, status: int, *, as_json: bool) -> None:
         """Print an error of one or several lines, each with the command's name before it."""
         lines = [clean(line, 2000) for line in why.split("\n")]
-        for line in lines:
-            click.secho(f"{name}: {line}", fg="red", err=True)
-        if as_json:
+        _complain(name, lines)
+        if not as_json:
+            return
+        try:
             click.echo(printable_json({"status": status, "error": "\n".join(lines)}))
+        except StdoutError as error:
+            _give_up(name, error)
 
     @contextlib.contextmanager
     def _refusals(self, name: str, ctx: click.Context | None, *, as_json: bool) -> Iterator[None]:
@@ -79,12 +89,29 @@ class _Refusing(click.Command):
         except CommandError as error:
             self.refuse(name, str(error), error.status, as_json=as_json)
             raise click.exceptions.Exit(error.status) from error
+        except StdoutError as error:
+            _give_up(name, error)
+            raise click.exceptions.Exit(int(ExitStatus.UNPRINTED)) from error
 
     def _wants_json(self, args: list[str], name: str) -> bool:
         """Whether JSON is requested, in arguments that may be invalid."""
         flags = [option for option in self.params if "--json" in option.opts and getattr(option, "is_flag", False)]
         variables = [f"{name} {option.name}".upper().replace(" ", "_") for option in flags]
         return bool(flags) and ("--json" in args or any(map(_is_true, variables)))
+
+
+def _complain(name: str, lines: list[str]) -> None:
+    try:
+        for line in lines:
+            click.secho(f"{name}: {line}", fg="red", err=True)
+    except OSError:
+        # on the same full disk, perhaps: the exit status remains
+        give_up(sys.stderr)
+
+
+def _give_up(name: str, error: StdoutError) -> None:
+    _complain(name, [f"cannot write to stdout: {system_error(error)}"])
+    give_up(sys.stdout)
 
 
 def _is_true(variable: str) -> bool:

@@ -57,7 +57,7 @@ def doctor(cpus: tuple[int, ...], names: tuple[str, ...], json: bool) -> None:
       hint    works, but could be better: the hint says how
       absent  not available on this machine
 
-    Exit status: 0, with or without hints; 2 wrong usage.
+    Exit status: 0, with or without hints; 2 wrong usage; 74 standard output cannot be written.
     """
     check_cpus("cpu", cpus)
     findings = examine(cpus, names)

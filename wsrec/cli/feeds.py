@@ -128,7 +128,8 @@ def check(file: Path, messages: tuple[Path, ...], json: bool) -> None:
     Example: wsrec feeds check my-exchange.yaml
              wsrec feeds check my-exchange.yaml trade.json book.json
 
-    Exit status: 0 no mistakes; 1 no field could be read from a message; 2 a mistake in the YAML.
+    Exit status: 0 no mistakes; 1 no field could be read from a message; 2 a mistake in the YAML;
+    74 standard output cannot be written.
     """
     run = load_run(file)
     if run is not None:

@@ -94,7 +94,7 @@ def record(targets: tuple[Wanted, ...], **given: Any) -> None:
     \b
     Exit status: 0 clean and complete; 1 failed; 2 wrong usage or config; 3 nothing was received;
     4 recorded, but with gaps or a lost interval; 66 the output folder has another version of the format;
-    75 another recorder is using the output folder.
+    74 complete, but the summary cannot be written; 75 another recorder is using the output folder.
     """
     output = taken(Output, given)
     as_json, quiet = output.json, output.quiet
@@ -113,7 +113,7 @@ def record(targets: tuple[Wanted, ...], **given: Any) -> None:
         if options.if_free:
             view.conclude(*([] if as_json or quiet else [f"nothing to do: {error}"]), style="")
             if as_json:
-                _print_failure(str(error), ExitStatus.COMPLETE, view)
+                _leave(ExitStatus.COMPLETE, printed=_print_failure(str(error), ExitStatus.COMPLETE, view))
             return
         hint = "take it over with --takeover, stop it, choose another --out, or use --if-free if this is not a failure"
         _fail(f"{error}; {hint}", ExitStatus.LOCKED, as_json, view)
@@ -125,11 +125,17 @@ def record(targets: tuple[Wanted, ...], **given: Any) -> None:
         _fail(_cannot_start(error, options.out), ExitStatus.FAILED, as_json, view)
     why = reason(outcome)
     view.conclude(*([] if why is None else [f"wsrec record: {why}"]))
+    printed = True
     if as_json:
-        print_result(msgspec.json.encode(outcome).decode(), view.outlet)
+        printed = print_result(msgspec.json.encode(outcome).decode(), view.outlet)
     elif not quiet:
-        print_result(describe(outcome), view.outlet)
-    raise click.exceptions.Exit(outcome.status)
+        printed = print_result(describe(outcome), view.outlet)
+    _leave(outcome.status, printed=printed)
+
+
+def _leave(status: int, *, printed: bool) -> NoReturn:
+    # a worse status says more
+    raise click.exceptions.Exit(int(status if printed or status else ExitStatus.UNPRINTED))
 
 
 def _cannot_start(error: OSError, out: Path) -> str:
@@ -157,7 +163,7 @@ def _tell(message: str, status: int, as_json: bool, view: View) -> None:
         _print_failure(message, status, view)
 
 
-def _print_failure(message: str, status: int, view: View) -> None:
+def _print_failure(message: str, status: int, view: View) -> bool:
     # cleaned for JSON too: a file name need not be UTF-8
     error = "\n".join(clean(line, 2000) for line in message.split("\n"))
-    print_result(msgspec.json.encode({"status": int(status), "error": error}).decode(), view.outlet)
+    return print_result(msgspec.json.encode({"status": int(status), "error": error}).decode(), view.outlet)

@@ -33,7 +33,7 @@ def recover(out: Path, json: bool) -> None:
 
     \b
     Exit status: 0 recovered, or nothing to recover; 1 something could not be recovered (it is kept);
-    2 wrong usage; 66 not readable; 75 a recorder is using the folder.
+    2 wrong usage; 66 not readable; 74 standard output cannot be written; 75 a recorder is using the folder.
     """
     try:
         result = recover_folder(out)

@@ -31,7 +31,8 @@ def report(sources: tuple[str, ...], json: bool) -> None:
 
     \b
     Exit status: 0 everything was read; 1 a file is damaged; 2 wrong usage, or a path does not exist;
-    66 something cannot be read (no permission, an I/O error, or another version of the format).
+    66 something cannot be read (no permission, an I/O error, or another version of the format);
+    74 standard output cannot be written.
     """
     with reading_progress(Console(stderr=True)) as progress:
         result = collect(sources, progress)

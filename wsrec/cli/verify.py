@@ -40,7 +40,8 @@ def verify(paths: tuple[Path, ...], json: bool, quiet: bool) -> None:
     \b
     Exit status: 0 no problem found; 1 damaged or contradictory; 2 wrong usage; 3 no capture there;
     4 sound, but with incomplete intervals, or a session that has not ended or is not recovered;
-    66 something cannot be read (no permission, an I/O error, or another version of the format).
+    66 something cannot be read (no permission, an I/O error, or another version of the format);
+    74 standard output cannot be written.
     """
     try:
         with reading_progress(Console(stderr=True)) as progress:

@@ -25,6 +25,8 @@ class ExitStatus(IntEnum):
     """recorded, but with sequence gaps, a lost interval, or a refused, unanswered or late subscription"""
     UNREADABLE = 66
     """the output folder has files of another version of the format: nothing was started (EX_NOINPUT)"""
+    UNPRINTED = 74
+    """recorded, and nothing is known to be missing, but the summary cannot be written to standard output (EX_IOERR)"""
     LOCKED = 75
     """another recorder holds the output folder (EX_TEMPFAIL)"""
 

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TextIO
 
 from wsrec import shutdown
+from wsrec.units import system_error
 
 # queued characters: about twenty thousand lines
 _LIMIT = 4 << 20
@@ -121,6 +122,7 @@ class Outlet:
     Attributes:
         sink: the stream, for other ways of showing lines.
         given_up: whether the stream was blocked at the end.
+        error: the error that ended the output, other than that of a reader that is gone; None without one.
 
     """
 
@@ -134,6 +136,7 @@ class Outlet:
     ) -> None:
         self.sink = Sink(stream)
         self.given_up = False
+        self.error: OSError | None = None
         self._show = show or self._write
         self._log_unshown = unshown
         self._limit = limit
@@ -202,9 +205,11 @@ class Outlet:
         try:
             while (job := self._next()) is not None:
                 job()
-        except OSError:
-            # the reader (`| head`) or the terminal is gone: nothing can be shown
+        except BrokenPipeError:
+            # the reader (`| head`) is gone: nothing can be shown
             pass
+        except OSError as error:
+            self.error = error
         finally:
             with self._changed:
                 self._closing = True
@@ -257,12 +262,16 @@ class Stray(io.TextIOBase):
         return len(text)
 
 
-def print_result(text: str, log: Outlet | None = None) -> None:
+def print_result(text: str, log: Outlet | None = None) -> bool:
     """Print a result on standard output: a slow reader gets all of it, a blocked one is given up on.
 
     Args:
         text: the result.
         log: the outlet of the earlier lines: a terminal or pipe on which it gave up is not waited for again.
+
+    Returns:
+        Whether standard output could be written. An error, such as a full disk, is on standard error; it is none if the
+        reader is gone, or was given up on.
 
     """
     result = Outlet(sys.stdout)
@@ -271,7 +280,14 @@ def print_result(text: str, log: Outlet | None = None) -> None:
     if log is not None and log.given_up and result.sink.is_same_as(log.sink):
         timeout = 0.0
     result.close(timeout)
-    if result.given_up and timeout:
-        word = Outlet(sys.stderr)
-        word.put(f"wsrec: standard output was blocked for {timeout:g} s: the result was not printed")
-        word.close()
+    if result.error is not None:
+        _complain(f"wsrec record: cannot write to stdout: {system_error(result.error)}")
+    elif result.given_up and timeout:
+        _complain(f"wsrec record: standard output was blocked for {timeout:g} s: the result was not printed")
+    return result.error is None
+
+
+def _complain(text: str) -> None:
+    word = Outlet(sys.stderr)
+    word.put(text)
+    word.close()

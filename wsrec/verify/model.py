@@ -24,6 +24,8 @@ class VerifyStatus(IntEnum):
     """sound, but with incomplete intervals, or a session that has not ended or is not recovered"""
     UNREADABLE = EXIT_UNREADABLE
     """something cannot be read (no permission, another version) and is unknown; the rest is not damaged"""
+    UNPRINTED = 74
+    """standard output cannot be written: nothing is said of the capture (EX_IOERR)"""
 
 
 class State(StrEnum):
