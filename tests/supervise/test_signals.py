@@ -85,7 +85,9 @@ def test_while_it_waits_for_the_exchanges_list(wsrec, https, ca_file, tmp_path):
         go_on.set()
         process.kill()
     assert (process.returncode, output) == (3, "")
-    assert log.strip() == "wsrec record: ended by SIGTERM before anything was recorded"
+    # on a busy machine both are pending when the process runs: then Python handles the lower number first
+    (line,) = log.splitlines()
+    assert line in [f"wsrec record: ended by {name} before anything was recorded" for name in ("SIGTERM", "SIGINT")]
     assert not out.exists()
 
 

@@ -78,6 +78,26 @@ class TestSignals:
         assert outcome["error"] in log
         assert "signal 9" not in log
 
+    @pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.long)])
+    def test_only_the_second_one_discards_when_the_time_was_up_before_both(self, recording, count):
+        work = recording("--json", "--duration", "2s")
+        writer = work.child("wsrec.writer")
+        os.kill(writer, signal.SIGSTOP)
+        work.until(lambda: not work.running("wsrec.receive"))
+        for _ in range(count):
+            work.process.send_signal(signal.SIGTERM)
+            time.sleep(1.2)
+        if count == 1:
+            os.kill(writer, signal.SIGCONT)
+        output, log = work.end(count - 1)
+        outcome = json.loads(output)
+        assert outcome["reason"] == "the time was up"
+        assert "SIGTERM: the recording is already ending (the time was up); another one discards" in log
+        assert bool(outcome["given_up"]) == ("a second SIGTERM" in log) == (count == 2)
+        if count == 1:
+            assert outcome["messages"] == len(numbered(work.out)) > 100
+            finished(work.out)
+
 
 class TestBusyPoll:
     def test_a_signal_finishes_the_files(self, recording):

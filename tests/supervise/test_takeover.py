@@ -159,7 +159,7 @@ class TestTakeover:
         (capture,) = verify([recorders.out]).captures
         assert not [f for f in capture.findings if f.kind not in (Kind.INCOMPLETE, Kind.NOTE)]
         first = ended(old)
-        assert (first["reason"], first["status"]) == ("SIGTERM", 0)
+        assert (first["reason"], first["status"]) == ("another recorder took over", 0)
         new.until(lambda: stated(new, "is taken over"))
         assert recorders.pid() == new.process.pid
         assert not free(recorders.out)
@@ -244,7 +244,7 @@ class TestTakeover:
         old = recorders.journalling()
         os.kill(old.process.pid, signal.SIGSTOP)
         new = recorders.journalling("--takeover")
-        new.until(lambda: stated(new, f"process {old.process.pid} is asked to end"))
+        new.until(lambda: stated(new, f"stopping process {old.process.pid}"))
         before = journal_bytes(recorders.out / ".wsrec" / new.session)
         new.until(lambda: journal_bytes(recorders.out / ".wsrec" / new.session) > before)
         assert recorders.pid() == old.process.pid
@@ -254,6 +254,23 @@ class TestTakeover:
         os.kill(old.process.pid, signal.SIGCONT)
         ended(old)
         without_hole(recorders.out)
+
+    def test_a_holder_whose_time_is_up_still_finishes_its_files(self, recorders):
+        old = recorders.journalling("--duration", "3s")
+        writer = old.child("wsrec.writer")
+        os.kill(writer, signal.SIGSTOP)
+        old.until(lambda: not old.running("wsrec.receive"))
+        # as for a person who ended it, and waits
+        old.process.send_signal(signal.SIGTERM)
+        new = recorders.start("--takeover", "--duration", "3s")
+        assert ended(new)["status"] == 0
+        assert stated(new, f"stopping process {old.process.pid}")
+        assert stated(new, f"was not taken over: process {old.process.pid} still holds it")
+        os.kill(writer, signal.SIGCONT)
+        first = ended(old)
+        assert (first["reason"], first["given_up"], first["finished"]) == ("the time was up", 0, True)
+        finished(recorders.out)
+        numbers(recorders.out)
 
     @pytest.mark.long
     def test_killed_while_it_waits_its_writer_keeps_others_away_until_it_is_done(self, recorders):
@@ -285,7 +302,7 @@ class TestTakeover:
         ended(old)
 
 
-class TestAsk:
+class TestSignal:
     """Who is sent a signal."""
 
     def test_a_process_that_has_not_locked_the_file_is_never(self, tmp_path):
@@ -319,4 +336,4 @@ class TestAsk:
             os.pwrite(held.fds[0], content, 0)
             with OutputLock(tmp_path, takeover=True) as lock:
                 takeover._request_end(lock, lambda line: lines.append(line.message))
-        assert "cannot be asked to end" in lines[0]
+        assert "cannot be stopped" in lines[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -103,7 +102,7 @@ class ProcessSupervisor:
         self._finishing: Stop | None = None
         self._finish_again = False
         self._abandoned = False
-        self._hurry = asyncio.Event()
+        self._skip_wait = asyncio.Event()
 
     async def start(self) -> None:
         """Start it for the first time.
@@ -131,7 +130,7 @@ class ProcessSupervisor:
             when = "at once" if not wait else f"in {wait:.1f} s"
             self._on_log(LogLine(level="warning", message=f"the {name} {self._how}; restarted {when}; {self._costs}"))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), wait)
+                await asyncio.wait_for(self._skip_wait.wait(), wait)
             # the end may have been requested in the meantime: then nothing is lost but what the death has cost
             self.failed = None
             if self._is_enough():
@@ -147,15 +146,18 @@ class ProcessSupervisor:
 
         """
         self._finishing, self._finish_again = order, again
-        self._hurry.set()
+        self._skip_wait.set()
         self.child.order(order)
 
-    async def ended(self, running: asyncio.Future[None], seconds: float, *, notice: float = _NOTICE) -> None:
+    async def ended(
+        self, running: asyncio.Future[None], seconds: float, *, discards: Callable[[], str], notice: float = _NOTICE
+    ) -> None:
         """Wait for the end of a process that was ordered to finish, and kill it at the limit.
 
         Args:
             running: the task of `run`.
             seconds: the limit.
+            discards: returns what would end it at once.
             notice: seconds after which the operator is informed.
 
         """
@@ -163,8 +165,7 @@ class ProcessSupervisor:
         _, late = await asyncio.wait((running,), timeout=notice)
         if late:
             # nothing is wrong yet: no line is logged just for that
-            again = "Ctrl-C" if sys.stderr.isatty() else "SIGINT or SIGTERM"
-            message = f"waiting for the {name} to finish; another {again} discards what is not on disk by then"
+            message = f"waiting for the {name} to finish; {discards()} discards what is not on disk by then"
             self._on_log(LogLine(level="info", message=message))
             _, late = await asyncio.wait((running,), timeout=seconds - notice)
         if late:
@@ -175,7 +176,7 @@ class ProcessSupervisor:
     def abandon(self) -> None:
         """Kill it at once and for good."""
         self._abandoned = True
-        self._hurry.set()
+        self._skip_wait.set()
         self.child.kill()
 
     def _is_enough(self) -> bool:

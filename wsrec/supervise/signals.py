@@ -1,4 +1,4 @@
-"""Signal handling of a recording: SIGINT, SIGTERM and SIGHUP end it cleanly at any time.
+"""Signal handling of a recording: SIGINT, SIGTERM, SIGHUP and a takeover's signal end it cleanly at any time.
 
 Python's default handling ends a process at any point, and an event loop has handlers only while it runs. So
 one handler stays installed from the beginning of the command to its end, and only its action changes. The command
@@ -15,11 +15,15 @@ from types import FrameType
 
 # a wrapper (npm, make, a container's init) forwards a signal that the terminal has sent already: within this time (s)
 # it counts as the same request
-SAME_WISH = 1.0
+SAME_REQUEST = 1.0
+
+# sent by a recorder that takes over; not SIGTERM, because it must never count as a second signal, which discards data
+TAKEOVER = signal.SIGUSR1
+TAKEOVER_NAME = "a takeover"
 
 Act = Callable[[str], object]
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, TAKEOVER)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -40,7 +44,7 @@ class _Handler:
         self.came: str | None = None
 
     def __call__(self, number: int, _: FrameType | None) -> None:
-        name = signal.Signals(number).name
+        name = TAKEOVER_NAME if number == TAKEOVER else signal.Signals(number).name
         self.came = self.came or name
         if self.act is not None:
             self.act(name)
@@ -88,12 +92,12 @@ def ended_early(name: str) -> str:
 
 def interrupt() -> Act:
     """An action that raises `Interrupted`, once for each request to end."""
-    last = -SAME_WISH
+    last = -SAME_REQUEST
 
     def act(name: str) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= SAME_WISH:
+        if now - last >= SAME_REQUEST:
             last = now
             raise Interrupted(ended_early(name))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import secrets
+import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ from wsrec.ring.status import StatusPage
 from wsrec.supervise.outcome import Outcome, exit_status
 from wsrec.supervise.pair import Pair
 from wsrec.supervise.redaction import redacting
-from wsrec.supervise.signals import SAME_WISH, held
+from wsrec.supervise.signals import SAME_REQUEST, TAKEOVER_NAME, held
 from wsrec.units import duration, plural
 
 _LOOK_SECONDS = 0.05
@@ -84,7 +85,8 @@ class Supervisor:
         ]
         self._stopping = asyncio.Event()
         self._reason = ""
-        self._signalled = -SAME_WISH
+        # monotonic time (s) of the first signal of a person or a service manager
+        self._signalled: float | None = None
         # the second signal's name, and the failure before it
         self._given_up = ""
         self._failed_before: FailedLine | None = None
@@ -196,10 +198,10 @@ class Supervisor:
         if writer.done():
             self._writer_ended(pair)
         pair.receiver.finish(Stop(), again=False)
-        await pair.receiver.ended(receiver, shutdown.RECEIVER.seconds)
+        await pair.receiver.ended(receiver, shutdown.RECEIVER.seconds, discards=self._discards)
         self._receiver_ended(pair)
         pair.writer.finish(Stop(), again=True)
-        await pair.writer.ended(writer, shutdown.WRITER.seconds)
+        await pair.writer.ended(writer, shutdown.WRITER.seconds, discards=self._discards)
 
     def _writer_ended(self, pair: Pair) -> None:
         """A writer ended by itself: if the output failed, everything ends, else only its pair."""
@@ -223,16 +225,28 @@ class Supervisor:
         self._on_log(LogLine(level="error", message=message, hint="stop and record again"))
 
     def _on_signal(self, name: str) -> None:
-        if not self._stopping.is_set():
-            self._signalled = time.monotonic()
+        if name == TAKEOVER_NAME:
+            self._stop("another recorder took over")
+            return
+        now = time.monotonic()
+        if self._signalled is None:
+            self._signalled = now
+            if self._stopping.is_set():
+                message = f"{name}: the recording is already ending ({self._reason}); another one discards what is not "
+                self._on_log(LogLine(level="info", message=f"{message}on disk by then"))
             self._stop(name)
             return
-        if time.monotonic() - self._signalled < SAME_WISH:
+        if now - self._signalled < SAME_REQUEST:
             return
         if not self._given_up:
             self._given_up, self._failed_before = name, self._failure()
             self._on_log(LogLine(level="warning", message=f"a second {name}: data not yet on disk is discarded"))
         self._abandon()
+
+    def _discards(self) -> str:
+        """The signals that would end the recording at once, for the operator."""
+        key = "Ctrl-C" if sys.stderr.isatty() else "SIGINT or SIGTERM"
+        return f"{key} twice" if self._signalled is None else f"another {key}"
 
     def _abandon(self) -> None:
         for pair in self.pairs:

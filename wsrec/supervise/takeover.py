@@ -1,12 +1,13 @@
 """`wsrec record --takeover`: replaces a running recorder; both record while the new one connects.
 
-The new recorder receives first, then asks the old one to end, and has the lock once the old one's last writer is done.
-Until then each writes its own files, so the overlap only produces duplicate rows.
+The new recorder receives first, then signals the old one to end, and has the lock once the old one's last writer is
+done. Until then each writes its own files, so the overlap only produces duplicate rows.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -18,6 +19,7 @@ from wsrec import shutdown
 from wsrec.format.folders import cannot_read, session_folders
 from wsrec.format.lock import OutputLock
 from wsrec.ipc import LogLine
+from wsrec.supervise.signals import TAKEOVER
 from wsrec.supervise.supervisor import Supervisor
 from wsrec.units import system_error
 from wsrec.writer.orphan import take
@@ -39,12 +41,17 @@ async def take_over(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[
         on_log: called with each line for the operator.
 
     """
+    own = [pair.session for pair in supervisor.pairs]
     try:
         if not await _receiving(supervisor, lock, on_log):
             _request_end(lock, on_log)
             await _ended(lock, on_log)
         on_log(LogLine(level="info", message=f"{lock.out} is taken over"))
-        await recover_beside(lock.out, on_log, [pair.session for pair in supervisor.pairs])
+        await recover_beside(lock.out, on_log, own)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            _report_left(lock, on_log, own)
+        raise
     except OSError as error:
         message = f"{lock.out} could not be taken over: {system_error(error)}"
         hint = "this recorder continues; end the other one by hand, and run `wsrec recover` after this one has ended"
@@ -99,7 +106,7 @@ async def _receiving(supervisor: Supervisor, lock: OutputLock, on_log: Callable[
             return False
         if not reported and opened is None and now - began > _OPEN_TIMEOUT:
             reported = True
-            message = "not every connection is open yet: until then the old recorder is not asked to end"
+            message = "not every connection is open yet: until then the old recorder goes on"
             hint = f"see the reason above, or end process {lock.holder or 'unknown'} by hand"
             on_log(LogLine(level="warning", message=message, hint=hint))
         await asyncio.sleep(_LOOK)
@@ -107,7 +114,7 @@ async def _receiving(supervisor: Supervisor, lock: OutputLock, on_log: Callable[
 
 
 def _request_end(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
-    """Send SIGTERM to the holder only."""
+    """Signal the holder only."""
     holder = lock.holder
     unable = None
     try:
@@ -118,7 +125,7 @@ def _request_end(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
             process = os.pidfd_open(holder)
             try:
                 if lock.is_locked_by(holder):
-                    signal.pidfd_send_signal(process, signal.SIGTERM)
+                    signal.pidfd_send_signal(process, TAKEOVER)
                 else:
                     unable = f"process {holder} has not locked it: it is on another host, or only its writers still run"
             finally:
@@ -128,10 +135,23 @@ def _request_end(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
     except OSError as error:
         unable = f"process {holder} cannot be signalled: {system_error(error)}"
     if unable is None:
-        on_log(LogLine(level="info", message=f"every connection is open: process {holder} is asked to end"))
+        on_log(LogLine(level="info", message=f"every connection is open: stopping process {holder}"))
     else:
-        message = f"the holder of {lock.out} cannot be asked to end: {unable}"
+        message = f"the holder of {lock.out} cannot be stopped: {unable}"
         on_log(LogLine(level="warning", message=message, hint="end it by hand; this recorder continues"))
+
+
+def _report_left(lock: OutputLock, on_log: Callable[[LogLine], None], own: list[str]) -> None:
+    """Report what this recording, which ends before its takeover is complete, leaves to others."""
+    if not lock.take():
+        message = f"{lock.out} was not taken over: process {lock.holder or 'unknown'} still holds it"
+        hint = f"once it has ended, `wsrec recover {lock.out}` recovers what it may have left unfinished"
+    elif any(folder.name not in own for folder in session_folders(lock.out)):
+        message = f"{lock.out} has interrupted sessions whose recovery is not complete"
+        hint = f"the next start or `wsrec recover {lock.out}` completes it"
+    else:
+        return
+    on_log(LogLine(level="warning", message=message, hint=hint))
 
 
 async def _ended(lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
