@@ -40,7 +40,7 @@ class TestComplaints:
             ),
             (
                 SMALL + "channels:\n  t: {topic: a, common: tradez}\n",
-                "f.yaml:7: channels.t.common: found 'tradez', expected 'trades', 'book', 'bbo' or 'ticker', "
+                "f.yaml:7: channels.t.common: found 'tradez', expected trades, book, bbo or ticker, "
                 "did you mean `trades`?",
             ),
             (SMALL.replace("wss://x.y/z", "http://x"), "f.yaml:5: sockets.main.url: found 'http://x', expected ws://"),

@@ -96,6 +96,10 @@ class TestDescribe:
         assert "f5" not in text
         assert "and 3 more files" in text
 
+    def test_each_path_is_one_line_whatever_is_in_its_name(self):
+        text = describe(outcome(out="a\nb\x1b[2J", files=({"path": "c.parquet"},)))
+        assert "  a\\nb\\x1b[2J/c.parquet" in text.split("\n")
+
     def test_nothing_received(self):
         assert "recorded 0 messages" in describe(outcome(status=3))
 

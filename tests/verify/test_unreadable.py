@@ -212,7 +212,7 @@ def test_a_report_of_a_feed_that_brought_nothing(untouched, tmp_path, powerless)
     assert "0 received" in result.stdout
     assert "mine on" in result.stdout
     beside = len(list((out / "events").rglob("*.parquet")))
-    assert f"no message file, {beside} events file{'s' if beside > 1 else ''} of 1 session" in result.stdout
+    assert f"no message file, {beside} event file{'s' if beside > 1 else ''} of 1 session" in result.stdout
     assert "unknown: no message file was read" in result.stdout
     assert "declares no sequence rule" not in result.stdout
 

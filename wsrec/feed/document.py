@@ -157,9 +157,12 @@ class Document:
         if message.startswith("found"):
             return _printable(message)
         value = problem["input"] if written is None else written
-        if problem["type"] in ("enum", "literal_error") and isinstance(value, str):
-            meant = did_you_mean(value, re.findall("'([^']*)'", problem["ctx"]["expected"]))
-            message += meant and f", {meant}"
+        if problem["type"] in ("enum", "literal_error"):
+            words = re.findall("'([^']*)'", problem["ctx"]["expected"])
+            # without quotes, as on the command line
+            message = message.replace("'", "")
+            if isinstance(value, str) and (meant := did_you_mean(value, words)):
+                message += f", {meant}"
         return f"found {_brief(_masked(where, value))}, {message}"
 
 

@@ -165,6 +165,5 @@ def _later(wait: float) -> str:
 def _duration(seconds: float) -> str:
     for size, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= size:
-            count = int(seconds // size)
-            return f"{count} {name}{'s' if count > 1 else ''}"
-    return f"{seconds:.0f} seconds"
+            return plural(int(seconds // size), name)
+    return plural(round(seconds), "second")

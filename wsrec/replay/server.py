@@ -23,7 +23,7 @@ from websockets.protocol import State
 
 from wsrec.replay.message import Message, SourceError
 from wsrec.replay.requests import Subscriptions
-from wsrec.units import system_error
+from wsrec.units import plural, system_error
 
 BATCH_MESSAGES = 256
 BATCH_BYTES = 64 << 10
@@ -165,13 +165,13 @@ class ReplayServer:
             self.clients.remove(client)
             seconds = client.seconds
             log.info(
-                "client %d done: %d messages (%.1f MB) in %.2f s, %.0f messages/s; %d acknowledgements",
+                "client %d done: %s (%.1f MB) in %.2f s, %.0f messages/s; %s",
                 client.number,
-                client.messages,
+                plural(client.messages, "message"),
                 client.payload_bytes / 1e6,
                 seconds,
                 client.messages / seconds if seconds else 0,
-                client.acks,
+                plural(client.acks, "acknowledgement"),
             )
 
     async def _play(self, client: Client) -> None:

@@ -113,7 +113,7 @@ def _facts(recording: Recording) -> Table:
         grid.add_row("time", Text(f"{span}, {duration(recording.recorded)} recorded"))
     files = plural(recording.files, "file")
     if not recording.files:
-        files = f"no message file, {plural(recording.events_files, 'events file')}"
+        files = f"no message file, {plural(recording.events_files, 'event file')}"
     grid.add_row("files", Text(f"{files} of {plural(len(recording.sessions), 'session')}"))
     rows = " · ".join(
         f"{recording.row_count(direction):,} {word}"

@@ -7,7 +7,10 @@ from typing import Any
 
 from wsrec.counts import Counts
 from wsrec.ipc import FailedLine, SummaryLine
-from wsrec.units import duration, plural, size, utc
+from wsrec.units import clean, duration, plural, size, utc
+
+# as long as a path may be (PATH_MAX, limits.h)
+_MAX_PATH = 4096
 
 
 class ExitStatus(IntEnum):
@@ -81,14 +84,10 @@ def exit_status(summaries: list[SummaryLine], failure: FailedLine | None) -> Exi
     return ExitStatus.COMPLETE
 
 
-def _counted(count: int, word: str) -> str:
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
-
-
 def _missing(outcome: Outcome) -> list[str]:
     """The known losses, counted."""
     return [
-        _counted(count, word)
+        plural(count, word)
         for count, word in (
             (outcome.gaps, "sequence gap"),
             (outcome.lost_intervals, "lost interval"),
@@ -126,23 +125,23 @@ def describe(outcome: Outcome) -> str:
         lines.append(f"  from {utc(outcome.first_recv_time)} to {utc(outcome.last_recv_time)} UTC{rate}")
     missing = _missing(outcome)
     if outcome.given_up:
-        missing.append(f"{_counted(outcome.given_up, 'frame')} discarded on a second signal")
+        missing.append(f"{plural(outcome.given_up, 'frame')} discarded on a second signal")
     if not outcome.finished:
         missing.append("unfinished files (the next start recovers the journals)")
     lines.append(f"  missing: {', '.join(missing)}" if missing else "  nothing known to be missing")
     if outcome.not_inflated:
         lines.append(
-            f"  {_counted(outcome.not_inflated, 'message')} could not be inflated: recorded compressed, as received"
+            f"  {plural(outcome.not_inflated, 'message')} could not be inflated: recorded compressed, as received"
         )
     if outcome.reconnects or outcome.stalls:
         lines.append(
-            f"  {_counted(outcome.reconnects, 'reconnect')}, {_counted(outcome.stalls, 'stall')}"
+            f"  {plural(outcome.reconnects, 'reconnect')}, {plural(outcome.stalls, 'stall')}"
             " (a ring was full, nothing dropped)"
         )
     if outcome.restarts:
-        lines.append(f"  {_counted(outcome.restarts, 'restart')} of a process that died or hung")
+        lines.append(f"  {plural(outcome.restarts, 'restart')} of a process that died or hung")
     paths = [line["path"] for line in outcome.files if line["path"]]
-    lines += [f"  {outcome.out}/{path}" for path in paths[:5]]
+    lines += [f"  {clean(f'{outcome.out}/{path}', _MAX_PATH)}" for path in paths[:5]]
     if len(paths) > 5:
         lines.append(f"  and {len(paths) - 5:,} more files")
     lines.append(f"ended: {outcome.reason}; exit status {outcome.status}")

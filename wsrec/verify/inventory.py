@@ -16,6 +16,7 @@ from wsrec.format.layout import KINDS, OWN, aside_folder, manifest_path, other, 
 from wsrec.format.lock import is_held
 from wsrec.format.manifest import ManifestLine, decode_line
 from wsrec.format.unfinished import checks
+from wsrec.units import plural
 from wsrec.verify.model import Finding, Kind
 
 
@@ -272,7 +273,7 @@ def _left_behind(root: Path, journals: dict[str, tuple[int, int]], held: bool | 
     found = []
     for session, (count, size) in journals.items():
         where = str(session_folder(root, session))
-        kept = f"{count:,} journal{'' if count == 1 else 's'} of {size:,} bytes"
+        kept = f"{plural(count, 'journal')} of {plural(size, 'byte')}"
         if held or is_live(session_folder(root, session)):
             what = f"a recorder is using the folder: this session is still being recorded; {kept} so far"
         elif held is None:
@@ -286,6 +287,6 @@ def _left_behind(root: Path, journals: dict[str, tuple[int, int]], held: bool | 
     aside = aside_folder(root)
     count = sum(1 for _ in aside.iterdir()) if aside.is_dir() else 0
     if count:
-        what = f"{count:,} file{'' if count == 1 else 's'} set aside: unusable parts, or parts that were replaced"
+        what = f"{plural(count, 'file')} set aside: unusable parts, or parts that were replaced"
         found.append(Finding(kind=Kind.NOTE, where=str(aside), what=what))
     return found

@@ -17,7 +17,7 @@ from wsrec.format.counting import count_event
 from wsrec.format.layout import hour
 from wsrec.plan.request_table import RequestTable, described_requests
 from wsrec.ring.events import EventKind
-from wsrec.units import named
+from wsrec.units import named, plural
 from wsrec.verify.account import Account
 from wsrec.verify.continuity import RowContinuity
 from wsrec.verify.epochs import topics_of
@@ -310,7 +310,7 @@ class SessionReading:
             read["counts"] = (rows.counts + self._file_counts).named()
         check_figures(path, about, pair.line, self.log.add, **read)
         for what, count in rows.problems.items():
-            self.log.add(Kind.CONTRADICTION, path, f"{count:,} row{'' if count == 1 else 's'}: {what}")
+            self.log.add(Kind.CONTRADICTION, path, f"{plural(count, 'row')}: {what}")
         self._rows += rows.rows
         stated = {"metadata": about.get("rows"), "manifest": pair.line.rows if pair.line else None}
         self._account.add(
