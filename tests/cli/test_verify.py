@@ -31,10 +31,15 @@ class TestVerify:
         assert len(rows) > 2
         assert not [row for row in rows if "…" in row]
 
-    def test_a_damaged_one(self, out):  # noqa: F811
-        message_paths(out)[0].write_bytes(b"PAR1")
+    def test_a_damaged_one(self, out, monkeypatch):  # noqa: F811
+        monkeypatch.setenv("COLUMNS", "40")
+        damaged = message_paths(out)[0]
+        damaged.write_bytes(b"PAR1")
         result = run(out)
         assert result.exit_code == 1
+        lines = result.stdout.splitlines()
+        assert lines[0] == str(out)
+        assert lines[1].startswith(f"damaged {damaged.relative_to(out)}: it is truncated at byte 4 of ")
         assert "is truncated at byte 4 of" in result.stdout
         assert "DAMAGED" in result.stdout
         assert "trade AB, connection 0: incomplete" in result.stdout

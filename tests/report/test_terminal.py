@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from tests.capture_files import STAMPS, START, Capture, message_columns
 from wsrec.report.collect import collect
 from wsrec.report.model import Report
 from wsrec.report.terminal import print_report, reading_progress
+from wsrec.units import utc
 
 HOSTILE = "\x1b]0;own\x07[bold red]x[/]\x9b2J:smile:\u202e"
 
@@ -55,8 +57,22 @@ class TestRendering:
     def test_no_line_is_wider_than_the_terminal(self, capture: Capture, width: int) -> None:
         report = rich_capture(capture)
         assert report.errors == []
-        for line in rendered(report, width).splitlines():
+        for line in rendered(report, width, force_terminal=True, color_system=None).splitlines():
             assert cell_len(line) <= width
+
+    def test_in_a_file_each_fact_and_incident_is_one_line(self, capture: Capture) -> None:
+        report = rich_capture(capture)
+        lines = rendered(report, 20).splitlines()
+        incidents = [incident for recording in report.recordings for incident in recording.incidents[:12]]
+        assert len(incidents) == 12
+        for incident in incidents:
+            assert any(line.startswith(f"{utc(incident.time)} {incident.kind} ") for line in lines)
+        times = [line for line in lines if re.match(r"[0-9]{4}-", line)]
+        assert len(times) == len(incidents)
+        continued = [line for line in lines if line.startswith("null in ")]
+        assert continued == []
+        (stage1,) = (line for line in lines if line.startswith("stage 1") and "null in 500" in line)
+        assert "; null in 500: " in stage1
 
     def test_no_figure_is_cut_at_80_columns(self, capture: Capture) -> None:
         columns = message_columns(20_000)

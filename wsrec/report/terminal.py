@@ -11,10 +11,8 @@ from math import ceil, floor, log10
 from time import monotonic
 
 import msgspec
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -30,7 +28,7 @@ from wsrec.report.model import (
     Unchecked,
 )
 from wsrec.ring.events import EventKind
-from wsrec.tables import fitted
+from wsrec.tables import print_heading, print_table, print_text
 from wsrec.units import clean, duration, plural, short_count, size, utc
 
 _WIDE = 140
@@ -55,7 +53,12 @@ def print_report(report: Report, console: Console) -> None:
     for index, recording in enumerate(report.recordings):
         if index:
             console.print()
-        console.print(_recording(recording, console), crop=False)
+        print_heading(Text(f"{clean(recording.feed, 40)} on {clean(recording.host, 30)}", style="bold"), console)
+        for part in _recording(recording, console):
+            if isinstance(part, Table):
+                print_table(part, console)
+            else:
+                print_text(part, console)
 
 
 @contextmanager
@@ -84,20 +87,19 @@ def reading_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
         bar.stop()
 
 
-def _recording(recording: Recording, console: Console) -> RenderableType:
-    title = Text(f"{clean(recording.feed, 40)} on {clean(recording.host, 30)}", style="bold")
-    parts: list[RenderableType] = [
-        Rule(title, align="left", style="dim"),
-        _facts(recording),
-    ]
-    parts += [_indented(Text(f"! {warning}", style="yellow"), hang=2) for warning in recording.warnings]
+def _recording(recording: Recording, console: Console) -> Iterator[Text | Table]:
+    yield _facts(recording)
+    for warning in recording.warnings:
+        yield _indented(Text(f"! {warning}", style="yellow"), hang=2)
     if recording.incidents:
-        parts += [Text(), _incidents(recording)]
+        yield Text()
+        yield _incidents(recording)
     if recording.stages:
-        parts += [Text(), *_stages(recording, console)]
+        yield Text()
+        yield from _stages(recording, console)
     if recording.exchange_delay is not None:
-        parts += [Text(), _delays(recording, recording.exchange_delay, console)]
-    return Group(*parts)
+        yield Text()
+        yield from _delays(recording, recording.exchange_delay)
 
 
 def _facts(recording: Recording) -> Table:
@@ -266,7 +268,7 @@ def _incident(incident: Incident) -> Text:
     return Text(", ".join(where))
 
 
-def _stages(recording: Recording, console: Console) -> Iterator[RenderableType]:
+def _stages(recording: Recording, console: Console) -> Iterator[Text | Table]:
     width = console.width
     tables = recording.stages
     alone = {table.frames for table in tables} == {"all", "first"}
@@ -278,7 +280,7 @@ def _stages(recording: Recording, console: Console) -> Iterator[RenderableType]:
             yield Text()
         title = "all frames, each the first in its read" if alone else _TITLES[table.frames]
         yield Text(title, style="bold")
-        yield fitted(_stage_table(table, width, axis), console)
+        yield _stage_table(table, width, axis)
         if width < _WIDE:
             yield axis.block(table)
     yield Text(axis.legend, style="dim")
@@ -356,7 +358,7 @@ def _power(exponent: int) -> str:
     return f"{10 ** (exponent - 3 * unit)}{units[unit]}" if exponent < 13 else f"1e{exponent - 9}s"
 
 
-def _delays(recording: Recording, total: Delay, console: Console) -> RenderableType:
+def _delays(recording: Recording, total: Delay) -> Iterator[Text | Table]:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(overflow="fold", min_width=_NAME_WIDTH)
     for _ in range(5):
@@ -372,8 +374,10 @@ def _delays(recording: Recording, total: Delay, console: Console) -> RenderableT
     notes = {1: "", 1_000: "whole µs", 1_000_000: "whole ms", 1_000_000_000: "whole seconds"}
     coarse = notes[total.resolution]
     note = f"All exchange times are {coarse}: delays are not more precise than that." if coarse else ""
-    title = Text("recv_time minus exchange_time (exchange, network and both clocks)", style="bold")
-    return Group(title, fitted(grid, console), *([Text(note, style="dim")] if note else []))
+    yield Text("recv_time minus exchange_time (exchange, network and both clocks)", style="bold")
+    yield grid
+    if note:
+        yield Text(note, style="dim")
 
 
 def _delay_cells(delay: Delay) -> Iterator[Text]:
@@ -382,7 +386,7 @@ def _delay_cells(delay: Delay) -> Iterator[Text]:
         yield Text(duration(value), style="yellow" if value < 0 else "")
 
 
-def _indented(text: Text, hang: int) -> Padding | Table:
+def _indented(text: Text, hang: int) -> Table:
     grid = Table.grid()
     grid.add_column(width=hang, no_wrap=True)
     grid.add_column(overflow="fold")

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections import Counter
 
 from rich.console import Console
-from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from wsrec.tables import print_table
+from wsrec.tables import print_heading, print_table, print_text
 from wsrec.units import clean, duration, plural, size, utc
 from wsrec.verify.model import (
     Balance,
@@ -62,19 +61,19 @@ def print_verification(verification: Verification, console: Console) -> None:
 
 def _capture(capture: Capture, console: Console) -> None:
     part = "" if capture.whole else " (in part)"
-    console.print(Rule(Text(f"{clean(capture.path, 100)}{part}", style="bold"), align="left", style="dim"))
+    print_heading(Text(f"{clean(capture.path, 1000)}{part}", style="bold"), console)
     for finding in capture.findings[:_SHOWN_FINDINGS]:
-        console.print(_finding(finding, capture.path))
+        print_text(_finding(finding, capture.path), console)
     if len(capture.findings) > _SHOWN_FINDINGS:
         rest = Counter(finding.kind.value for finding in capture.findings[_SHOWN_FINDINGS:])
         counted = ", ".join(f"{count:,} {kind}" for kind, count in rest.items())
-        console.print(Text(f"and {counted} more (--json lists them)", style="dim"))
+        print_text(Text(f"and {counted} more (--json lists them)", style="dim"), console)
     for session in capture.sessions:
         console.print()
         _session(session, console)
     word, style, why = _VERDICTS[capture.status]
     console.print()
-    console.print(Text.assemble((word, style), f": {why}"))
+    print_text(Text.assemble((word, style), f": {why}"), console)
 
 
 def _finding(finding: Finding, root: str) -> Text:
@@ -109,8 +108,8 @@ def _session(session: Session, console: Console) -> None:
         grid.add_row("" if index else "lost", Text(lost, style="yellow"))
     if len(session.losses) > _SHOWN_INTERVALS:
         grid.add_row("", Text(f"and {len(session.losses) - _SHOWN_INTERVALS:,} more", style="dim"))
-    console.print(title)
-    console.print(grid)
+    print_text(title, console)
+    print_table(grid, console)
     if session.streams:
         _print_streams(session.streams, console)
         _missing(session.streams, console)
@@ -174,18 +173,18 @@ def _print_streams(streams: list[Stream], console: Console) -> None:
     rest = Counter(stream.state.value for stream in ordered[_SHOWN_STREAMS:])
     if rest:
         counted = ", ".join(f"{count:,} {state}" for state, count in rest.items())
-        console.print(Text(f"and {counted} (--json lists them)", style="dim"))
+        print_text(Text(f"and {counted} (--json lists them)", style="dim"), console)
 
 
 def _missing(streams: list[Stream], console: Console) -> None:
     """Print the first incomplete intervals of the first streams that have some."""
     for stream in [each for each in streams if each.state is State.INCOMPLETE][:_SHOWN_STREAMS]:
         bad = [interval for interval in stream.intervals if interval.state is State.INCOMPLETE]
-        console.print(Text(f"{_name(stream)}, connection {stream.conn}: incomplete", style="yellow"))
+        print_text(Text(f"{_name(stream)}, connection {stream.conn}: incomplete", style="yellow"), console)
         for interval in bad[:_SHOWN_INTERVALS]:
-            console.print(Text(f"  {_span(interval)}: {clean(interval.reason, 200)}"))
+            print_text(Text(f"  {_span(interval)}: {clean(interval.reason, 200)}"), console)
         if len(bad) > _SHOWN_INTERVALS:
-            console.print(Text(f"  and {len(bad) - _SHOWN_INTERVALS:,} more", style="dim"))
+            print_text(Text(f"  and {len(bad) - _SHOWN_INTERVALS:,} more", style="dim"), console)
 
 
 def _name(stream: Stream) -> str:
