@@ -1,8 +1,8 @@
 """Tables, headings and lines on a terminal and in files: nothing is cut.
 
-On a terminal only the columns that may wrap get narrower. If the others alone are wider, so is the table: the
-terminal breaks its lines, and nothing of them is lost. In a file or a pipe each row, heading and text is one line of
-any length, for grep and cron.
+On a terminal only the columns that may wrap get narrower. If the fixed ones alone do not fit, the table is wider than
+the terminal, which wraps it without loss. In a file or a pipe each row, heading and text is one line of any length, for
+grep and cron.
 """
 
 from __future__ import annotations

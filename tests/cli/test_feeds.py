@@ -175,6 +175,12 @@ class TestCheckRun:
         result = run("check", str(tmp_path / "run.yaml"), code=2)
         assert "run.yaml:4: feeds.1.channels: binance-usdm has no channel 'tradez'" in result.stderr
 
+    def test_of_every_feed(self, tmp_path):
+        (tmp_path / "run.yaml").write_text("feeds:\n  - okxx\n  - feed: binance\n    channels: tradez\n")
+        result = run("check", str(tmp_path / "run.yaml"), code=2)
+        assert "run.yaml:2: feeds.0: no feed 'okxx'" in result.stderr
+        assert "run.yaml:4: feeds.1.channels: binance has no channel 'tradez'" in result.stderr
+
     def test_is_no_feed(self, tmp_path):
         (tmp_path / "run.yaml").write_text("feeds: [demo]\n")
         assert "run.yaml:1: feeds: found a run config" in run("show", str(tmp_path / "run.yaml"), code=2).stderr

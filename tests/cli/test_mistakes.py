@@ -165,7 +165,7 @@ class TestSource:
 
     def test_both_of_a_conflict(self):
         reported = run(*RECORD, WSREC_RECORD_DURATION="1s", WSREC_RECORD_UNTIL="2100-01-01").stderr
-        expected = "WSREC_RECORD_UNTIL: found it beside WSREC_RECORD_DURATION, expected one of them"
+        expected = "WSREC_RECORD_UNTIL: found it beside WSREC_RECORD_DURATION, which excludes it: give one"
         assert reported == f"wsrec record: {expected}\n"
 
     def test_the_command_line_wins_over_a_variable_that_excludes_it(self):

@@ -57,9 +57,9 @@ class TestDeclaration:
 
 class TestConflicts:
     def test_two_of_the_same_source_are_an_error(self):
-        assert run("--nap", "1s", "--awake") == "--awake: found it beside --nap, expected one of them"
+        assert run("--nap", "1s", "--awake") == "--awake: found it beside --nap, which excludes it: give one"
         both = run(environment={"TOY_NAP": "1s", "TOY_AWAKE": "1"})
-        assert both == "TOY_AWAKE: found it beside TOY_NAP, expected one of them"
+        assert both == "TOY_AWAKE: found it beside TOY_NAP, which excludes it: give one"
 
     @pytest.mark.parametrize(
         ("awake", "nap"),

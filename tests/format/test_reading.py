@@ -135,6 +135,11 @@ class TestContents:
         with pytest.raises(ValueError, match=r"open_capture\(\[\]\): give at least one folder, file or pattern"):
             wsrec.open_capture([])
 
+    @pytest.mark.parametrize("path", [None, 5, b"out", [Path("out"), 5]])
+    def test_what_is_no_path_is_named(self, path):
+        with pytest.raises(TypeError, match="takes texts and paths, found"):
+            wsrec.open_capture(path)
+
     def test_no_rows(self, capture):
         capture.write(message_columns(0))
         assert opened(capture).messages().read_all().num_rows == 0

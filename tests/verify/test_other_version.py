@@ -25,7 +25,7 @@ from wsrec.verify.model import Kind
 from wsrec.writer import journal as journal_module
 from wsrec.writer.journal import Journal
 
-SAYS = f"it has format version 4, this wsrec reads version {FORMAT_VERSION}; the wsrec that wrote it reads it"
+SAYS = f"it has format version 4, this wsrec reads version {FORMAT_VERSION}; use the wsrec that wrote it"
 
 
 def of_version_4(path: Path) -> Path:

@@ -70,7 +70,7 @@ def settled(options: Iterable[Declared], values: Mapping[str, Any]) -> dict[str,
             continue
         mine, others = (_PRECEDENCE.index(ctx.get_parameter_source(name)) for name in (each.field, other))
         if mine == others:
-            problem = f"found it beside {source(ctx, other)}, expected one of them"
+            problem = f"found it beside {source(ctx, other)}, which excludes it: give one"
             raise ConfigError(f"{source(ctx, each.field)}: {problem}")
         yielding = each.field if mine > others else other
         found[yielding] = defaults[yielding]

@@ -89,7 +89,7 @@ def _range(kind: click.IntRange | click.FloatRange) -> str:
 
 
 class FlagParam(click.types.BoolParamType):
-    """True or false, as a variable says it."""
+    """A flag, also where an environment variable sets it."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse the value, or fail with a message."""

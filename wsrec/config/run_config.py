@@ -166,7 +166,7 @@ class _Run(_Model):
         for each in _OF_RUN:
             other = each.option.excludes
             if other is not None and given.get(each.field) and given.get(other):
-                message = f"found it beside {other.replace('_', '-')}, expected one of them"
+                message = f"found it beside {other.replace('_', '-')}, which excludes it: give one"
                 raise ConflictError((each.key,), message)
         return self
 

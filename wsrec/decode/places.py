@@ -132,7 +132,7 @@ def integer_in(payload: bytes | memoryview, places: NumberPlaces) -> int | None:
 
 
 def stated_time(payload: bytes | memoryview, places: tuple[TimePlace, ...]) -> str:
-    """A message's time as its text: the first value at these places that is one; cut to 100 characters, empty if none.
+    """The exchange time as text: the first value at `places` that is a time, cut to 100 characters; empty if none is.
 
     Args:
         payload: the message, JSON.

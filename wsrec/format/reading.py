@@ -114,6 +114,7 @@ def open_capture(path: str | Path | Iterable[str | Path], *, damaged: OnDamaged 
     Raises:
         CaptureError: a file or folder does not exist or contains no message file.
         UnreadableError: a `CaptureError`: the system refuses to read a folder.
+        TypeError: `path` is none of these.
         ValueError: `damaged` is none of these, or `path` is an empty list.
 
     Example:
@@ -121,7 +122,9 @@ def open_capture(path: str | Path | Iterable[str | Path], *, damaged: OnDamaged 
         >>> capture.messages(columns=["recv_time", "symbol", "text"], channel="trade").read_all()
 
     """
-    sources = [path] if isinstance(path, str | Path) else list(path)
+    sources = list(path) if isinstance(path, Iterable) and not isinstance(path, str) else [path]
+    if wrong := [source for source in sources if not isinstance(source, str | Path)]:
+        raise TypeError(f"open_capture takes texts and paths, found {wrong[0]!r}")
     if not sources:
         raise ValueError("open_capture([]): give at least one folder, file or pattern")
     return Capture(sources, damaged)

@@ -241,7 +241,7 @@ class Check:
         return ()
 
     def advance(self, _time: int) -> Iterable[Finding]:
-        """Everything up to this time (stage clock) was passed: report deadlines that are over."""
+        """Report deadlines that are over by `time` (stage clock): all rows and events up to it were passed."""
         return ()
 
     def found(self, _finding: Finding) -> Iterable[Finding]:

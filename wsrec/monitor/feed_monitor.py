@@ -157,9 +157,9 @@ class FeedMonitor:
         return found
 
     def advance(self, time: int) -> list[Finding]:
-        """Everything up to this time (stage clock) was passed. An earlier time than before sets the checks' clock back.
+        """Report what is due by `time` (stage clock), once all rows and events up to it were passed.
 
-        The stage clock itself goes back where its counter was abandoned.
+        It may be earlier than before: the stage clock goes back where its counter is abandoned.
         """
         found: list[Finding] = []
         if time != self._time:

@@ -102,20 +102,28 @@ def resolve_all(wanted: Sequence[Wanted], shard: Shard | None = None, proxies: P
     """Resolve several that are recorded together; URLs without a name get unique ones.
 
     Raises:
-        ConfigError: as for `resolve`, or two of them are the same URL, or have the same name.
+        ConfigError: as for `resolve`, of each; or two of them are the same URL, or have the same name.
 
     """
-    targets = {n: each.resolved(shard, proxies) for n, each in enumerate(wanted) if not each.is_nameless}
+    targets: dict[int, Target] = {}
+    problems: list[ConfigError] = []
+    for n, each in enumerate(wanted):
+        try:
+            targets[n] = each.resolved(shard, proxies)
+        except ConfigError as error:
+            problems.append(error)
+    if problems:
+        raise problems[0] if len(problems) == 1 else ConfigError("\n".join(str(problem) for problem in problems))
     nameless = {n: each for n, each in enumerate(wanted) if each.is_nameless}
     seen: set[str] = set()
     for each in nameless.values():
-        each.resolved(shard)
         if each.target in seen:
             raise each.wrong(
                 f"{mask_url(each.target)} is given twice: leave one out, or name both to record it twice: a=URL b=URL"
             )
         seen.add(each.target)
-    names = names_of([each.target for each in nameless.values()], {target.feed.name for target in targets.values()})
+    named = {target.feed.name for n, target in targets.items() if n not in nameless}
+    names = names_of([each.target for each in nameless.values()], named)
     for (n, each), name in zip(nameless.items(), names, strict=True):
         targets[n] = replace(each, name=name).resolved(shard)
     taken: set[str] = set()

@@ -373,10 +373,14 @@ def _receive_buffer(root: Path) -> Finding:
         )
     found = f"net.ipv4.tcp_rmem {' '.join(listed)}, net.core.rmem_max {most}"
     if int(listed[2]) >= _RECEIVE_BUFFER:
-        return Finding(subject, State.OK, found, "the data waiting in TCP per connection may grow to the third value")
+        return Finding(subject, State.OK, found, "TCP may buffer up to the third of these per connection (bytes)")
     hint = f'`sysctl net.ipv4.tcp_rmem="{listed[0]} {listed[1]} {_RECEIVE_BUFFER}"`'
     return Finding(
-        subject, State.HINT, found, "the rest of a burst larger than the third value waits at the exchange", hint
+        subject,
+        State.HINT,
+        found,
+        "of a larger burst than the third of these (bytes) the rest waits at the exchange",
+        hint,
     )
 
 

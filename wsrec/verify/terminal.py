@@ -90,7 +90,7 @@ def _session(session: Session, console: Console) -> None:
         span = f"{utc(session.start)} to {utc(session.end)} UTC, {duration(session.duration)}"
         grid.add_row("time", Text(span))
     unread = f", {session.unread:,} not read and not counted below" if session.unread else ""
-    grid.add_row("files", Text(f"{session.files:,} of {size(session.bytes)}, {plural(session.rows, 'row')}{unread}"))
+    grid.add_row("files", Text(f"{session.files:,}, {size(session.bytes)}, {plural(session.rows, 'row')}{unread}"))
     _counts(session, grid)
     if session.stalls:
         paused = (
