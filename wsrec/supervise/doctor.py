@@ -379,7 +379,7 @@ def _receive_buffer(root: Path) -> Finding:
         subject,
         State.HINT,
         found,
-        "of a larger burst than the third of these (bytes) the rest waits at the exchange",
+        "of a burst larger than the third of these (bytes) the rest waits at the exchange",
         hint,
     )
 
