@@ -38,4 +38,4 @@ class OtherVersionError(UnreadableError):
         where = path if line is None else f"{path}:{line}"
         stated = "it has no format version, as before version 5" if version is None else "it has format version "
         what = f"{stated}{'' if version is None else str(version)[:20]}, this wsrec reads version {FORMAT_VERSION}"
-        Exception.__init__(self, f"{where}: {what}; use the wsrec that wrote it; nothing was changed")
+        Exception.__init__(self, f"{where}: {what}; use the wsrec that wrote it; it was not changed")

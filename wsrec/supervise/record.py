@@ -84,8 +84,9 @@ def record(
         if not plans:
             raise ConfigError("the targets need no connection at all: choose other --symbols or --channels")
         check_descriptors(plans, max(len(options.cpu), 1))
+        # before the lock, whose files would be the first change
+        check_output(options.out)
         with OutputLock(options.out, takeover=options.takeover) as lock:
-            check_output(options.out)
             check_writable(options.out)
             needed = memory.need_of(plans, receivers=max(len(options.cpu), 1), requested=options.ring_size)
             if (short := memory.shortage(needed)) is not None:
