@@ -207,14 +207,14 @@ def look(
     events = events_of(out)
     lost = [(e["detail"]["from"], e["detail"]["to"]) for e in events if e["kind"] == EventKind.LOST_INTERVAL]
     replaced = [(e["detail"]["from"], e["detail"]["to"]) for e in events if e["kind"] == EventKind.REPLACED]
-    silences = [
+    stale = [
         (e["detail"]["since"], min((start for start, _ in replaced if start > e["time"]), default=e["time"]))
         for e in events
         if e["kind"] == EventKind.STALE
     ]
     # a connection that is open has not subscribed yet: what comes until the confirmation is missing too
     acked = [e["time"] for e in events if e["kind"] == EventKind.ACK]
-    explained = [(a, min((at for at in acked if at >= b), default=b)) for a, b in (*lost, *silences)]
+    explained = [(a, min((at for at in acked if at >= b), default=b)) for a, b in (*lost, *stale)]
     # on a busy machine a message is under way for long, but none comes before those that were sent before it
     arrived: dict[int, int] = {}
     for at, number in carried:
@@ -233,7 +233,7 @@ def look(
         unexplained=[distance / 1e6 for distance in away if distance > SLACK_NS],
         twice=len(numbers) - len(set(numbers)),
         lost_ms=sum(b - a for a, b in lost) / 1e6 if lost else None,
-        silent=len(silences),
+        silent=len(stale),
         overlaps_ms=[(b - a) / 1e6 for a, b in replaced],
         causes=[e["detail"]["cause"] for e in events if e["kind"] == EventKind.CONNECT_FAILED],
         status=status,

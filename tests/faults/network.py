@@ -194,7 +194,7 @@ class NetworkFault(NamedTuple):
         from_start: whether it is there before the recorder.
         opened: connections that are made because of it.
         proxied: whether the recorder goes through the proxy.
-        ends_in_it: whether the recorder is asked to end while nothing works.
+        ends_in_it: whether the recorder is stopped while nothing works.
         netem: whether it needs that.
 
     """

@@ -51,7 +51,7 @@ def test_a_thousand_failures_at_once_are_one_collection(collections, monkeypatch
     async def run() -> None:
         one = Collector()
         for _ in range(1000):
-            one.ask()
+            one.request()
         await until(lambda: collections)
         # there would be time for another one
         await asyncio.sleep(5 * garbage_collection.DELAY + 50 * one.spent)
@@ -63,7 +63,7 @@ def test_a_thousand_failures_at_once_are_one_collection(collections, monkeypatch
 def test_what_a_failure_left_is_freed_soon(collections):
     async def run() -> None:
         left = weakref.ref(Cycle())
-        Collector().ask()
+        Collector().request()
         await until(lambda: left() is None)
 
     asyncio.run(run())
@@ -77,7 +77,7 @@ def test_failures_without_end_leave_the_loop_nearly_all_of_its_time(collections,
         one, loop, spent = Collector(), asyncio.get_running_loop(), [0.0]
         began = loop.time()
         while loop.time() < began + 1.0:
-            one.ask()
+            one.request()
             await asyncio.sleep(0.001)
             spent.append(one.spent)
         return loop.time() - began, [after - before for before, after in itertools.pairwise(spent) if after > before]

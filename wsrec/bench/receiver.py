@@ -32,7 +32,7 @@ _CONTROL = 8
 _CONNECT_SECONDS = 15.0
 _END_SECONDS = 15.0
 # a message per second is slower than any measurement
-_SILENCE_SECONDS = 30.0
+_IDLE_SECONDS = 30.0
 
 
 class Receiver:
@@ -102,12 +102,12 @@ class Receiver:
             ContestantError: the receiver ended too early, or no more messages arrived.
 
         """
-        seen, deadline = 0, time.monotonic() + _SILENCE_SECONDS
+        seen, deadline = 0, time.monotonic() + _IDLE_SECONDS
         while seen + self._missed < count:
             received = self.take()
             if len(received):
                 seen += len(received)
-                deadline = time.monotonic() + _SILENCE_SECONDS
+                deadline = time.monotonic() + _IDLE_SECONDS
                 yield received
             elif self.process.ended or time.monotonic() > deadline:
                 stopped = f"it stopped after {seen + self._missed:,} of {count:,} messages"

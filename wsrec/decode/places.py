@@ -115,7 +115,7 @@ def counts(message: Any, place: Extract, names: Names = NO_NAMES) -> bool:
     return all(value is not None for value in there) and holds(message, place.where, names)
 
 
-def says(payload: bytes | memoryview, where: Mapping[str, tuple[str, ...]]) -> bool:
+def matches(payload: bytes | memoryview, where: Mapping[str, tuple[str, ...]]) -> bool:
     """Whether each path of a message has one of its texts."""
     message = decoded(payload)
     return message is not None and holds(message, where)

@@ -109,7 +109,7 @@ class Feed(Model):
         for name, channel in self.channels.items():
             where = ("channels", name)
             self._check_numbers(channel, where)
-            self._check_asking(channel, where)
+            self._check_subscription(channel, where)
             self._check_socket(channel, where)
             for place in channel.symbol or ():
                 check_names(
@@ -152,7 +152,7 @@ class Feed(Model):
             except ConfigError as error:
                 raise ConflictError(("default_symbols",), f"found {error}") from error
 
-    def _check_asking(self, channel: Channel, where: tuple[str, ...]) -> None:
+    def _check_subscription(self, channel: Channel, where: tuple[str, ...]) -> None:
         subscribe = channel.subscribe or self.subscribe
         if subscribe is None:
             raise ConflictError(where, "found no subscribe, neither the feed's nor the channel's, expected one")
@@ -168,13 +168,13 @@ class Feed(Model):
         elif channel.argument is not None:
             check_subscribe(subscribe, channel.argument, frozenset(channel.parameters), where)
         requested = f"{subscribe.message}{channel.argument or subscribe.argument}"
-        asks_for = {"topics", "topic", "symbols", "symbol"}
-        if channel.per_symbol and subscribe.url is None and not placeholders.names(requested) & asks_for:
+        naming = {"topics", "topic", "symbols", "symbol"}
+        if channel.per_symbol and subscribe.url is None and not placeholders.names(requested) & naming:
             found = "found no symbol in what is sent, expected {topics}, {arguments}, {symbols}, {topic} or {symbol}"
             raise ConflictError((*where, "subscribe") if channel.subscribe else ("subscribe",), found)
         if not channel.per_symbol and placeholders.names(requested) & {"symbol", "symbols"}:
             raise ConflictError(
-                (*where, "topic"), "found no {symbol}, expected a subscribe of its own: the feed's asks by symbol"
+                (*where, "topic"), "found no {symbol}, expected a subscribe of its own: the feed's is by symbol"
             )
 
     @cached_property

@@ -81,7 +81,7 @@ class AckCheck(Check):
                 yield self._finding(outcome, deadline)
         if self._division.waits:
             for order in self._division.due(time):
-                yield _ask_apart(order, time, "repeated after a pause, because it was refused")
+                yield _resubscribe(order, time, "repeated after a pause, because it was refused")
 
     def _divide(self, outcome: AckOutcome, time: int, row: int | None = None) -> Generator[Finding, None, bool]:
         """Have the topics of a refused request requested in parts; returns whether they are."""
@@ -93,12 +93,12 @@ class AckCheck(Check):
         order = self._division.refused(conn, topics, words, time)
         if order is None:
             if disputed.issuperset(topics):
-                yield _ask_apart(Order(conn, topics, ()), time, "refused")
+                yield _resubscribe(Order(conn, topics, ()), time, "refused")
             return False
         detail = {**_detail(outcome._replace(message=words)), "parts": order.parts}
         yield Finding(kind=EventKind.SPLIT, time=time, conn=conn, detail=detail, row=row)
         if order.parts:
-            yield _ask_apart(order, time, f"refused together: {words[:_SHOWN]}")
+            yield _resubscribe(order, time, f"refused together: {words[:_SHOWN]}")
         return True
 
     def event(self, event: MonitorEvent) -> Iterable[Finding]:
@@ -144,6 +144,6 @@ def _detail(outcome: AckOutcome) -> dict[str, object]:
     return detail
 
 
-def _ask_apart(order: Order, time: int, reason: str) -> Finding:
+def _resubscribe(order: Order, time: int, reason: str) -> Finding:
     detail = {"topics": order.topics, "parts": order.parts, "reason": reason}
-    return Finding(kind=Signal.ASK_APART, time=time, conn=order.conn, detail=detail)
+    return Finding(kind=Signal.RESUBSCRIBE, time=time, conn=order.conn, detail=detail)

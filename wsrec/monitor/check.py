@@ -38,7 +38,7 @@ class Signal(StrEnum):
     """The exchange announced that it will close the connection; `word`: its word for it."""
     SETTLED = "settled"
     """Every topic of a connection has brought a message or failed; `since`: when it was opened (stage clock)."""
-    ASK_APART = "ask_apart"
+    RESUBSCRIBE = "resubscribe"
     """`topics` of a refused request are to be requested as `parts`, for this `reason`; no parts: not again."""
     ODD_TIME = "odd_time"
     """A channel has its first implausible exchange time; `unit`: the one in which it would be plausible."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from wsrec.arrays import Flags, Int64s, Places, Uint64s, known, low_bits, where_set
 from wsrec.decode.columns import FieldColumns
-from wsrec.decode.places import says
+from wsrec.decode.places import matches
 from wsrec.feed.sequence_rules import Late, SequenceRule, SequenceScope
 from wsrec.monitor.comparison import Link
 from wsrec.monitor.late import LateSequence, Miss
@@ -118,7 +118,7 @@ class LateChecker:
 
 def _is_late(payload: pa.Array, where: Mapping[str, tuple[str, ...]], row: int) -> bool:
     """Whether a message is one that may arrive late."""
-    return says(payload[row].as_py(), where)
+    return matches(payload[row].as_py(), where)
 
 
 def _gap(conn: int, miss: Miss, index: int, decided: int | None = None) -> SequenceGap:

@@ -30,7 +30,7 @@ class Collector:
         self._is_due = False
         self._not_before = 0.0
 
-    def ask(self) -> None:
+    def request(self) -> None:
         """Request a collection: a failure may have left cycles that hold sockets and buffers."""
         if not self._is_due:
             self._is_due = True

@@ -47,7 +47,7 @@ class LostIntervals:
         self.since, self.why = Since(last, loss_evidence.LAST_BYTE), ""
         if self.stale_since is not None:
             self.why = self.stale_reason
-            # silence is measured anew after a pause of this process, so it may begin after the last byte
+            # the idle time is measured anew after a pause of this process, so it may begin after the last byte
             if self.stale_since < last:
                 self.since = Since(self.stale_since, loss_evidence.LAST_MESSAGE)
         self.stale_since = None

@@ -251,7 +251,7 @@ class Reconnector:
             if wait is not None:
                 self._attempts.block(failure, wait)
             self._attempts.report(new, failure, wait, backoff.attempts, was_open=False)
-            self._collector.ask()
+            self._collector.request()
             if wait is None:
                 self._finished = True
                 return
@@ -373,7 +373,7 @@ class Reconnector:
             self._attempts.report(active, self.failure, self._retry_in, self._backoff.attempts, was_open=True)
         else:
             ipc.info(f"{self.failure.message}; connection {beside.plan.conn} is open", conn=active.plan.conn)
-        self._collector.ask()
+        self._collector.request()
 
     async def _while_active(
         self, stop: asyncio.Future[Any], work: Coroutine[Any, Any, Failure | None], *, until_lost: bool = False

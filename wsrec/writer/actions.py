@@ -126,8 +126,8 @@ class FeedActions:
             self._act(Renew(conn, f"the exchange announced its end: {found.detail['word']}"))
         elif found.kind is Signal.SETTLED:
             self._act(Settled(conn=conn, since=found.detail["since"]))
-        elif found.kind is Signal.ASK_APART:
-            self._request_apart(found, conn)
+        elif found.kind is Signal.RESUBSCRIBE:
+            self._resubscribe(found, conn)
 
     def disconnected(self, conn: int) -> None:
         """A connection ended: forget its streams."""
@@ -196,7 +196,7 @@ class FeedActions:
             )
         )
 
-    def _request_apart(self, found: Finding, conn: int) -> None:
+    def _resubscribe(self, found: Finding, conn: int) -> None:
         """Request the topics of a refused request separately, with new request numbers."""
         parts: list[SubscriptionRequest] = []
         for topics in found.detail["parts"]:
