@@ -1,6 +1,10 @@
-"""An address where a folder belongs: every command refuses it, and makes nothing of it."""
+"""An address where a folder belongs, and a folder without a capture: every command refuses them in the same way."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -56,6 +60,56 @@ def test_a_run_config_names_the_line(tmp_path, monkeypatch):
     assert result.exit_code == 2
     assert "run.yaml:2: out: found 's3://bucket/x', expected a local folder" in result.stderr
     assert list(tmp_path.iterdir()) == [config]
+
+
+NO_CAPTURE = "holds no capture; name an output folder of `wsrec record`, or a file or folder in one"
+READING = ("verify", "report", "recover", "replay")
+
+
+@pytest.mark.parametrize("command", READING)
+def test_a_folder_without_a_capture(tmp_path: Path, command):
+    (tmp_path / "empty" / "sub").mkdir(parents=True)
+    (tmp_path / "empty" / "notes.txt").write_text("x")
+    result = CliRunner().invoke(main, [command, str(tmp_path / "empty")])
+    assert result.exit_code == 3
+    (line,) = [line for line in result.output.splitlines() if NO_CAPTURE in line]
+    assert line.removeprefix(f"wsrec {command}: ").removeprefix("note ") == f"{tmp_path}/empty: {NO_CAPTURE}"
+
+
+@pytest.mark.parametrize("command", ["report", "replay"])
+def test_a_capture_without_a_finished_file(tmp_path: Path, command):
+    session = tmp_path / ".wsrec" / "s"
+    session.mkdir(parents=True)
+    (session / "journal-000001.arrows").write_bytes(b"")
+    result = CliRunner().invoke(main, [command, str(tmp_path)])
+    assert result.exit_code == 3
+    expected = "holds no finished file yet: a recording is in progress there or was interrupted; "
+    assert result.stderr.startswith(f"wsrec {command}: {tmp_path}: {expected}")
+
+
+@pytest.mark.parametrize("command", ["report", "replay"])
+def test_a_capture_into_which_nothing_was_recorded(tmp_path: Path, command):
+    (tmp_path / ".wsrec").mkdir()
+    result = CliRunner().invoke(main, [command, str(tmp_path)])
+    assert (result.exit_code, result.stderr) == (3, f"wsrec {command}: {tmp_path}: holds a capture without messages\n")
+
+
+def test_the_folder_of_messages_is_not_what_is_recovered(tmp_path: Path):
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    result = CliRunner().invoke(main, ["recover", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "it has no .wsrec, where the journals are; name the output folder itself" in result.stderr
+
+
+def test_a_folder_without_a_capture_beside_others(tmp_path: Path):
+    """The others are read; the status says that one is missing."""
+    capture, empty = tmp_path / "capture", tmp_path / "empty"
+    empty.mkdir()
+    command = ["record", "demo", "--quiet", "--duration", "0.3s", "--out", str(capture)]
+    subprocess.run([sys.executable, "-P", "-m", "wsrec", *command], check=True, timeout=60)
+    for name, words in (("verify", "holds: nothing damaged"), ("report", "complete: seq 0..")):
+        result = CliRunner().invoke(main, [name, str(capture), str(empty)])
+        assert (result.exit_code, words in result.stdout) == (3, True)
 
 
 @pytest.mark.parametrize("name", ["s3:", "a:b", "http:x", "s3:/x"])

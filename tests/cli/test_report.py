@@ -83,7 +83,7 @@ class TestReport:
         session.mkdir(parents=True)
         (session / "journal-000001.arrows").write_bytes(b"")
         result = run(tmp_path)
-        assert result.exit_code == 1
+        assert result.exit_code == 3
         assert "a recording is in progress there or was interrupted" in result.stderr
 
     def test_a_hostile_file_name_is_cleaned(self, out: Path) -> None:

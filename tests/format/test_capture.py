@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from wsrec.format.capture import events_beside, message_files, metadata, open_messages
-from wsrec.format.errors import CaptureError
+from wsrec.format.errors import CaptureError, NoCaptureError
 from wsrec.format.schema import MESSAGE_SCHEMA
 from wsrec.format.version import FORMAT_VERSION
 
@@ -51,18 +51,18 @@ class TestMessageFiles:
 
     def test_a_folder_without_messages_is_an_error(self, tmp_path: Path) -> None:
         write(tmp_path / "events" / NAME)
-        with pytest.raises(CaptureError, match="no Parquet files of messages"):
+        with pytest.raises(NoCaptureError, match="holds no capture"):
             message_files([tmp_path])
 
     def test_a_folder_with_a_journal_is_being_recorded_to_or_was(self, tmp_path: Path) -> None:
         session = tmp_path / ".wsrec" / "s"
         session.mkdir(parents=True)
-        with pytest.raises(CaptureError, match="is it wsrec's --out folder"):
+        with pytest.raises(NoCaptureError, match="holds a capture without messages"):
             message_files([tmp_path])
         (session / "journal-000001.arrows").write_bytes(b"")
-        with pytest.raises(CaptureError) as caught:
+        with pytest.raises(NoCaptureError) as caught:
             message_files([tmp_path])
-        for words in ("in progress", "interrupted", "when it ends or at its next rotation", "`wsrec record`"):
+        for words in ("in progress", "interrupted", "when it ends or at its next rotation", "`wsrec recover`"):
             assert words in str(caught.value)
         messages = write(tmp_path / "messages" / NAME)
         assert message_files([tmp_path]) == [messages]

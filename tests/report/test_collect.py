@@ -426,7 +426,7 @@ class TestDamage:
         capture.write(message_columns(10))
         report = collect(["nowhere", capture.out])
         assert len(report.recordings) == 1
-        assert report.errors == ["found 'nowhere', which does not exist, and no file matches it as a pattern"]
+        assert report.absent == ["found 'nowhere', which does not exist, and no file matches it as a pattern"]
 
 
 class TestProgress:

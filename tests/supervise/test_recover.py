@@ -139,8 +139,8 @@ class TestRecover:
 
     def test_a_folder_that_nothing_was_recorded_into(self, wsrec, tmp_path):
         result = wsrec.run("recover", tmp_path)
-        assert result.returncode == 2
-        assert "nothing was recorded into this folder" in result.stderr
+        assert result.returncode == 3
+        assert "holds no capture" in result.stderr
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -9,8 +9,8 @@ import msgspec
 
 from wsrec.cli.command import Command, CommandError
 from wsrec.config.click_types import FolderType
-from wsrec.format.capture import EXIT_UNREADABLE
-from wsrec.format.errors import UnreadableError
+from wsrec.format.capture import EXIT_NOTHING, EXIT_UNREADABLE
+from wsrec.format.errors import NoCaptureError, UnreadableError
 from wsrec.format.lock import OutputLockedError
 from wsrec.supervise.outcome import ExitStatus
 from wsrec.supervise.recover import RecoveredSession, recover_folder
@@ -33,12 +33,15 @@ def recover(out: Path, json: bool) -> None:
 
     \b
     Exit status: 0 recovered, or nothing to recover; 1 something could not be recovered (it is kept);
-    2 wrong usage; 66 not readable; 74 standard output cannot be written; 75 a recorder is using the folder.
+    2 wrong usage; 3 no capture there; 66 not readable; 74 standard output cannot be written;
+    75 a recorder is using the folder.
     """
     try:
         result = recover_folder(out)
     except OutputLockedError as error:
         raise CommandError(f"{error}: it has recovered earlier sessions itself", ExitStatus.LOCKED) from error
+    except NoCaptureError as error:
+        raise CommandError(str(error), EXIT_NOTHING) from error
     except FileNotFoundError as error:
         raise CommandError(str(error), ExitStatus.USAGE) from error
     except UnreadableError as error:

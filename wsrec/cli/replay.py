@@ -12,9 +12,9 @@ import msgspec
 from wsrec.cli.command import Command, CommandError
 from wsrec.config.click_types import IntegerParam, NumberParam, PathParam, SourceType
 from wsrec.feed.errors import ConfigError
-from wsrec.format.capture import EXIT_UNREADABLE
+from wsrec.format.capture import EXIT_NOTHING, EXIT_UNREADABLE
 from wsrec.replay.job import DEMO, Endpoint, ReplayOptions
-from wsrec.replay.message import SourceError, UnreadableSourceError
+from wsrec.replay.message import NoSourceError, SourceError, UnreadableSourceError
 from wsrec.replay.run import run
 from wsrec.replay.server import ServeError
 from wsrec.replay.tls import TlsError
@@ -98,6 +98,11 @@ def replay(
       wsrec replay demo --tls-self-signed --ca-out ca.pem --port 9443
       wsrec record wss://localhost:9443/stream --ca-file ca.pem \\
         --subscribe '{"method":"SUBSCRIBE","params":["btcusdt@trade"],"id":1}'
+
+    \b
+    Exit status: 0 stopped; 1 a source is damaged, or the address cannot be listened on; 2 wrong usage, or a source
+    does not exist; 3 no capture there, or no message in it; 66 a source cannot be read;
+    74 standard output cannot be written.
     """
     demo = sources == (DEMO,)
     if DEMO in sources and not demo:
@@ -135,5 +140,11 @@ def replay(
     try:
         run(options, announce)
     except (SourceError, ServeError, TlsError) as error:
-        unreadable = isinstance(error, UnreadableSourceError)
-        raise CommandError(str(error), EXIT_UNREADABLE if unreadable else 1) from error
+        match error:
+            case UnreadableSourceError():
+                status = EXIT_UNREADABLE
+            case NoSourceError():
+                status = EXIT_NOTHING
+            case _:
+                status = 1
+        raise CommandError(str(error), status) from error

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from wsrec.cli.command import Command
 from wsrec.config.click_types import SourceType
-from wsrec.format.capture import EXIT_UNREADABLE
+from wsrec.format.capture import EXIT_NOTHING, EXIT_UNREADABLE
 from wsrec.report.collect import collect
 from wsrec.report.terminal import print_report, reading_progress
 from wsrec.units import clean
@@ -31,6 +31,7 @@ def report(sources: tuple[str, ...], json: bool) -> None:
 
     \b
     Exit status: 0 everything was read; 1 a file is damaged; 2 wrong usage, or a path does not exist;
+    3 no capture there, or no finished file yet;
     66 something cannot be read (no permission, an I/O error, or another version of the format);
     74 standard output cannot be written.
     """
@@ -40,9 +41,11 @@ def report(sources: tuple[str, ...], json: bool) -> None:
         click.echo(result.to_json())
     else:
         print_report(result, Console(highlight=False))
-    for error in [*result.errors, *result.unreadable]:
+    for error in [*result.errors, *result.unreadable, *result.absent]:
         click.secho(f"wsrec report: {clean(error, 1000)}", fg="red", err=True)
     if result.errors:
         raise click.exceptions.Exit(1)
     if result.unreadable:
         raise click.exceptions.Exit(EXIT_UNREADABLE)
+    if result.absent:
+        raise click.exceptions.Exit(EXIT_NOTHING)

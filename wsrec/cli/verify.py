@@ -38,7 +38,7 @@ def verify(paths: tuple[Path, ...], json: bool, quiet: bool) -> None:
     Nothing on disk is changed. docs/verify.md explains the evidence.
 
     \b
-    Exit status: 0 no problem found; 1 damaged or contradictory; 2 wrong usage; 3 no capture there;
+    Exit status: 0 no problem found; 1 damaged or contradictory; 2 wrong usage; 3 no capture there, or an empty one;
     4 sound, but with incomplete intervals, or a session that has not ended or is not recovered;
     66 something cannot be read (no permission, an I/O error, or another version of the format);
     74 standard output cannot be written.

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsrec.format.errors import CaptureError, OtherVersionError, UnreadableError
+from wsrec.format.errors import CaptureError, NoCaptureError, OtherVersionError, UnreadableError
 from wsrec.format.folders import NO_FILE, is_file, parquet_files
 from wsrec.format.layout import EVENTS, MESSAGES, OWN, other
 from wsrec.format.metadata import raw_metadata, stated_version
@@ -20,6 +20,10 @@ from wsrec.format.version import FORMAT_VERSION
 
 EXIT_UNREADABLE = 66
 """Exit status of every reading command if something cannot be read and is therefore unknown (EX_NOINPUT)."""
+EXIT_NOTHING = 3
+"""Exit status of every reading command if a folder holds no capture, or an empty one."""
+
+NO_CAPTURE = "holds no capture; name an output folder of `wsrec record`, or a file or folder in one"
 
 _MAGIC = b"PAR1"
 
@@ -36,7 +40,8 @@ def message_files(
         on_error: called for each folder that cannot be read; None: the first such folder raises.
 
     Raises:
-        CaptureError: a source does not exist or holds no message file.
+        NoCaptureError: a folder holds no message file.
+        CaptureError: a source does not exist.
         UnreadableError: a source, or without `on_error` a folder within one, cannot be read.
 
     """
@@ -59,7 +64,7 @@ def message_files(
                     raise unreadable
                 on_error(unreadable)
             if not files and not refused:
-                raise CaptureError(f"{path}: no Parquet files of messages below this folder {_why_none(path)}")
+                raise NoCaptureError(f"{path}: {_why_none(path)}")
         elif path.exists():
             files = [path]
         else:
@@ -78,12 +83,14 @@ def events_files(folder: Path) -> list[Path]:
 
 
 def _why_none(folder: Path) -> str:
-    """A possible reason why a folder has no message file, and a remedy."""
+    """The reason why a folder has no message file, and a remedy."""
+    if not (folder / OWN).is_dir():
+        return NO_CAPTURE
     if next(folder.glob(f"{OWN}/*/journal-*.arrows"), None) is None:
-        return "(is it wsrec's --out folder?)"
+        return "holds a capture without messages"
     return (
-        "yet: a recording is in progress there or was interrupted; its first file appears when it ends or at its next "
-        "rotation, and the next `wsrec record` into this folder recovers an interrupted one"
+        "holds no finished file yet: a recording is in progress there or was interrupted; its first file appears when "
+        "it ends or at its next rotation, and `wsrec recover` finishes an interrupted one"
     )
 
 

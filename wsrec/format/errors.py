@@ -12,6 +12,10 @@ class CaptureError(Exception):
     """A file or folder cannot be read as a capture; the message names it and a hint."""
 
 
+class NoCaptureError(CaptureError):
+    """A folder exists, but holds no capture, or none of whose files is finished."""
+
+
 class UnreadableError(CaptureError):
     """The system refuses to read a file or folder (no permission, an I/O error), or it has another format version.
 

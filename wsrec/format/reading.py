@@ -112,7 +112,7 @@ def open_capture(path: str | Path | Iterable[str | Path], *, damaged: OnDamaged 
             with the rest. A function is called with each `DamagedFile` instead. `Capture.damaged` lists all of them.
 
     Raises:
-        CaptureError: a file or folder does not exist or contains no message file.
+        CaptureError: a file or folder does not exist, or a folder contains no message file.
         UnreadableError: a `CaptureError`: the system refuses to read a folder.
         TypeError: `path` is none of these.
         ValueError: `damaged` is none of these, or `path` is an empty list.

@@ -11,6 +11,10 @@ class SourceError(Exception):
     """A source is missing, damaged or of an unknown format; the message names the file (and line) and what to do."""
 
 
+class NoSourceError(SourceError):
+    """A source holds no capture, or no message: there is nothing to replay."""
+
+
 class UnreadableSourceError(SourceError):
     """The system denies reading a source, so nothing is known about it."""
 

@@ -19,10 +19,10 @@ import pyarrow as pa
 
 from wsrec.format.capture import message_files
 from wsrec.format.capture_file import CaptureFile
-from wsrec.format.errors import CaptureError, UnreadableError
+from wsrec.format.errors import CaptureError, NoCaptureError, UnreadableError
 from wsrec.format.folders import NO_FILE, cannot_read, is_file
 from wsrec.replay import text
-from wsrec.replay.message import Message, SourceError, UnreadableSourceError
+from wsrec.replay.message import Message, NoSourceError, SourceError, UnreadableSourceError
 
 Item = TypeVar("Item")
 Part = tuple[int, Callable[[], Iterator[Item]]]
@@ -48,7 +48,7 @@ class Source:
         self.name = " ".join(str(source) for source in sources)
         self._parts = _parts(sources)
         if next(iter(self), None) is None:
-            raise SourceError(f"{self.name}: no received message in it; nothing to replay")
+            raise NoSourceError(f"{self.name}: no received message in it; nothing to replay")
 
     def __iter__(self) -> Iterator[Message]:
         """All messages in order.
@@ -187,5 +187,7 @@ def _as_source_errors() -> Iterator[None]:
         yield
     except UnreadableError as error:
         raise UnreadableSourceError(str(error)) from error
+    except NoCaptureError as error:
+        raise NoSourceError(str(error)) from error
     except CaptureError as error:
         raise SourceError(str(error)) from error

@@ -79,7 +79,8 @@ def collect(sources: Iterable[str | Path], progress: Progress | None = None) -> 
     _count_unread(found, capture.files, tallies)
     return Report(
         recordings=[tallies[key].result() for key in sorted(tallies)],
-        errors=[each.message for each in found if not each.unreadable],
+        errors=[each.message for each in found if not each.unreadable and each.kind != "source"],
+        absent=[each.message for each in found if not each.unreadable and each.kind == "source"],
         unreadable=[each.message for each in found if each.unreadable],
     )
 

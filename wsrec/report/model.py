@@ -270,13 +270,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         recordings: by feed and host.
-        errors: damaged or invalid files and sources, each with a hint.
+        errors: damaged or invalid files, each with a hint.
+        absent: sources that do not exist, hold no capture, or have no finished file yet.
         unreadable: files and folders that the system refuses to read, and which are thus unknown.
 
     """
 
     recordings: list[Recording]
     errors: list[str]
+    absent: list[str]
     unreadable: list[str]
 
     def to_json(self) -> str:

@@ -9,7 +9,7 @@ import msgspec
 import pyarrow.parquet as pq
 
 from wsrec.format import manifest
-from wsrec.format.capture import EXIT_UNREADABLE
+from wsrec.format.capture import EXIT_UNREADABLE, message_files
 from wsrec.format.errors import UnreadableError
 from wsrec.format.layout import manifest_path, own_folder
 from wsrec.format.lock import OutputLock
@@ -75,14 +75,16 @@ def recover_folder(out: Path) -> Recovery:
 
     Raises:
         OutputLockedError: a recorder holds the folder.
-        FileNotFoundError: nothing was ever recorded there.
+        NoCaptureError: it holds no capture.
+        FileNotFoundError: it has files of a capture, but is no output folder.
         UnreadableError: it cannot be read, or its manifest has another version of the format.
         OSError: it cannot be written.
         msgspec.ValidationError: the manifest has an invalid line.
 
     """
-    if not (own_folder(out)).is_dir():
-        raise FileNotFoundError(f"{out}: nothing was recorded into this folder (it has no .wsrec)")
+    if not own_folder(out).is_dir():
+        message_files([out], lambda error: None)
+        raise FileNotFoundError(f"{out}: it has no .wsrec, where the journals are; name the output folder itself")
     try:
         next((own_folder(out)).iterdir(), None)
     except OSError as error:

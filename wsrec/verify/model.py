@@ -257,6 +257,7 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         path: the folder.
+        found: whether there is a capture at all.
         whole: whether the whole folder was verified, or only the named parts.
         sessions: by their ids.
         findings: gravest first.
@@ -264,6 +265,7 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     path: str
+    found: bool = True
     whole: bool
     sessions: list[Session]
     findings: list[Finding]
@@ -296,7 +298,9 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def worst(captures: list[Capture]) -> VerifyStatus:
-    """The exit status of several captures: the gravest; `NOTHING` only if all of them are empty."""
+    """The exit status of several: the gravest; `NOTHING` if all are empty, or all hold and one is no capture."""
     found = {capture.status for capture in captures}
     order = (VerifyStatus.DAMAGED, VerifyStatus.UNREADABLE, VerifyStatus.INCOMPLETE, VerifyStatus.HOLDS)
-    return next((status for status in order if status in found), VerifyStatus.NOTHING)
+    gravest = next((status for status in order if status in found), VerifyStatus.NOTHING)
+    complete = all(capture.found for capture in captures)
+    return VerifyStatus.NOTHING if gravest is VerifyStatus.HOLDS and not complete else gravest

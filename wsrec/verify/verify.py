@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from wsrec.format.capture import NO_CAPTURE
 from wsrec.format.folders import cannot_read
+from wsrec.format.layout import own_folder
 from wsrec.verify.inventory import Inventory, roots, take
 from wsrec.verify.ledger import LedgerAudit, cross_check
 from wsrec.verify.meter import Meter, Progress, size_of
@@ -38,9 +40,13 @@ def verify(paths: Iterable[Path], progress: Progress | None = None) -> Verificat
 
 
 def _take(root: Path, only: list[Path] | None) -> Inventory | Capture:
-    """The inventory of an output folder, or an unknown capture if it cannot be read."""
+    """The inventory of an output folder; a `Capture` if there is none, or if it cannot be read."""
     try:
-        return take(root, only)
+        inventory = take(root, only)
+        if inventory.pairs or inventory.findings or own_folder(root).is_dir():
+            return inventory
+        finding = Finding(kind=Kind.NOTE, where=str(root), what=NO_CAPTURE)
+        return Capture(path=str(root), found=False, whole=only is None, sessions=[], findings=[finding])
     except OSError as error:
         where = str(error.filename or root)
         finding = Finding(kind=Kind.UNREADABLE, where=where, what=cannot_read(error))
