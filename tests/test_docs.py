@@ -53,7 +53,7 @@ ELSEWHERE = (
     "scripts/soak",
     "scripts/test",
     "scripts/fuzz",
-    "scripts/update_docs.py",
+    "scripts/update-docs",
     "python scripts/",
     ".venv-test/bin/python -m pytest",
     "WSREC_PURE=1 .venv-test/bin/python -m pytest",

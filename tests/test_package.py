@@ -53,6 +53,15 @@ class TestPackage:
         found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "wsrec").rglob("__init__.py")}
         assert set(listed) == found | {"wsrec.configs"}
 
+    def test_scripts_need_nothing_but_python(self):
+        """Each makes the environment that it runs in."""
+        programs = [path for path in (ROOT / "scripts").iterdir() if path.is_file() and os.access(path, os.X_OK)]
+        assert len(programs) > 10
+        for program in programs:
+            text = program.read_text()
+            assert text.startswith(("#!/bin/sh\n", "#!/usr/bin/env bash\n")), program
+            assert ". scripts/environment\n" in text or program.name == "kernel-vm", program
+
 
 @pytest.mark.long
 class TestDemo:

@@ -35,7 +35,7 @@ class TestLimits:
 
     def test_the_page_has_them(self):
         text = PAGE.read_text()
-        assert limits_table() in text, "run scripts/update_docs.py"
+        assert limits_table() in text, "run scripts/update-docs"
         assert f"**At most** an end takes {worst_case():g} s" in text
         unit = (PAGE.parents[1] / "scripts" / "systemd" / "wsrec@.service").read_text()
         assert f"an end takes {worst_case():g} s at most" in unit

@@ -283,7 +283,7 @@ class TestSchema:
     def test_every_key_is_described_there_and_in_the_docs(self):
         text = PAGE.read_text()
         for table in key_tables():
-            assert table in text, "run scripts/update_docs.py"
+            assert table in text, "run scripts/update-docs"
 
     def test_the_pages_examples_load(self, load, monkeypatch):
         monkeypatch.setenv("SHARD", "1/2")

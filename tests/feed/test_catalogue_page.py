@@ -18,7 +18,7 @@ def read():
 
 
 def test_is_current():
-    assert PAGE.read_text() == updated(PAGE.read_text()), "run: python scripts/update_docs.py"
+    assert PAGE.read_text() == updated(PAGE.read_text()), "run scripts/update-docs"
 
 
 def test_keeps_the_counts_where_there_are_no_messages(monkeypatch, tmp_path):

@@ -52,7 +52,7 @@ class TestLayout:
 
     def test_the_page_has_the_table(self):
         page = Path(__file__).parents[2] / "docs" / "rings.md"
-        assert layout_table() in page.read_text(), "run scripts/update_docs.py"
+        assert layout_table() in page.read_text(), "run scripts/update-docs"
 
 
 class TestCompiled:

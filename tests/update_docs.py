@@ -1,23 +1,20 @@
-#!/usr/bin/env python3
-"""Regenerate the tables in docs/ from the code that they describe; the tests check that they are current."""
+"""scripts/update-docs: the tables in docs/ and the schemas, from the code; the tests check that they are current."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from tests.config.test_run_config import key_tables
+from tests.feed import catalogue_page
+from tests.format.test_format_page import tables as format_tables
+from tests.test_shutdown import limits_table
+from wsrec.config.run_config import run_schema
+from wsrec.feed.schema import feed_schema
+from wsrec.ring.slot_layout import layout_table
 
-from tests.config.test_run_config import key_tables  # noqa: E402
-from tests.feed import catalogue_page  # noqa: E402
-from tests.format.test_format_page import tables as format_tables  # noqa: E402
-from tests.test_shutdown import limits_table  # noqa: E402
-from wsrec.config.run_config import run_schema  # noqa: E402
-from wsrec.feed.schema import feed_schema  # noqa: E402
-from wsrec.ring.slot_layout import layout_table  # noqa: E402
+ROOT = Path(__file__).parents[1]
 
 
 def write(name: str, *tables: str, by_first_cell: bool = False) -> None:
