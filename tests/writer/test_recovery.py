@@ -171,6 +171,18 @@ class TestRecover:
         (aside,) = (interrupted / ".wsrec" / "aside").iterdir()
         assert aside.read_bytes() == content
 
+    @pytest.mark.parametrize("byte", [b'"', b"\xf0"])
+    def test_a_journal_whose_job_is_damaged_is_named_and_kept(self, interrupted, byte):
+        (journal,) = interrupted.glob(".wsrec/*/journal-*")
+        data = journal.read_bytes()
+        place = data.index(b'"session":"') + len(b'"session":"')
+        journal.write_bytes(data[:place] + byte + data[place + 1 :])
+        reported: list[str] = []
+        assert recover(interrupted, reported.append) == []
+        (line,) = reported
+        assert f"{journal}: its job is damaged" in line
+        assert journal.exists()
+
     def test_what_stood_in_a_first_journal_that_cannot_be_read_is_lost_from_the_beginning(self, tmp_path):
         rings, began = Rings(), time.monotonic_ns()
         job, folder = session_of_one_feed(tmp_path, began=began)

@@ -95,6 +95,7 @@ def bench(
     from wsrec.bench.results import Results
     from wsrec.bench.run import from_cli, run
     from wsrec.bench.table import markdown, plain, show
+    from wsrec.format.stored_json import decode_stored
     from wsrec.replay.message import SourceError
 
     if unknown := [name for name in only if name not in NAMES]:
@@ -105,7 +106,7 @@ def bench(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         if from_file is not None:
-            results = msgspec.json.decode(from_file.read_bytes(), type=Results)
+            results = decode_stored(from_file.read_bytes(), Results)
         else:
             options = from_cli(measures=measures, only=only, transports=transports, quick=quick, **given)
             with observed(options, Console(stderr=True)) as observer:

@@ -19,6 +19,7 @@ import msgspec
 
 from wsrec.format.folders import read_file
 from wsrec.format.moment import Moment
+from wsrec.format.stored_json import decode_stored
 from wsrec.ring.loss_evidence import Until
 
 FILE = "heartbeat"
@@ -95,7 +96,7 @@ def ended(folder: Path, since: Moment | None, now: Moment, here: Machine | None 
     here = here or machine()
     recorded = 0 if since is None else since.utc
     try:
-        beat = msgspec.json.decode(read_file(folder / FILE), type=Beat)
+        beat = decode_stored(read_file(folder / FILE), Beat)
     except (OSError, msgspec.DecodeError):
         return Until(max(recorded, now.utc), "recovery")
     late, evidence = _LATE_NS, "heartbeat of the recorder"

@@ -13,6 +13,7 @@ from wsrec.format.errors import OtherVersionError
 from wsrec.format.folders import read_file, sync_folder
 from wsrec.format.layout import manifest_path
 from wsrec.format.ledger import Ledger
+from wsrec.format.stored_json import decode_stored
 from wsrec.format.version import FORMAT_VERSION
 
 
@@ -71,18 +72,18 @@ def decode_line(text: bytes, path: Path, number: int) -> ManifestLine:
     Raises:
         OtherVersionError: it has another version of the format.
         msgspec.ValidationError: it is JSON, but not a line of this version; the message names the line.
-        msgspec.DecodeError, UnicodeDecodeError: it is not JSON.
+        msgspec.DecodeError: it is not JSON.
 
     """
     try:
         _check_version(text, path, number)
-        return msgspec.json.decode(text, type=ManifestLine)
+        return decode_stored(text, ManifestLine)
     except msgspec.ValidationError as error:
         raise msgspec.ValidationError(f"{path}:{number}: is not a valid line: {error}") from error
 
 
 def _check_version(text: bytes, path: Path, number: int) -> None:
-    stated = msgspec.json.decode(text, type=_Versioned)
+    stated = decode_stored(text, _Versioned)
     if stated.format_version is None and stated.session is not None and stated.sha256 != "":
         raise OtherVersionError(path, None, number)
     if stated.format_version not in (None, FORMAT_VERSION):
@@ -101,7 +102,7 @@ def check_versions(out: Path) -> None:
     if not path.exists():
         return
     for number, text in enumerate(read_file(path).split(b"\n")[:-1], 1):
-        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+        with contextlib.suppress(msgspec.DecodeError):
             _check_version(text, path, number)
 
 
@@ -154,7 +155,7 @@ def read(out: Path) -> list[ManifestLine]:
             lines.append(decode_line(data, path, number))
         except msgspec.ValidationError:
             raise
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except msgspec.DecodeError:
             # truncated by a crash before its journal was deleted: its files are recovered from there
             continue
     return lines

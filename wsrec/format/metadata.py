@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from wsrec.counts import Counts
 from wsrec.format.ledger import Ledger
+from wsrec.format.stored_json import decode_stored
 
 METADATA_PREFIX = "wsrec."
 
@@ -100,8 +101,8 @@ def stated_version(pairs: dict[bytes, bytes] | None) -> int | str | None:
     """
     for key in ("format_version", "schema_version"):
         try:
-            value = msgspec.json.decode((pairs or {})[f"{METADATA_PREFIX}{key}".encode()])
-        except (KeyError, msgspec.DecodeError, RecursionError):
+            value = decode_stored((pairs or {})[f"{METADATA_PREFIX}{key}".encode()])
+        except (KeyError, msgspec.DecodeError):
             continue
         if isinstance(value, str | int):
             return value
@@ -118,11 +119,11 @@ def raw_metadata(pairs: dict[bytes, bytes] | None) -> dict[str, Any]:
     prefix = METADATA_PREFIX.encode()
     try:
         return {
-            key.removeprefix(prefix).decode(): msgspec.json.decode(value)
+            key.removeprefix(prefix).decode(): decode_stored(value)
             for key, value in (pairs or {}).items()
             if key.startswith(prefix)
         }
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(str(error)) from error
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from wsrec.format.errors import OtherVersionError
 from wsrec.format.folders import is_file, matching, read_file
+from wsrec.format.stored_json import decode_stored
 from wsrec.format.version import FORMAT_VERSION
 
 JOB_KEY = b"wsrec.job"
@@ -87,9 +88,9 @@ def check_record(path: Path, data: bytes) -> None:
 
     Raises:
         OtherVersionError: they are.
-        msgspec.MsgspecError, UnicodeDecodeError: they are damaged.
+        msgspec.DecodeError: they are damaged.
 
     """
-    version = msgspec.json.decode(data, type=_Versioned).format_version
+    version = decode_stored(data, _Versioned).format_version
     if version != FORMAT_VERSION:
         raise OtherVersionError(path, version)

@@ -185,7 +185,7 @@ def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: l
         except msgspec.ValidationError as error:
             report(Kind.CONTRADICTION, first_line(error).removeprefix(f"{where}: "))
             continue
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except msgspec.DecodeError:
             report(Kind.NOTE, "is cut off by a crash; its files must be listed elsewhere")
             continue
         if msgspec.json.encode(line) != text:
@@ -263,7 +263,7 @@ def _of_other_versions(folder: Path) -> list[Finding]:
             found.append(Finding(kind=Kind.UNREADABLE, where=str(path), what=str(error).removeprefix(f"{path}: ")))
         except OSError as error:
             found.append(Finding(kind=Kind.UNREADABLE, where=str(path), what=cannot_read(error)))
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except msgspec.DecodeError:
             # its recovery says so
             continue
     return found

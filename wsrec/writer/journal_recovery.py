@@ -28,6 +28,7 @@ from wsrec.format.folders import matching, parquet_files
 from wsrec.format.layout import KINDS, aside_folder
 from wsrec.format.manifest import ManifestLine
 from wsrec.format.moment import Moment
+from wsrec.format.stored_json import decode_stored
 from wsrec.monitor.check import MonitorEvent
 from wsrec.ring import loss_evidence
 from wsrec.ring.events import Event, EventKind
@@ -103,8 +104,8 @@ class JournalRecovery:
             except pa.ArrowInvalid:
                 continue
             try:
-                job = msgspec.json.decode(reader.job, type=WriterJob)
-            except msgspec.MsgspecError as error:
+                job = decode_stored(reader.job, WriterJob)
+            except msgspec.DecodeError as error:
                 raise ValueError(f"{path}: its job is damaged ({error})") from error
             break
         else:
@@ -238,8 +239,8 @@ class JournalRecovery:
     def _record_restart(self, pipeline: Pipeline, reader: JournalReader) -> None:
         """Record that the writer of this journal took over from another one, in each feed whose files lack that."""
         try:
-            job = msgspec.json.decode(reader.job, type=WriterJob)
-        except msgspec.MsgspecError:
+            job = decode_stored(reader.job, WriterJob)
+        except msgspec.DecodeError:
             return
         if job.resumed is None or job.resumed.stage is None:
             return

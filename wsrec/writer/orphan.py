@@ -11,6 +11,7 @@ import msgspec
 
 from wsrec.format.folders import matching, read_file
 from wsrec.format.layout import own_folder
+from wsrec.format.stored_json import decode_stored
 from wsrec.units import utc
 
 _NAME = "orphaned-{}.json"
@@ -60,7 +61,7 @@ def take(out: Path) -> list[OrphanNote]:
     found = []
     for path in matching(own_folder(out), _NAME.format("*")):
         try:
-            found.append(msgspec.json.decode(read_file(path), type=OrphanNote))
+            found.append(decode_stored(read_file(path), OrphanNote))
             path.unlink()
         except (OSError, msgspec.DecodeError):
             continue

@@ -14,6 +14,7 @@ import msgspec
 
 from wsrec.format.folders import sync_folder
 from wsrec.format.heartbeat import FILE as HEARTBEAT
+from wsrec.format.stored_json import decode_stored
 from wsrec.format.unfinished import RECORD, check_record
 from wsrec.format.version import FORMAT_VERSION
 from wsrec.writer.job import WriterJob
@@ -70,8 +71,8 @@ def read(folder: Path) -> WriterJob | None:
         return None
     try:
         check_record(path, data)
-        return msgspec.json.decode(data, type=_Record).job
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return decode_stored(data, _Record).job
+    except msgspec.DecodeError as error:
         raise ValueError(f"{path}: it is damaged ({error}); delete it when you have dealt with it") from error
 
 
