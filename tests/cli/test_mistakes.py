@@ -11,6 +11,8 @@ from click.testing import CliRunner, Result
 from wsrec.cli.main import main
 
 RECORD = ("record", "ws://h/p")
+# refused for its symbol at the latest
+REFUSED = ("record", "binance", "--symbols", "BTC$")
 
 
 def run(*words: str, **environment: str) -> Result:
@@ -32,7 +34,20 @@ def run(*words: str, **environment: str) -> Result:
         ((*RECORD, "--writer-cpu", "x"), " record: --writer-cpu: found 'x', expected a whole number of at least 0"),
         ((*RECORD, "--cpu", "99999"), " record: --cpu: found 99999, which is not a processor that wsrec may use"),
         ((*RECORD, "--writer-cpu", "99999"), " record: --writer-cpu: found 99999, which is not a processor"),
-        ((*RECORD, "--ca-file", "/none.pem"), " record: --ca-file: found '/none.pem', which does not exist"),
+        (
+            (*RECORD, "--ca-file", "/none.pem"),
+            " record: --ca-file: found '/none.pem', which does not exist, expected a CA's PEM file",
+        ),
+        ((*RECORD, "--ca-file", "/"), " record: --ca-file: found '/', which is a folder, expected a CA's PEM file"),
+        ((*REFUSED, "--ca-file", ""), " record: --ca-file: found '', expected the name of a file or folder; is a "),
+        (
+            (*REFUSED, "--out", ""),
+            " record: --out: found '', expected the name of a file or folder; is a variable unset?",
+        ),
+        (("verify", ""), " verify: found '', expected the name of a file or folder; is a variable unset?"),
+        (("report", ""), " report: found '', expected the name of a file or folder; is a variable unset?"),
+        (("recover", ""), " recover: found '', expected the name of a file or folder; is a variable unset?"),
+        (("feeds", "new", "x", "--out", ""), " feeds new: --out: found '', expected the name of a file or folder; "),
         (("record", "binance", "--channels", "tradez"), " record: --channels: binance has no channel 'tradez'"),
         (("record", "binance", "--symbols", "BTC$"), " record: --symbols: symbol 'BTC$': expected "),
         ((*RECORD, "--proxy", "https://h:1"), " record: --proxy: found https://, but TLS to the proxy"),
@@ -67,7 +82,14 @@ def run(*words: str, **environment: str) -> Result:
             ("feeds", "check", "/none.yaml"),
             " feeds check: found '/none.yaml', which does not exist, expected",
         ),
-        (("record", "binance", "--symbols", "@/none"), " record: --symbols: found '@/none', which does not exist"),
+        (
+            ("record", "binance", "--symbols", "@/none"),
+            " record: --symbols: found '@/none', which does not exist, expected a text file of symbols",
+        ),
+        (
+            ("record", "binance", "--symbols", "@/"),
+            " record: --symbols: found '@/', which cannot be read (Is a directory), expected a text file of symbols",
+        ),
         ((*RECORD, "--out", __file__), f" record: --out: found '{__file__}', which is a file, expected a folder"),
         (("record", "http://h/p"), " record: found http://, expected a URL that begins with ws:// or wss://"),
         (
@@ -139,6 +161,18 @@ class TestSource:
             ("feeds: [kraken]\nquiet: maybe\n", "run.yaml:2: quiet: found 'maybe', expected true or false"),
             ("feeds: [kraken]\nwriter-cpu: x\n", "run.yaml:2: writer-cpu: found 'x', expected a whole number"),
             ("feeds: ['ws://h/p']\nca-file: none.pem\n", "run.yaml:2: ca-file: found 'FOLDER/none.pem', which does"),
+            (
+                "feeds: ['ws://h/p']\nca-file: .\n",
+                "run.yaml:2: ca-file: found 'FOLDER', which is a folder, expected a CA's",
+            ),
+            (
+                "feeds: [{feed: binance, symbols: BTC$}]\nca-file: ''\n",
+                "run.yaml:2: ca-file: found '', expected the name of a file or",
+            ),
+            (
+                "feeds: [{feed: binance, symbols: BTC$}]\nout: ''\n",
+                "run.yaml:2: out: found '', expected the name of a file or folder",
+            ),
             ("feeds: ['ws://h/p']\n\ncpu: 99999\n", "run.yaml:3: cpu: found 99999, which is not a processor"),
             ("feeds: ['ws://h/p']\nproxy: http://u:${ABSENT}@h:1\n", "run.yaml:2: proxy: ${ABSENT}: the environment"),
             (

@@ -118,7 +118,7 @@ def _type(option: Option) -> click.ParamType[Any]:
             return IntegerParam(least, most)
         case Folder():
             return FolderType(file_okay=False, path_type=Path)
-        case File():
-            return PathParam(path_type=str)
+        case File(expected=expected):
+            return PathParam(expected=expected, exists=True, dir_okay=False, path_type=str)
         case kind:
             return ValueParam(kind)

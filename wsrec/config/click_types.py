@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsrec.options.value_types import ValueType, check_local, without_user
+from wsrec.options.value_types import ValueType, check_local, check_path, without_user
 from wsrec.units import not_one_of
 
 if TYPE_CHECKING:
@@ -100,10 +100,24 @@ class FlagParam(click.types.BoolParamType):
 
 
 class PathParam(click.Path):
-    """A file or folder. Arguments as for `click.Path`."""
+    """A file or folder. Arguments as for `click.Path`.
+
+    Args:
+        expected: the description of a file that must exist, for messages.
+
+    """
+
+    def __init__(self, *args: Any, expected: str = "", **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._expected = expected
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Check the value, or fail with a message."""
+        if isinstance(value, str):
+            try:
+                check_path(value)
+            except ValueError as error:
+                self.fail(f"found {value!r}, {error}", param, ctx)
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
@@ -111,10 +125,10 @@ class PathParam(click.Path):
 
     def _problem(self, value: Any) -> str:
         if not os.path.exists(value):  # noqa: PTH110 (bytes and text)
-            return "which does not exist"
+            return "which does not exist" + (f", expected {self._expected}" if self._expected else "")
         is_folder = os.path.isdir(value)  # noqa: PTH112
         if is_folder and not self.dir_okay:
-            return "which is a folder, expected a file"
+            return f"which is a folder, expected {self._expected or 'a file'}"
         if not is_folder and not self.file_okay:
             return "which is a file, expected a folder"
         return "which this user may not read"

@@ -42,6 +42,7 @@ from wsrec.options.value_types import (
     Texts,
     ValueType,
     check_local,
+    check_path,
     without_user,
 )
 from wsrec.plan.target import Wanted
@@ -58,8 +59,15 @@ def _local(value: Any) -> Any:
         raise ValueError(f"found {without_user(value)!r}, {error}") from error
 
 
+def _filled(value: Any) -> Any:
+    try:
+        return check_path(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError(f"found {value!r}, {error}") from error
+
+
 def _path(path: Path) -> Path:
-    if "\0" in str(path) or not str(path).strip():
+    if "\0" in str(path):
         raise ValueError("expected a path")
     return path
 
@@ -111,7 +119,7 @@ def _annotation(kind: ValueType[Any]) -> Any:
         case Folder():
             return Annotated[Path, BeforeValidator(_local, json_schema_input_type=Path), AfterValidator(_path)]
         case File():
-            return Annotated[Path, AfterValidator(_path)]
+            return Annotated[Path, BeforeValidator(_filled, json_schema_input_type=Path), AfterValidator(_path)]
         case ProxyAddress():
             return Annotated[str, Field(max_length=4000), AfterValidator(check_proxy)]
         case Names():

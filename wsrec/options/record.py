@@ -108,7 +108,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
             Choice(TlsMode),
         ),
     ] = TlsMode.STAMPED
-    ca_file: Annotated[str | None, Option("PEM file of a CA to trust in addition to the system's.", File())] = None
+    ca_file: Annotated[
+        str | None, Option("PEM file of a CA to trust in addition to the system's.", File("a CA's PEM file"))
+    ] = None
     max_message: Annotated[int, Option("Largest message accepted.", Size(MESSAGE_MOST))] = 64 << 20
     batch: Annotated[float, Option("Longest time until a message is journalled.", Duration())] = 0.1
     batch_size: Annotated[int, Option("Journal messages sooner once they have this many bytes.", Size())] = 8 << 20

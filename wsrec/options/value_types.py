@@ -287,7 +287,15 @@ class Folder(ValueType["Any"]):
 
 
 class File(ValueType[str]):
-    """A local file."""
+    """A local file that exists.
+
+    Args:
+        expected: its description in messages.
+
+    """
+
+    def __init__(self, expected: str) -> None:
+        self.expected = expected
 
 
 def parse_duration(text: str) -> float | None:
@@ -319,13 +327,26 @@ def parse_moment(text: str, now: datetime) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def check_path(text: str) -> str:
+    """Return the text if it can name a file or folder.
+
+    Raises:
+        ValueError: it is empty, which a path would be read as the current folder.
+
+    """
+    if not text.strip():
+        raise ValueError("expected the name of a file or folder; is a variable unset?")
+    return text
+
+
 def check_local(text: str) -> str:
     """Return the text if it can name a local file or folder.
 
     Raises:
-        ValueError: it is a URL such as `s3://bucket/x`.
+        ValueError: it is empty, or a URL such as `s3://bucket/x`.
 
     """
+    check_path(text)
     if re.match(_ADDRESS, text):
         raise ValueError(
             "expected a local folder: URLs, such as those of object stores, are not supported; "

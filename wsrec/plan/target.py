@@ -276,7 +276,9 @@ def _symbols_of_file(feed: Feed, file: Path) -> list[str]:
         with file.open(encoding="utf-8-sig") as lines:
             text = lines.read(_FILE_MAX + 1)
     except (OSError, ValueError) as error:
-        raise OptionError("symbols", f"found {not_readable(f'@{file}', error)}") from error
+        raise OptionError(
+            "symbols", f"found {not_readable(f'@{file}', error)}, expected a text file of symbols"
+        ) from error
     if len(text) > _FILE_MAX:
         raise OptionError("symbols", f"@{file}: found more than {_FILE_MAX >> 20} MiB, expected a list of symbols")
     chosen = []

@@ -74,10 +74,6 @@ def record(
         raise OptionError(
             "writer_cpu", f"found {options.writer_cpu}, where a receiver busy-polls; choose another one, or omit it"
         )
-    if options.ca_file is not None and not Path(options.ca_file).is_file():
-        raise OptionError(
-            "ca_file", f"found {options.ca_file!r}, which does not exist or is no file; give the PEM file of the CA"
-        )
     wanted = [_narrowed(each, selection) for each in wanted]
     with _resolved(wanted, options, selection.shard, proxies) as (chosen, options):
         plans = plan(chosen, proxies=proxies)
