@@ -53,6 +53,7 @@ def hanging() -> Iterator[list[str]]:
 
 
 class TestEnd:
+    @pytest.mark.long
     def test_whatever_hangs_the_end_does_not(self, tmp_path):
         with hanging() as urls:
             recording = Recording(tmp_path, *urls)

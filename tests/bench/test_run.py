@@ -100,6 +100,7 @@ class TestPaced:
 
 
 class TestRecording:
+    @pytest.mark.long
     def test_every_row_is_what_was_sent(self, reported: Reported):
         results = reported.run(measures=("recording",), rounds=1, recording_seconds=0.2)
         assert {one.name for one in results.recording} == here(contestants.RECORDING)

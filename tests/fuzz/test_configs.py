@@ -77,7 +77,9 @@ class TestCorpus:
         lines = (RUNS[1] + data.draw(st.sampled_from(FEEDS))[:2000]).split(b"\n")
         read(file, b"\n".join(data.draw(st.lists(st.sampled_from(lines), max_size=12))))
 
-    @pytest.mark.parametrize("name", FIXED)
+    @pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=pytest.mark.long) if "MB" in name else name for name in FIXED]
+    )
     def test_what_is_wrong_for_everybody(self, file, name):
         assert read(file, FIXED[name]) is None
 

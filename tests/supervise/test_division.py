@@ -8,7 +8,6 @@ import json
 import pytest
 
 from tests.conftest import events_of, messages_of
-from tests.effort import thinned
 
 FEED = """
 name: strict
@@ -80,9 +79,10 @@ class Strict:
 
 @pytest.mark.parametrize(
     ("words", "starts"),
-    thinned([("something is invalid", 2), ("handler not found, topic:{topic}", 1)]),
+    [("something is invalid", 2), ("handler not found, topic:{topic}", 1)],
     ids=["by halves and after a reconnection", "named"],
 )
+@pytest.mark.long
 def test_only_the_dead_one_is_refused(wsrec, exchange, tmp_path, words, starts):
     server = Strict(words, starts)
     feed = tmp_path / "strict.yaml"

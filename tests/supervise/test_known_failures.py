@@ -44,6 +44,7 @@ def test_a_restart_on_the_same_day_overwrites_nothing(wsrec, exchange, tmp_path)
     assert verify([tmp_path]).status is VerifyStatus.HOLDS
 
 
+@pytest.mark.long
 def test_after_a_kill_the_tail_and_all_that_comes_later_can_be_read(recording, wsrec, exchange):
     """Elsewhere: the compressed stream broke off, and what was appended to it after the restart was lost too."""
     work = recording()

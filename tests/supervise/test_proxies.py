@@ -92,6 +92,7 @@ def real(request, tmp_path) -> Iterator[RealProxy]:
 
 
 class TestARealProxy:
+    @pytest.mark.long
     def test_takes_all_four_kinds_of_request(self, real, wsrec, exchange, https, ca_file, tmp_path):
         server = https(ANSWERS.get)
         stream = exchange(counts, tls=True)

@@ -255,6 +255,7 @@ class TestTakeover:
         ended(old)
         without_hole(recorders.out)
 
+    @pytest.mark.long
     def test_a_holder_whose_time_is_up_still_finishes_its_files(self, recorders):
         old = recorders.journalling("--duration", "3s")
         writer = old.child("wsrec.writer")

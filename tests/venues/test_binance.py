@@ -7,7 +7,6 @@ import yaml
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
-from tests.effort import thinned
 from tests.venues.binance import Binance
 from tests.venues.mock import Replayed, by_path, local_copy, of_today, received_in_session, recorded
 from wsrec.feed.load import catalogue
@@ -35,7 +34,8 @@ READ = {
 }
 
 
-@pytest.mark.parametrize("feed", thinned(["binance", "binance-us"]))
+@pytest.mark.long
+@pytest.mark.parametrize("feed", ["binance", "binance-us"])
 def test_is_recorded_over_the_end_of_a_connection(wsrec, exchange, tmp_path, feed):
     venue = Binance(SPOT, says_so=True)
     config = yaml.safe_load(catalogue()[feed].read_text())

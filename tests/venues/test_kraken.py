@@ -7,7 +7,6 @@ import yaml
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
-from tests.effort import thinned
 from tests.monitor.test_checksum import PlainBook, v2
 from tests.venues.kraken import Kraken, KrakenFutures
 from tests.venues.mock import Replayed, local_copy, of_today, received_in_session, recorded
@@ -85,7 +84,8 @@ def book_of(changes, left_out=()):
     return [message for number, message in enumerate(messages) if number not in left_out]
 
 
-@pytest.mark.parametrize("left_out", thinned([pytest.param((12,)), pytest.param(())]))
+@pytest.mark.long
+@pytest.mark.parametrize("left_out", [(12,), ()])
 def test_a_lost_book_message_is_a_gap(wsrec, exchange, tmp_path, left_out):
     venue = Kraken({("book-10", "ADA/USD"): book_of(40, left_out)})
     copy = local_copy("kraken", exchange(venue).url, tmp_path, keep_alive=PING, limits=FAST)

@@ -83,6 +83,7 @@ class TestRecorded:
             *(("depth", "BTC_EUR", number) for number in (100, 103, 104, 109)),
         ]
 
+    @pytest.mark.long
     def test_a_gap_is_reported_and_repaired(self, recorded):
         venue = Meridian(gap_in="ETH_EUR")
         stated, errors, out = recorded(venue, "--symbols", "BTC_EUR,ETH_EUR")

@@ -155,7 +155,8 @@ class TestJournals:
         path.chmod(0o700)
         assert left["journal"].read_bytes() == b"whatever it may hold"
 
-    @pytest.mark.parametrize(("what", "mode"), thinned([("session", 0), ("own folder", 0o300)]))
+    @pytest.mark.long
+    @pytest.mark.parametrize(("what", "mode"), [("session", 0), ("own folder", 0o300)])
     def test_a_recorder_that_starts_says_so(self, out, left, powerless, what, mode):
         path = {**left, "own folder": out / ".wsrec"}[what]
         path.chmod(mode)

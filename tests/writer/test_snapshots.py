@@ -178,6 +178,7 @@ class TestThread:
 
 
 class TestRecorded:
+    @pytest.mark.long
     def test_at_the_start_and_after_a_gap_beside_the_live_rows(self, wsrec, exchange, web, tmp_path):
         body = b'{"lastUpdateId":41,"bids":[]}'
         server = web([(503, {"Retry-After": "0"}, b""), (200, {}, body)])
