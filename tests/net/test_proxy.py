@@ -53,6 +53,7 @@ class TestTheAddressOfAProxy:
             "http://u:S3CR3T/x@proxy:3128",
             "http://u:S3CR3T#x@proxy:3128",
             "http://u:S3CR3T@proxy:0",
+            "http://u:S3CR3T@\u2024:1",
             "http://u:S3CR3T@proxy:99999",
             "http://u:S3CR3T@proxy:3128/path",
             "http://u:S3CR3T@proxy:3128?q",

@@ -370,21 +370,26 @@ class TestBoth:
 @pytest.mark.skipif(CPUS[1:] == [], reason="needs two processors")
 class TestSeveralPairs:
     @pytest.fixture
-    def pairs(self, wsrec, exchange, tmp_path):
-        streams = Stream(), Stream()
+    def streams(self):
+        return Stream(), Stream()
+
+    @pytest.fixture
+    def pairs(self, wsrec, exchange, tmp_path, streams):
         first, second = (exchange(stream).url for stream in streams)
         urls = first, second.replace("localhost", "127.0.0.1")
         process = wsrec.start("record", *urls, "--cpu", ",".join(map(str, CPUS[:2])), "--out", tmp_path, "--json")
         work = Recording(process, tmp_path, streams[0])
-        work.until(lambda: len(work.journalled()) > 100)
+        work.until(lambda: all(len(stream.times) > 100 for stream in streams) and len(work.journalled()) > 200)
         yield work
         process.kill()
         process.communicate()
 
-    def test_a_receiver_is_started_again(self, pairs):
+    def test_a_receiver_is_started_again(self, pairs, streams):
         kill(pairs, RECEIVER)
         pairs.until(lambda: len(pairs.running(RECEIVER)) == 2)
-        goes_on(pairs)
+        # one that is never connected again would be a failure
+        sent = [len(stream.times) for stream in streams]
+        pairs.until(lambda: all(len(stream.times) > before + 300 for stream, before in zip(streams, sent, strict=True)))
         pairs.process.terminate()
         output, _ = pairs.end(4)
         assert json.loads(output)["lost_intervals"] == 1

@@ -267,7 +267,9 @@ class TestTakeover:
         assert ended(new)["status"] == 0
         assert stated(new, f"stopping process {old.process.pid}")
         assert stated(new, f"was not taken over: process {old.process.pid} still holds it")
-        os.kill(writer, signal.SIGCONT)
+        # on a busy machine it has been replaced by now, as it had no heartbeat
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(writer, signal.SIGCONT)
         first = ended(old)
         assert (first["reason"], first["given_up"], first["finished"]) == ("the time was up", 0, True)
         finished(recorders.out)

@@ -83,6 +83,8 @@ def parse_proxy(text: str, source: str = "--proxy") -> Proxy:
         parts = urlsplit(address)
         port = parts.port
         host = (parts.hostname or "").encode("idna").decode()
+        # a character may become a dot (U+2024), and only then a part of the name is empty
+        host.encode("idna")
         user, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
     except ValueError:
         raise ValueError(_EXPECTED) from None
