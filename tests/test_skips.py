@@ -40,6 +40,7 @@ def run(folder: Path, reason: str, ci: str) -> tuple[int, str]:
     return result.returncode, result.stdout
 
 
+@pytest.mark.long
 def test_an_unexpected_one_fails_ci_only(tmp_path):
     reason = "the moon is not full"
     status, output = run(tmp_path, reason, "true")

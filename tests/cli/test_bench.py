@@ -23,6 +23,7 @@ def children_of(pid: int) -> list[int]:
 
 
 class TestRun:
+    @pytest.mark.long
     def test_figures_on_stdout_progress_on_stderr_all_of_it_as_json(self, wsrec, tmp_path: Path):
         file = tmp_path / "bench.json"
         only = ("--only", "wsrec-python", "--only", "bare-recv", "--json", file)

@@ -542,6 +542,7 @@ class TestDemo:
 
 
 class TestTerminal:
+    @pytest.mark.long
     def test_the_live_view_on_a_terminal_and_only_there(self, wsrec, exchange, tmp_path):
         main, terminal = pty.openpty()
         with contextlib.ExitStack() as stack:

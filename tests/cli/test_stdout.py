@@ -39,7 +39,7 @@ def test_a_result_of_reading(capture, command):
     [
         ("--help", "wsrec"),
         ("verify --help", "wsrec verify"),
-        ("feeds list", "wsrec feeds list"),
+        ("feeds schema", "wsrec feeds schema"),
         ("doctor", "wsrec doctor"),
         ("replay demo --json", "wsrec replay"),
         ("record --help", "wsrec record"),

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import messages_of
-from tests.effort import thinned
 from wsrec.format.lock import OutputLock
 from wsrec.shutdown import worst_case
 from wsrec.supervise.outcome import ExitStatus
@@ -90,7 +89,8 @@ class TestCrontab:
                 assert all(least <= int(number) <= most for number in (match[2], match[4]) if number)
         assert not re.search(r"(?<!\\)%", entry)
 
-    @pytest.mark.parametrize("entry", thinned(ENTRIES))
+    @pytest.mark.long
+    @pytest.mark.parametrize("entry", ENTRIES)
     def test_it_records_and_says_nothing(self, cron, entry):
         result = cron.run(entry)
         assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
