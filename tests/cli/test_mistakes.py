@@ -129,6 +129,11 @@ class TestSource:
         reported = run("record", "binance", WSREC_RECORD_CHANNELS="tradez").stderr
         assert reported.startswith("wsrec record: WSREC_RECORD_CHANNELS: binance has no channel")
 
+    def test_a_variable_that_is_wrong_for_several_feeds(self):
+        reported = run("record", "binance", "okx", WSREC_RECORD_CHANNELS="tradez").stderr
+        assert reported.startswith("wsrec record: WSREC_RECORD_CHANNELS: binance has no channel")
+        assert reported.count("\n") == 1
+
     @pytest.mark.parametrize(
         ("command", "variable"),
         [

@@ -138,7 +138,8 @@ def check(file: Path, messages: tuple[Path, ...], json: bool) -> None:
         try:
             names = checked_names(run.wanted, run.settings.get("ca_file"))
         except OptionError as error:
-            raise ConfigError(f"{run.places[error.field]}: {error.problem}") from error
+            place = run.places.get(error.field)
+            raise error if place is None else ConfigError(f"{place}: {error.problem}") from error
         if json:
             return _print_json({"file": str(file), "feeds": names})
         return click.echo(clean(f"{file}: {', '.join(names)}, no mistakes"))

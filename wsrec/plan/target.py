@@ -112,8 +112,11 @@ def resolve_all(wanted: Sequence[Wanted], shard: Shard | None = None, proxies: P
             targets[n] = each.resolved(shard, proxies)
         except ConfigError as error:
             problems.append(error)
+    # an option of the command line is wrong for all of them, and is explained by its source
+    if alone := next((problem for problem in problems if isinstance(problem, OptionError)), None):
+        raise alone
     if problems:
-        raise problems[0] if len(problems) == 1 else ConfigError("\n".join(str(problem) for problem in problems))
+        raise ConfigError("\n".join(str(problem) for problem in problems))
     nameless = {n: each for n, each in enumerate(wanted) if each.is_nameless}
     seen: set[str] = set()
     for each in nameless.values():

@@ -6,7 +6,7 @@ from enum import IntEnum, StrEnum
 
 import msgspec
 
-from wsrec.format.capture import EXIT_UNREADABLE
+from wsrec.format.capture import EXIT_NOTHING, EXIT_UNREADABLE
 
 
 class VerifyStatus(IntEnum):
@@ -18,7 +18,7 @@ class VerifyStatus(IntEnum):
     """damaged or contradictory: a file, a figure or a row differs from what wsrec wrote"""
     USAGE = 2
     """wrong usage: nothing was checked"""
-    NOTHING = 3
+    NOTHING = EXIT_NOTHING
     """no capture there, or an empty one"""
     INCOMPLETE = 4
     """sound, but with incomplete intervals, or a session that has not ended or is not recovered"""
