@@ -15,7 +15,7 @@ from wsrec.host.processor import interfaces
 from wsrec.options.value_types import Processors
 from wsrec.supervise.doctor import Finding, State, examine
 from wsrec.supervise.record import check_cpus
-from wsrec.tables import print_table
+from wsrec.terminal_tables import print_table
 from wsrec.units import clean
 
 _COLOURS = {State.OK: "green", State.HINT: "yellow", State.ABSENT: "dim"}

@@ -34,7 +34,7 @@ from wsrec.plan.summary import shown, totals
 from wsrec.plan.target import resolve
 from wsrec.supervise.memory import need_of
 from wsrec.supervise.record import DEMO, DEMO_FEED, checked_names
-from wsrec.tables import print_table
+from wsrec.terminal_tables import print_table
 from wsrec.units import clean, plural, utc
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}

@@ -28,7 +28,7 @@ from wsrec.report.model import (
     Unchecked,
 )
 from wsrec.ring.events import EventKind
-from wsrec.tables import print_heading, print_table, print_text
+from wsrec.terminal_tables import print_heading, print_table, print_text
 from wsrec.units import clean, duration, plural, short_count, size, utc
 
 _WIDE = 140

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wsrec.tables import print_heading, print_table, print_text
+from wsrec.terminal_tables import print_heading, print_table, print_text
 from wsrec.units import clean, duration, plural, size, utc
 from wsrec.verify.model import (
     Balance,

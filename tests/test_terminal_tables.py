@@ -1,4 +1,4 @@
-"""wsrec.tables: figures are whole on every terminal and in files."""
+"""wsrec.terminal_tables: figures are whole on every terminal and in files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wsrec.tables import print_heading, print_table, print_text
+from wsrec.terminal_tables import print_heading, print_table, print_text
 
 FIGURES = ("15.1 min", "1,234,567", "385 ms")
 NAME = "a channel with a long name"
