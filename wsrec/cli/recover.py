@@ -9,8 +9,7 @@ import msgspec
 
 from wsrec.cli.command import Command, CommandError
 from wsrec.config.click_types import FolderType
-from wsrec.format.capture import EXIT_NOTHING, EXIT_UNREADABLE
-from wsrec.format.errors import NoCaptureError, UnreadableError
+from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE, NoCaptureError, UnreadableError
 from wsrec.format.lock import OutputLockedError
 from wsrec.supervise.outcome import ExitStatus
 from wsrec.supervise.recover import RecoveredSession, recover_folder

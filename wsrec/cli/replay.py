@@ -12,7 +12,7 @@ import msgspec
 from wsrec.cli.command import Command, CommandError
 from wsrec.config.click_types import IntegerParam, NumberParam, PathParam, SourceType
 from wsrec.feed.errors import ConfigError
-from wsrec.format.capture import EXIT_NOTHING, EXIT_UNREADABLE
+from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE
 from wsrec.replay.job import DEMO, Endpoint, ReplayOptions
 from wsrec.replay.message import NoSourceError, SourceError, UnreadableSourceError
 from wsrec.replay.run import run

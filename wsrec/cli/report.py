@@ -7,7 +7,7 @@ from rich.console import Console
 
 from wsrec.cli.command import Command
 from wsrec.config.click_types import SourceType
-from wsrec.format.capture import EXIT_NOTHING, EXIT_UNREADABLE
+from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE
 from wsrec.report.collect import collect
 from wsrec.report.terminal import print_report, reading_progress
 from wsrec.units import clean

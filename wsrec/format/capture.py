@@ -11,19 +11,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsrec.format.errors import CaptureError, NoCaptureError, OtherVersionError, UnreadableError
+from wsrec.format.errors import (
+    NO_CAPTURE,
+    CaptureError,
+    NoCaptureError,
+    OtherVersionError,
+    UnreadableError,
+    first_line,
+)
 from wsrec.format.folders import NO_FILE, is_file, parquet_files
 from wsrec.format.layout import EVENTS, MESSAGES, OWN, other
 from wsrec.format.metadata import raw_metadata, stated_version
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
 from wsrec.format.version import FORMAT_VERSION
-
-EXIT_UNREADABLE = 66
-"""Exit status of every reading command if something cannot be read and is therefore unknown (EX_NOINPUT)."""
-EXIT_NOTHING = 3
-"""Exit status of every reading command if a folder holds no capture, or an empty one."""
-
-NO_CAPTURE = "holds no capture; name an output folder of `wsrec record`, or a file or folder in one"
 
 _MAGIC = b"PAR1"
 
@@ -204,8 +204,3 @@ def events_beside(messages: Path) -> Path | None:
     """The events file of a message file; None if there is none."""
     path = other(messages)
     return path if path is not None and EVENTS in path.parts and path.exists() else None
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error; Arrow's errors continue with a stack trace."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

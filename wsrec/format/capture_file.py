@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from wsrec.format.capture import first_line, open_file
+from wsrec.format.capture import open_file
 from wsrec.format.columns import row_batches, times
-from wsrec.format.errors import CaptureError, UnreadableError
+from wsrec.format.errors import CaptureError, UnreadableError, first_line
 from wsrec.format.layout import EVENTS, MESSAGES, NAME, FileKind
 from wsrec.format.metadata import FileMetadata, read_metadata
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, UTC_NS

@@ -7,6 +7,13 @@ from pathlib import Path
 from wsrec.format.folders import cannot_read
 from wsrec.format.version import FORMAT_VERSION
 
+EXIT_UNREADABLE = 66
+"""Exit status of every reading command if something cannot be read and is therefore unknown (EX_NOINPUT)."""
+EXIT_NOTHING = 3
+"""Exit status of every reading command if a folder holds no capture, or an empty one."""
+
+NO_CAPTURE = "holds no capture; name an output folder of `wsrec record`, or a file or folder in one"
+
 
 class CaptureError(Exception):
     """A file or folder cannot be read as a capture; the message names it and a hint."""
@@ -43,3 +50,8 @@ class OtherVersionError(UnreadableError):
         stated = "it has no format version, as before version 5" if version is None else "it has format version "
         what = f"{stated}{'' if version is None else str(version)[:20]}, this wsrec reads version {FORMAT_VERSION}"
         Exception.__init__(self, f"{where}: {what}; use the wsrec that wrote it; it was not changed")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error; Arrow's errors continue with a stack trace."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

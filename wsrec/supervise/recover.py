@@ -9,8 +9,8 @@ import msgspec
 import pyarrow.parquet as pq
 
 from wsrec.format import manifest
-from wsrec.format.capture import EXIT_UNREADABLE, message_files
-from wsrec.format.errors import UnreadableError
+from wsrec.format.capture import message_files
+from wsrec.format.errors import EXIT_UNREADABLE, UnreadableError
 from wsrec.format.layout import manifest_path, own_folder
 from wsrec.format.lock import OutputLock
 from wsrec.ring.events import EventKind

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 
-from wsrec.format.capture import first_line
 from wsrec.format.columns import times
+from wsrec.format.errors import first_line
 from wsrec.ring.events import EventKind
 from wsrec.verify.files import UNREADABLE, Report
 from wsrec.verify.model import Kind

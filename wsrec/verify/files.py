@@ -11,9 +11,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsrec.format.capture import damage, first_line, metadata, open_file
+from wsrec.format.capture import damage, metadata, open_file
 from wsrec.format.capture_file import SCHEMAS
-from wsrec.format.errors import CaptureError, UnreadableError
+from wsrec.format.errors import CaptureError, UnreadableError, first_line
 from wsrec.format.folders import NO_FILE, cannot_read, is_file
 from wsrec.format.layout import EVENTS, MESSAGES, FileKind
 from wsrec.format.manifest import ManifestLine

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from wsrec.format.capture import first_line
 from wsrec.format.claim import is_live
-from wsrec.format.errors import OtherVersionError
+from wsrec.format.errors import OtherVersionError, first_line
 from wsrec.format.folders import cannot_read, is_file, matching, parquet_files, read_file, session_folders
 from wsrec.format.layout import KINDS, OWN, aside_folder, manifest_path, other, read_place, session_folder
 from wsrec.format.lock import is_held

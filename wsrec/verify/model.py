@@ -6,7 +6,7 @@ from enum import IntEnum, StrEnum
 
 import msgspec
 
-from wsrec.format.capture import EXIT_NOTHING, EXIT_UNREADABLE
+from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE
 
 
 class VerifyStatus(IntEnum):

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from wsrec.counts import Counts
 from wsrec.feed.schema import Feed
-from wsrec.format.capture import first_line
 from wsrec.format.columns import batches, times
 from wsrec.format.counting import count_event
+from wsrec.format.errors import first_line
 from wsrec.format.layout import hour
 from wsrec.plan.request_table import RequestTable, described_requests
 from wsrec.ring.events import EventKind

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from wsrec.format.capture import NO_CAPTURE
+from wsrec.format.errors import NO_CAPTURE
 from wsrec.format.folders import cannot_read
 from wsrec.format.layout import own_folder
 from wsrec.verify.inventory import Inventory, roots, take
