@@ -16,6 +16,7 @@ from wsrec.feed.errors import ConflictError
 from wsrec.feed.fields import NumberPlaces, Places, TimePlaces
 from wsrec.feed.sequence_rules import Checksum, Evidence, Resets, SequenceRule
 from wsrec.feed.subscribe import Subscribe
+from wsrec.feed.table_declarations import ChannelTables
 from wsrec.feed.values import Addressed, Model, Template, TimeUnit, Topic, with_parameters
 
 _MAX_EXPANSION = 1000
@@ -171,6 +172,10 @@ class Channel(Model):
     )
     snapshot: Snapshot | None = Field(
         default=None, description="Where to fetch the whole state over HTTP, and when; see also `on_gap`."
+    )
+    tables: ChannelTables = Field(
+        default=(),
+        description="Which rows of which tables its messages make; or the name of a channel that has the same.",
     )
 
     @model_validator(mode="after")

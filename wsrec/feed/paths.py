@@ -18,6 +18,10 @@ end; `[]` each element (of an object: each value); a final `{}` the keys of an o
 TEXT_PATH_PATTERN = rf"^(?:{_PATH}|\$[a-z_]+)$"
 """The same, or `$name`: a remembered name (`fields.ids`)."""
 
+_FROM_TOP = rf"\$(?:\.(?:{_KEY}|{_INDEX})|{_INDEX})?(?:\.{_KEY}|{_INDEX})*(?:\.\{{\}})?"
+ROW_PATH_PATTERN = rf"^(?:{_PATH}|{_FROM_TOP}|\$(?:key|channel|symbol))$"
+"""A path from a table's row, or, after `$`, from the top of the message; `$key`, `$channel`, `$symbol`."""
+
 
 class NotScannableError(Exception):
     """The paths include some that the compiled scanner does not support."""

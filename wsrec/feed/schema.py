@@ -25,6 +25,7 @@ from wsrec.feed.sequence_rules import ConnectionSequence, SequenceRule
 from wsrec.feed.sockets import Socket, check_proxy, resolved_proxy
 from wsrec.feed.subscribe import Ack, OnConnect, Subscribe, check_subscribe
 from wsrec.feed.symbols import Symbols
+from wsrec.feed.table_declarations import TableDeclaration
 from wsrec.feed.values import MAX_URL, NAME_PATTERN, Model, Texts, with_parameters
 
 
@@ -122,9 +123,20 @@ class Feed(Model):
             if topics.setdefault(channel.topic, name) != name:
                 found = f"found {channel.topic!r}, which is {topics[channel.topic]}'s already"
                 raise ConflictError((*where, "topic"), found)
+            if isinstance(channel.tables, str):
+                self._check_tables(channel.tables, (*where, "tables"))
             if channel.common and common.setdefault(channel.common, name) != name:
                 found = f"found {channel.common!r}, which is {common[channel.common]} already"
                 raise ConflictError((*where, "common"), found)
+
+    def _check_tables(self, name: str, where: tuple[str, ...]) -> None:
+        """Check that another channel, which this one shares its tables with, has some of its own."""
+        shared = self.channels.get(name)
+        if shared is None or isinstance(shared.tables, str) or not shared.tables:
+            expected = ", ".join(
+                key for key, each in self.channels.items() if each.tables and not isinstance(each.tables, str)
+            )
+            raise ConflictError(where, f"found {name!r}, expected a list, or a channel that has one: {expected}")
 
     def _check_numbers(self, channel: Channel, where: tuple[str, ...]) -> None:
         if channel.checksum is not None and (self.fields is None or self.fields.binary != "json"):
@@ -195,6 +207,13 @@ class Feed(Model):
             for alias in channel.aliases:
                 table.setdefault(alias, channel)
         return table
+
+    def tables_of(self, channel: str | None) -> tuple[TableDeclaration, ...]:
+        """The declarations of a channel's tables, by any of its names; none if it has none."""
+        found = self.channel_by_any_name.get(channel) if channel else None
+        tables = found.tables if found else ()
+        shared = self.channels[tables].tables if isinstance(tables, str) else tables
+        return shared if isinstance(shared, tuple) else ()
 
     def sequence_rule(self, channel: str | None) -> SequenceRule:
         """The rule for messages of a channel, by any of its names or none."""

@@ -1,0 +1,279 @@
+"""wsrec.decode.table_rows: rows as declared, and nothing guessed where a message is not as declared."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.feeds import parse_feed
+from wsrec.decode.table_rows import NO_DECLARATION, NOT_JSON, Message, Outcome, TableRowReader
+from wsrec.feed.errors import ConfigError
+from wsrec.feed.schema import Feed
+from wsrec.feed.table_columns import Table
+
+
+def feed_of(*tables: dict[str, Any]) -> Feed:
+    feed = {
+        "name": "example",
+        "description": "an example",
+        "sockets": {"main": {"url": "wss://example.com/ws"}},
+        "subscribe": {"message": "{topics}"},
+        "limits": {"streams_per_connection": 10, "connects": 10, "connects_interval": 60},
+        "fields": {"channel": ["c"], "symbol": ["s"], "time_unit": "ms"},
+        "channels": {"data": {"topic": "data", "tables": [copy.deepcopy(table) for table in tables]}},
+    }
+    return parse_feed(yaml.safe_dump(feed).encode(), "example.yaml")
+
+
+def outcome(message: Any, *tables: dict[str, Any], symbol: str | None = "X") -> Outcome:
+    text = message if isinstance(message, bytes) else json.dumps(message).encode()
+    return TableRowReader(feed_of(*tables)).read(Message(text, "data", symbol))
+
+
+def rows(message: Any, *tables: dict[str, Any]) -> list[dict[str, Any]]:
+    made = outcome(message, *tables)
+    assert made.left_out == []
+    return [row for _, each in made.rows for row in each]
+
+
+TRADES = {"table": "trades", "columns": {"price": "p", "size": "q"}}
+BOOK = {"table": "book_changes", "bids": "b", "asks": "a", "level": ["price", "size"]}
+
+
+class TestNumbers:
+    def test_digits_stay_as_they_were_written(self) -> None:
+        text = b'{"p": 61804.70000000, "q": "6.22e-08"}'
+        assert rows(text, TRADES) == [{"symbol": "X", "price": "61804.70000000", "size": "6.22e-08"}]
+
+    def test_a_number_beyond_64_bits_keeps_its_digits(self) -> None:
+        digits = "2256988199713362498636402962673176823712345"
+        made = rows(f'{{"p": 1, "q": {digits}}}'.encode(), TRADES)
+        assert made[0]["size"] == digits
+
+    @pytest.mark.parametrize("bad", ['"0.-10000"', '"NaN"', '"1,5"', "true", "[1]", '"1e9999"'])
+    def test_what_is_no_number_is_left_out_with_its_reason(self, bad: str) -> None:
+        made = outcome(f'{{"p": 1, "q": {bad}}}'.encode(), TRADES)
+        assert made.rows == []
+        assert [table for table, _ in made.left_out] == [Table.TRADES]
+        assert made.left_out[0][1].startswith("size: found")
+
+    def test_a_sign_becomes_the_side(self) -> None:
+        side = {"path": "q", "positive": "buy", "negative": "sell"}
+        signed = {**TRADES, "columns": {"price": "p", "size": {"path": "q", "absolute": True}, "side": side}}
+        assert [rows({"p": "1", "q": q}, signed)[0]["side"] for q in ("5", "-5")] == ["buy", "sell"]
+        assert rows({"p": "1", "q": "-5"}, signed)[0]["size"] == "5"
+
+
+class TestTimes:
+    @pytest.mark.parametrize(
+        ("unit", "value", "nanoseconds"),
+        [
+            ("ms", 1700000000123, 1_700_000_000_123_000_000),
+            ("ms", "1619093543708.2642", 1_619_093_543_708_264_200),
+            ("s", "1700000000", 1_700_000_000_000_000_000),
+            ("iso", "2021-04-17T16:43:30.244075Z", 1_618_677_810_244_075_000),
+            ("ms", 0, None),
+            ("iso", "0001-01-01T00:00:00.000000Z", None),
+            ("iso", "1970-01-01T00:00:00Z", None),
+            ("ms", "", None),
+        ],
+    )
+    def test_in_the_unit_of_the_column_and_none_where_the_venue_has_none(
+        self, unit: str, value: Any, nanoseconds: int | None
+    ) -> None:
+        columns = {"price": "p", "size": "q", "trade_time": {"path": "t", "unit": unit}}
+        made = rows({"p": 1, "q": 1, "t": value}, {**TRADES, "columns": columns})
+        assert made[0].get("trade_time") == nanoseconds
+
+    @pytest.mark.parametrize("scale", [10**6, 10**3, 1])
+    def test_by_the_size_of_the_number(self, scale: int) -> None:
+        columns = {"price": "p", "size": "q", "trade_time": {"path": "t", "by_size": True}}
+        made = rows({"p": 1, "q": 1, "t": 1_700_000_000_123_000_000 // scale}, {**TRADES, "columns": columns})
+        assert made[0]["trade_time"] == 1_700_000_000_123_000_000
+
+
+SIDE = {"path": "s", "words": {"B": "buy", "S": "sell", "": None}}
+
+
+class TestWords:
+    def test_a_word_that_is_not_declared_is_refused_not_guessed(self) -> None:
+        declared = {**TRADES, "columns": {"price": "p", "size": "q", "side": SIDE}}
+        assert rows({"p": 1, "q": 1, "s": "B"}, declared)[0]["side"] == "buy"
+        assert "side" not in rows({"p": 1, "q": 1, "s": ""}, declared)[0]
+        made = outcome({"p": 1, "q": 1, "s": "BUY"}, declared)
+        assert made.rows == []
+        assert made.left_out == [(Table.TRADES, "side: found the word 'BUY', which is not declared at `s`")]
+
+    def test_yaml_booleans_are_words(self) -> None:
+        side = {"path": "m", "words": {True: "sell", False: "buy"}}
+        declared = {**TRADES, "columns": {"price": "p", "size": "q", "side": side}}
+        assert rows({"p": 1, "q": 1, "m": True}, declared)[0]["side"] == "sell"
+
+    def test_a_column_with_certain_words_takes_one_as_itself(self) -> None:
+        declared = {**TRADES, "columns": {"price": "p", "size": "q", "size_unit": "contracts"}}
+        assert rows({"p": 1, "q": 1}, declared)[0]["size_unit"] == "contracts"
+
+
+class TestPlaces:
+    def test_rows_in_rows_know_what_is_around_them(self) -> None:
+        declared = {
+            **TRADES,
+            "rows": "events[].trades[]",
+            "symbol": "s",
+            "columns": {"price": "p", "size": "q", "trade_time": "$.events[].t", "trade_id": "$.id"},
+        }
+        message = {
+            "id": 7,
+            "events": [
+                {"t": 1700000000001, "trades": [{"s": "A", "p": 1, "q": 1}, {"s": "B", "p": 2, "q": 1}]},
+                {"trades": [{"s": "C", "p": 3, "q": 1}], "t": 1700000000002},
+            ],
+        }
+        made = rows(message, declared)
+        assert [(row["symbol"], row["trade_time"] % 1_000_000_000, row["trade_id"]) for row in made] == [
+            *(("A", 1_000_000, "7"), ("B", 1_000_000, "7"), ("C", 2_000_000, "7"))
+        ]
+
+    def test_keys_of_an_object_can_be_symbols(self) -> None:
+        declared = {**TRADES, "rows": "markets[]", "symbol": "$key"}
+        made = rows({"markets": {"A": {"p": 1, "q": 2}, "B": {"p": 3, "q": 4}}}, declared)
+        assert [(row["symbol"], row["price"]) for row in made] == [("A", "1"), ("B", "3")]
+
+    def test_a_text_is_split(self) -> None:
+        declared = {**TRADES, "rows": "change", "split": ",", "columns": {"price": "[0]", "size": "[2]"}}
+        assert rows({"change": "0.215,sell,10"}, declared)[0]["size"] == "10"
+
+    def test_the_first_place_of_rows_that_is_there(self) -> None:
+        declared = {**TRADES, "rows": ["data", "$"]}
+        assert rows({"data": {"p": 1, "q": 2}}, declared) == rows({"p": 1, "q": 2}, declared)
+
+    def test_the_first_cell_that_has_a_value(self) -> None:
+        declared = {**TRADES, "columns": {"price": ["p", "price"], "size": "q"}}
+        assert rows({"price": 5, "q": 2}, declared)[0]["price"] == "5"
+
+    def test_a_rest_snapshot_has_declarations_of_its_own(self) -> None:
+        rest = {**BOOK, "source": "rest", "snapshot": True}
+        reader = TableRowReader(feed_of(BOOK, rest))
+        text = b'{"b": [["1", "2"]], "a": []}'
+        (streamed,) = dict(reader.read(Message(text, "data", "X")).rows)[Table.BOOK_CHANGES]
+        fetched = dict(reader.read(Message(text, "data", "X", is_rest=True)).rows)[Table.BOOK_CHANGES]
+        assert streamed["action"] == "set"
+        assert [row["action"] for row in fetched] == ["clear", "set"]
+
+
+class TestBooks:
+    def test_bids_before_asks_and_zero_deletes(self) -> None:
+        made = rows({"a": [["3", "0.00"]], "b": [["1", "2"], ["0.5", "0"]]}, BOOK)
+        assert [(row["side"], row["price"], row["action"], row["last"]) for row in made] == [
+            *(("bid", "1", "set", False), ("bid", "0.5", "delete", False), ("ask", "3", "delete", True))
+        ]
+
+    @pytest.mark.parametrize("message", [{"snap": 1, "b": [], "a": []}, {"snap": 1}])
+    def test_an_empty_snapshot_leaves_its_mark(self, message: Any) -> None:
+        declared = {**BOOK, "snapshot": {"path": "snap", "equals": 1}}
+        (clear,) = rows(message, declared)
+        assert (clear["action"], clear["is_snapshot"], clear["last"]) == ("clear", True, True)
+
+    def test_levels_with_their_side_in_them(self) -> None:
+        declared = {
+            "table": "book_changes",
+            "rows": "data[]",
+            "symbol": ["s", "$.filter"],
+            "snapshot": {"path": "$.action", "equals": "partial"},
+            "delete": {"path": "$.action", "equals": "delete"},
+            "begins": "snapshot",
+            "columns": {
+                "side": {"path": "side", "words": {"Buy": "bid", "Sell": "ask"}},
+                "price": {"path": "p", "remembered_by": "id"},
+                "size": "q",
+                "level_id": "id",
+            },
+        }
+        reader = TableRowReader(feed_of(declared))
+
+        def read(message: Any) -> Outcome:
+            return reader.read(Message(json.dumps(message).encode(), "data"))
+
+        early = read({"action": "update", "data": [{"s": "A", "id": 1, "side": "Buy", "q": 5}]})
+        assert (early.rows, early.left_out) == ([], [(Table.BOOK_CHANGES, "before the first snapshot")])
+        partial = {"action": "partial", "data": [{"s": "A", "id": 1, "side": "Buy", "q": 5, "p": 10}]}
+        assert [row["action"] for row in read(partial).rows[0][1]] == ["clear", "set"]
+        ((_, (update,)),) = read({"action": "update", "data": [{"s": "A", "id": 1, "side": "Sell", "q": 6}]}).rows
+        assert (update["price"], update["side"], update["size"]) == ("10", "ask", "6")
+        ((_, (delete,)),) = read({"action": "delete", "data": [{"s": "A", "id": 1, "side": "Sell"}]}).rows
+        assert (delete["action"], delete["size"], delete["price"]) == ("delete", "0", "10")
+        ((_, (empty,)),) = read({"action": "partial", "data": [], "filter": "A"}).rows
+        assert (empty["action"], empty["symbol"]) == ("clear", "A")
+        forgotten = read({"action": "update", "data": [{"s": "A", "id": 1, "side": "Buy", "q": 5}]})
+        assert "price" in forgotten.left_out[0][1]
+
+    def test_the_first_of_a_connection_as_the_snapshot(self) -> None:
+        reader = TableRowReader(feed_of({**BOOK, "snapshot": "first"}))
+        message = Message(b'{"b": [["1", "2"]], "a": []}', "data", "X")
+        count = [len(reader.read(message).rows[0][1]) for _ in range(2)]
+        reader.disconnected(0)
+        assert [*count, len(reader.read(message).rows[0][1])] == [2, 1, 2]
+
+    def test_a_bad_level_is_left_out_and_the_others_stay(self) -> None:
+        made = outcome({"b": [["1", "0.-10000"], ["2", "3"]], "a": []}, BOOK)
+        assert [row["price"] for row in made.rows[0][1]] == ["2"]
+        assert made.left_out == [(Table.BOOK_CHANGES, "size: found '0.-10000', which is no number, at `[1]`")]
+
+
+class TestLeftOut:
+    def test_each_with_its_reason(self) -> None:
+        conditioned = {**TRADES, "when": {"path": "type", "equals": "fill"}}
+        assert outcome({"type": "x"}, conditioned).left_out == [(None, NO_DECLARATION)]
+        assert outcome(b"pong", conditioned).left_out == [(None, NOT_JSON)]
+        assert outcome({"p": 1}, TRADES).left_out == [(Table.TRADES, "found no size")]
+        assert outcome({"p": 1, "q": 1}, TRADES, symbol=None).left_out == [(Table.TRADES, "found no symbol")]
+        assert outcome({}, {**TRADES, "rows": "data[]"}).left_out == [(Table.TRADES, "found nothing at `data[]`")]
+
+    def test_a_message_can_be_skipped_with_its_reason(self) -> None:
+        skip = {"skip": "repeats te", "when": {"path": "type", "equals": "tu"}}
+        assert outcome({"type": "tu", "p": 1, "q": 1}, TRADES, skip) == Outcome([], [], "repeats te")
+
+    def test_a_ticker_that_says_nothing_makes_no_row(self) -> None:
+        ticker = {"table": "tickers", "columns": {"last_price": "last", "volume_24h": "v", "volume_unit": "base"}}
+        assert outcome({"bid": 1}, ticker) == Outcome([], [])
+
+    def test_no_quote_on_a_side_has_neither_price_nor_size(self) -> None:
+        quotes = {"table": "quotes", "columns": {"bid_price": "b", "bid_size": "B", "ask_price": "a", "ask_size": "A"}}
+        assert rows({"b": "0", "B": "3", "a": "", "A": "0"}, quotes) == [{"symbol": "X"}]
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("table", "expected"),
+        [
+            ({"table": "trades", "columns": {"prize": "p"}}, "found no such column in trades, expected one of"),
+            ({"table": "trade", "columns": {}}, "tables"),
+            ({"table": "gaps"}, "made from the events"),
+            ({"table": "trades", "level": ["price", "size"]}, "expected a book's table"),
+            ({"table": "book_changes", "bids": "b"}, "expected level beside them"),
+            ({"columns": {}}, "expected one of them"),
+            ({"table": "trades", "columns": {"price": {"path": "p", "value": "1"}}}, "expected one of them"),
+        ],
+    )
+    def test_are_named(self, table: dict[str, Any], expected: str) -> None:
+        with pytest.raises(ConfigError, match=r"example\.yaml:\d+") as found:
+            feed_of(table)
+        assert expected in str(found.value)
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("abpqs"), inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@given(_json)
+def test_never_raises_whatever_a_message_contains(message: Any) -> None:
+    outcome(message, TRADES, BOOK, {"table": "quotes", "rows": "[][]", "columns": {"bid_price": "b"}})

@@ -1,0 +1,473 @@
+"""Rows of the tables from messages, by the declarations of a feed: the readable reference.
+
+`TableRowReader` reads one message at a time and gives plain dicts. `wsrec.tables.convert` makes record batches of them.
+Almost all declarations are stateless; what venues force into memory (a price known only by the id of its level, the
+first message of a connection as the snapshot) is kept per connection and forgotten when it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from wsrec.decode.row_values import (
+    NotReadableError,
+    Read,
+    Row,
+    cells_reader,
+    conditions,
+    decoded,
+    elements,
+    is_zero,
+    reader,
+    row_steps,
+)
+from wsrec.feed.paths import Step
+from wsrec.feed.schema import Feed
+from wsrec.feed.table_columns import COLUMNS, Kind, Table, TableColumn
+from wsrec.feed.table_declarations import Cells, Levels, TableDeclaration
+from wsrec.feed.values import TimeUnit
+
+TableRow = dict[str, Any]
+"""A row: values by column, numbers as digits (text), times in ns since the epoch; absent columns are null."""
+
+_SYMBOL = TableColumn("symbol", Kind.TEXT, "")
+_EXCHANGE_TIME = TableColumn("exchange_time", Kind.TIME, "")
+_REQUIRED = {
+    Table.TRADES: ("price", "size"),
+    Table.LIQUIDATIONS: ("price", "size"),
+    Table.BOOK_CHANGES: ("price", "size"),
+}
+_STATEMENTS = (Table.TICKERS, Table.DERIVATIVE_TICKER)
+"""Tables of which a message may say nothing: then it makes no row."""
+_BEST = (("bid_price", "bid_size", "bid_count"), ("ask_price", "ask_size", "ask_count"))
+_REMEMBERED_MAX = 1 << 20
+NOT_JSON = "not JSON"
+NO_DECLARATION = "no declaration of the channel's tables fits"
+
+
+class Outcome(NamedTuple):
+    """What a message makes.
+
+    Attributes:
+        rows: the rows of each table.
+        left_out: why it, or parts of it, make none, each with the table (None: all).
+        skipped: the reason of the declaration that skips it.
+
+    """
+
+    rows: list[tuple[Table, list[TableRow]]]
+    left_out: list[tuple[Table | None, str]]
+    skipped: str | None = None
+
+
+class Message(NamedTuple):
+    """A message and what the capture says of it.
+
+    Attributes:
+        payload: JSON.
+        channel: the catalogue's name, or one of its aliases.
+        symbol: as read by the feed's fields.
+        conn: its connection.
+        is_rest: whether it was fetched over HTTP.
+
+    """
+
+    payload: bytes | memoryview
+    channel: str | None
+    symbol: str | None = None
+    conn: int = 0
+    is_rest: bool = False
+
+
+class TableRowReader:
+    """Makes rows of messages. Never raises, whatever a message contains.
+
+    Args:
+        feed: the feed with the declarations.
+        tables: only these; None: all that are declared.
+
+    """
+
+    def __init__(self, feed: Feed, tables: Iterable[Table] | None = None) -> None:
+        self._feed = feed
+        self._wanted = frozenset(tables) if tables is not None else None
+        self._channels: dict[str | None, _ChannelTables] = {}
+
+    def read(self, message: Message) -> Outcome:
+        """The rows of a message."""
+        channel = self._channels.get(message.channel)
+        if channel is None:
+            channel = self._channels[message.channel] = self._channel(message.channel)
+        return channel.read(message)
+
+    def disconnected(self, conn: int) -> None:
+        """Forget what is remembered of a connection."""
+        for channel in self._channels.values():
+            channel.disconnected(conn)
+
+    def _channel(self, name: str | None) -> _ChannelTables:
+        declared = self._feed.tables_of(name)
+        channel = self._feed.channel_by_any_name.get(name) if name else None
+        fields = self._feed.fields
+        unit = (channel.time_unit if channel else None) or (fields.time_unit if fields else TimeUnit.MS)
+        wanted = [
+            declaration
+            for declaration in declared
+            if declaration.table is None or self._wanted is None or declaration.table in self._wanted
+        ]
+        return _ChannelTables(wanted, unit)
+
+
+class _ChannelTables:
+    """The declarations of one channel."""
+
+    def __init__(self, declared: list[TableDeclaration], unit: TimeUnit) -> None:
+        self._skips = [
+            (declaration.skip, declaration.source == "rest", conditions(declaration.when))
+            for declaration in declared
+            if declaration.skip is not None
+        ]
+        self._tables: dict[tuple[Table, bool], list[_Maker]] = {}
+        for declaration in declared:
+            if declaration.table is not None:
+                key = declaration.table, declaration.source == "rest"
+                makers = (_Maker(alternative, unit) for alternative in declaration.alternatives())
+                self._tables.setdefault(key, []).extend(makers)
+
+    def read(self, message: Message) -> Outcome:
+        tables = [(table, makers) for (table, is_rest), makers in self._tables.items() if is_rest is message.is_rest]
+        if not tables and not self._skips:
+            return Outcome([], [(None, "the channel has no tables")])
+        content = decoded(message.payload)
+        if content is None:
+            return Outcome([], [(None, NOT_JSON)])
+        whole = Row(content, content, (), None, message.channel, message.symbol)
+        for reason, is_rest, holds in self._skips:
+            if is_rest is message.is_rest and holds(whole):
+                return Outcome([], [], reason)
+        made: list[tuple[Table, list[TableRow]]] = []
+        left_out: list[tuple[Table | None, str]] = []
+        fits = False
+        for table, makers in tables:
+            maker = next((maker for maker in makers if maker.fits(whole)), None)
+            if maker is None:
+                continue
+            fits = True
+            reasons: list[str] = []
+            if rows := maker.rows(whole, message.conn, reasons):
+                made.append((table, rows))
+            left_out += ((table, reason) for reason in reasons)
+        if not fits:
+            left_out.append((None, NO_DECLARATION))
+        return Outcome(made, left_out)
+
+    def disconnected(self, conn: int) -> None:
+        for makers in self._tables.values():
+            for maker in makers:
+                maker.memory.disconnected(conn)
+
+
+class _Memory:
+    """What a declaration has to remember between messages, by connection and symbol."""
+
+    def __init__(self) -> None:
+        self.begun: set[tuple[int, str | None]] = set()
+        self._values: dict[tuple[int, str | None], dict[str, Any]] = {}
+
+    def values(self, conn: int, symbol: str | None) -> dict[str, Any]:
+        return self._values.setdefault((conn, symbol), {})
+
+    def restart(self, conn: int, symbol: str | None) -> None:
+        self.begun.add((conn, symbol))
+        self._values.pop((conn, symbol), None)
+
+    def disconnected(self, conn: int) -> None:
+        self.begun = {key for key in self.begun if key[0] != conn}
+        self._values = {key: values for key, values in self._values.items() if key[0] != conn}
+
+
+class _Making(NamedTuple):
+    """The making of one message's rows.
+
+    Attributes:
+        conn: its connection.
+        reasons: why parts of it make no rows.
+        cleared: symbols whose book it has replaced so far.
+
+    """
+
+    conn: int
+    reasons: list[str]
+    cleared: set[str | None]
+
+
+class _Maker:
+    """Makes the rows of one declaration."""
+
+    def __init__(self, declaration: TableDeclaration, unit: TimeUnit) -> None:
+        assert declaration.table is not None
+        self.memory = _Memory()
+        self._declaration = declaration
+        self._table = declaration.table
+        self._columns = {column.name: column for column in COLUMNS[self._table]}
+        self._rows = declaration.rows[0]
+        self._way = way = row_steps(self._rows)
+        self.fits = conditions(declaration.when)
+        self._where = conditions(declaration.where, way) if declaration.where else None
+        self._symbol = cells_reader(declaration.symbol, _SYMBOL, way) if declaration.symbol else None
+        self._time = cells_reader(declaration.exchange_time, _EXCHANGE_TIME, way, unit)
+        self._has_time = bool(declaration.exchange_time)
+        self._cells = self._readers(declaration.columns, way, unit)
+        self._remembered = {
+            name: reader(cell.remembered_by, way)
+            for name, cells in declaration.columns.items()
+            for cell in cells
+            if cell.remembered_by is not None
+        }
+        self._flags = [(flag.flag, conditions(flag.when, way)) for flag in declaration.flags]
+        self._delete = conditions(declaration.delete, () if self._has_sides else way) if declaration.delete else None
+        self._snapshot = _snapshot_test(declaration, way)
+        self._unit = unit
+        self._sides = [
+            (name, _Side(levels, declaration, partial(self._readers, unit=unit)))
+            for name, levels in (("bid", declaration.bids), ("ask", declaration.asks))
+            if levels is not None
+        ]
+        self._make: Callable[[Row, _Making], Iterator[TableRow]] = {
+            Table.BOOK_SNAPSHOTS: self._book_snapshot,
+            Table.BOOK_CHANGES: self._book_sides if self._sides else self._book_level,
+        }.get(self._table, self._plain)
+
+    @property
+    def _has_sides(self) -> bool:
+        return self._declaration.bids is not None or self._declaration.asks is not None
+
+    def _readers(self, columns: dict[str, Cells], way: tuple[Step, ...], unit: TimeUnit) -> dict[str, Read]:
+        number = TableColumn("", Kind.NUMBER, "")
+        return {
+            name: cells_reader(cells, self._columns.get(name, number._replace(name=name)), way, unit)
+            for name, cells in columns.items()
+        }
+
+    def rows(self, whole: Row, conn: int, reasons: list[str]) -> list[TableRow]:
+        """The rows of a message; adds to `reasons` why parts of it make none."""
+        made: list[TableRow] = []
+        making = _Making(conn, reasons, set())
+        count = 0
+        for value, around, key in elements(whole.message, self._way):
+            count += 1
+            if self._declaration.split is not None:
+                if not isinstance(value, str):
+                    reasons.append(f"found no text at `{self._rows}`")
+                    continue
+                value = value.split(self._declaration.split)
+            row = whole._replace(value=value, around=around, key=key)
+            if self._where is not None and not self._where(row):
+                continue
+            try:
+                made += self._make(row, making)
+            except NotReadableError as error:
+                reasons.append(str(error))
+        if not count:
+            made += self._without_rows(whole, making)
+        if self._table is Table.BOOK_CHANGES:
+            _mark_last(made)
+        return made
+
+    def _without_rows(self, whole: Row, making: _Making) -> Iterator[TableRow]:
+        """The `clear` of an empty snapshot; a message without its rows is left out."""
+        container = next(elements(whole.message, self._way[:-1]), None) if self._way else None
+        if container is None:
+            making.reasons.append(f"found nothing at `{self._rows}`")
+        elif self._table is Table.BOOK_CHANGES and self._is_snapshot(empty := whole._replace(value=None), making):
+            try:
+                yield self._clear(empty, making)
+            except NotReadableError as error:
+                making.reasons.append(str(error))
+
+    def _base(self, row: Row, cells: dict[str, Read]) -> TableRow:
+        """The columns that hold for the row as a whole."""
+        made: TableRow = {"symbol": self._symbol(row) if self._symbol else row.symbol}
+        if made["symbol"] is None:
+            raise NotReadableError("found no symbol")
+        if self._has_time:
+            made["exchange_time"] = self._time(row)
+        for name, read in cells.items():
+            value = read(row)
+            if value is not None:
+                made[name] = value
+        return made
+
+    def _plain(self, row: Row, _making: _Making) -> Iterator[TableRow]:
+        made = self._base(row, self._cells)
+        for price, size, count in _BEST:
+            if price in self._cells and (made.get(price) is None or is_zero(made[price])):
+                for name in (price, size, count):
+                    made.pop(name, None)
+        if self._flags:
+            flags = [flag for flag, holds in self._flags if holds(row)]
+            if flags:
+                made["flags"] = flags
+        for name in _REQUIRED.get(self._table, ()):
+            if name not in made:
+                raise NotReadableError(f"found no {name}")
+        constants = {"symbol", "exchange_time", "source", "volume_unit", "open_interest_unit", "open_interest_sides"}
+        if self._table not in _STATEMENTS or made.keys() - constants:
+            yield made
+
+    def _is_snapshot(self, row: Row, making: _Making) -> bool:
+        if self._declaration.snapshot == "first":
+            symbol = self._symbol(row) if self._symbol else row.symbol
+            return symbol in making.cleared or (making.conn, symbol) not in self.memory.begun
+        return self._snapshot(row)
+
+    def _clear(self, row: Row, making: _Making) -> TableRow:
+        """The row that begins a snapshot."""
+        of_levels = ("side", "price", "size", "count", "level_id")
+        made = self._base(row, {name: read for name, read in self._cells.items() if name not in of_levels})
+        self.memory.restart(making.conn, made["symbol"])
+        making.cleared.add(made["symbol"])
+        return {**made, "action": "clear", "is_snapshot": True}
+
+    def _book_sides(self, row: Row, making: _Making) -> Iterator[TableRow]:
+        """Levels in an array for each side: bids first."""
+        is_snapshot = self._is_snapshot(row, making)
+        base = self._base(row, self._cells)
+        if is_snapshot:
+            yield self._clear(row, making)
+        elif self._begins_later(base["symbol"], making):
+            return
+        found = False
+        for name, side in self._sides:
+            levels = side.levels(row)
+            if levels is None:
+                continue
+            found = True
+            for level in levels:
+                try:
+                    made = {**base, "side": name, "is_snapshot": is_snapshot, **side.read(level)}
+                    yield from self._level(made, side.deletes(level), making.reasons)
+                except NotReadableError as error:
+                    making.reasons.append(str(error))
+        if not found and not is_snapshot:
+            making.reasons.append("found neither bids nor asks")
+
+    def _book_level(self, row: Row, making: _Making) -> Iterator[TableRow]:
+        """A row that is a level, with its side in it."""
+        is_snapshot = self._is_snapshot(row, making)
+        made = {**self._base(row, self._cells), "is_snapshot": is_snapshot}
+        symbol = made["symbol"]
+        if is_snapshot and symbol not in making.cleared:
+            yield self._clear(row, making)
+        elif not is_snapshot and self._begins_later(symbol, making):
+            return
+        for name, key in self._remembered.items():
+            self._remember(made, name, str(key(row)), self.memory.values(making.conn, symbol))
+        deletes = self._delete is not None and self._delete(row)
+        yield from self._level(made, deletes, making.reasons)
+
+    def _begins_later(self, symbol: str | None, making: _Making) -> bool:
+        """Whether the row is before the first snapshot, which it needs."""
+        if self._declaration.begins is None or (making.conn, symbol) in self.memory.begun:
+            return False
+        making.reasons.append("before the first snapshot")
+        return True
+
+    def _remember(self, made: TableRow, name: str, key: str, known: dict[str, Any]) -> None:
+        if made.get(name) is not None:
+            if len(known) < _REMEMBERED_MAX:
+                known[key] = made[name]
+        elif key in known:
+            made[name] = known[key]
+        else:
+            raise NotReadableError(f"{name}: found none, and none before it with the same key")
+
+    def _level(self, made: TableRow, deletes: bool, reasons: list[str]) -> Iterator[TableRow]:
+        """A level as a row; none if it is no level."""
+        price, size = made.get("price"), made.get("size")
+        if price is None:
+            raise NotReadableError("found no price")
+        if self._declaration.zero_price is not None and is_zero(price):
+            reasons.append(self._declaration.zero_price)
+            return
+        if deletes:
+            yield {**made, "action": "delete", "size": "0"}
+        elif size is None:
+            raise NotReadableError("found no size")
+        else:
+            # a snapshot lists levels: one of size 0 is none
+            yield {**made, "action": "delete" if is_zero(size) else "set"}
+
+    def _book_snapshot(self, row: Row, making: _Making) -> Iterator[TableRow]:
+        made = self._base(row, self._cells)
+        depth = 0
+        found = False
+        for name, side in self._sides:
+            levels = side.levels(row)
+            if levels is None:
+                continue
+            found = True
+            read = []
+            for level in levels:
+                try:
+                    each = side.read(level)
+                except NotReadableError as error:
+                    making.reasons.append(str(error))
+                    continue
+                if each.get("price") is None or is_zero(each["price"]):
+                    continue  # no level on this side
+                read.append(each)
+            depth = max(depth, len(read))
+            for column, key in (("prices", "price"), ("sizes", "size")):
+                made[f"{name}_{column}"] = [each.get(key) for each in read]
+            if any("count" in each for each in read):
+                made[f"{name}_counts"] = [each.get("count") for each in read]
+        if not found:
+            raise NotReadableError("found neither bids nor asks")
+        for name, _ in self._sides:
+            made.setdefault(f"{name}_prices", [])
+            made.setdefault(f"{name}_sizes", [])
+        yield {"origin": "message", **made, "depth": depth}
+
+
+class _Side:
+    """The levels of one side in a row."""
+
+    def __init__(
+        self,
+        declared: Levels,
+        declaration: TableDeclaration,
+        readers: Callable[[dict[str, Cells], tuple[Step, ...]], dict[str, Read]],
+    ) -> None:
+        self._levels = reader(declared.path, row_steps(declaration.rows[0]))
+        self._cells = readers(declared.level or declaration.level, ())
+        self._delete = conditions(declaration.delete) if declaration.delete else None
+
+    def levels(self, row: Row) -> list[Row] | None:
+        """The side's levels in a row; None if it has no such array."""
+        found = self._levels(row)
+        if not isinstance(found, list):
+            return None
+        return [row._replace(value=level) for level in found]
+
+    def read(self, level: Row) -> TableRow:
+        return {name: value for name, read in self._cells.items() if (value := read(level)) is not None}
+
+    def deletes(self, level: Row) -> bool:
+        return self._delete is not None and self._delete(level)
+
+
+def _snapshot_test(declaration: TableDeclaration, way: tuple[Step, ...]) -> Callable[[Row], bool]:
+    snapshot = declaration.snapshot
+    if isinstance(snapshot, bool):
+        return lambda _row: snapshot
+    return conditions(snapshot, way) if isinstance(snapshot, tuple) else lambda _row: False
+
+
+def _mark_last(rows: list[TableRow]) -> None:
+    """Mark the last row of each symbol."""
+    last = {row["symbol"]: row for row in rows}
+    for row in rows:
+        row["last"] = last[row["symbol"]] is row
