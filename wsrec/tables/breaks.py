@@ -1,0 +1,418 @@
+"""Breaks: the places in a session where messages may be missing, read from its events.
+
+`wsrec.tables.trust` gives rows their states by them, `wsrec.tables.gaps` lists them as a table, and
+`wsrec.tables.books` ends books with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+import pyarrow as pa
+
+from wsrec.feed.schema import Feed
+from wsrec.feed.sequence_rules import SequenceRule
+from wsrec.format.capture_file import CaptureFile
+from wsrec.format.columns import times
+from wsrec.format.schema import EVENT_SCHEMA
+from wsrec.ring.events import EventKind
+
+AFTERWARDS = (1 << 63) - 1
+"""Place of what recovery found out: after all rows."""
+
+
+class BreakKind(StrEnum):
+    """Kind of a break; all but `END` are kinds of the table `gaps`."""
+
+    GAP = "gap"
+    """The exchange's numbers show that messages are missing."""
+    LOST_INTERVAL = "lost_interval"
+    """Nothing could be received or recorded."""
+    DISCONNECT = "disconnect"
+    """A connection broke."""
+    RESET = "reset"
+    """The numbers restart as the feed allows: nothing is missing."""
+    CHECKSUM = "checksum"
+    """The book's checksum is not the message's."""
+    UNJOINED = "unjoined"
+    """A fetched snapshot does not join its stream."""
+    END = "end"
+    """A connection was closed in order: nothing is missing, but its books end."""
+
+
+class Break(NamedTuple):
+    """A break.
+
+    Attributes:
+        kind: its kind.
+        time: when it was noticed (ns since the epoch).
+        since, until: the interval of what is missing (ns since the epoch), as far as it is known.
+        start, place: the same on the stage clock: rows handed off at or after `place` come after it, and messages are
+            missing at or after `start`.
+        noticed: when it was noticed, on the stage clock; its place among the events.
+        seq: of the row after it, where the exchange's numbers or a checksum show it; else None.
+        conn: the connection; None: all.
+        conns: the connections that it concerns: also the one that takes turns with `conn`; None: all.
+        channels: names of the channels that it concerns, as messages have them; None: all.
+        channel, symbol: as in the event; None: all.
+        missing: how many messages are missing, where numbers say so.
+        detail: the reason in words.
+
+    """
+
+    kind: BreakKind
+    time: int
+    since: int | None
+    until: int | None
+    start: int
+    place: int
+    noticed: int
+    seq: int | None
+    conn: int | None
+    conns: frozenset[int] | None
+    channels: frozenset[str] | None
+    channel: str | None
+    symbol: str | None
+    missing: int | None
+    detail: str
+
+    @property
+    def loses(self) -> bool:
+        """Whether messages may be missing in any table."""
+        return self.kind not in (BreakKind.RESET, BreakKind.END, BreakKind.UNJOINED)
+
+    @property
+    def ends_books(self) -> bool:
+        """Whether a book is unknown from here on, until its next snapshot, which may be what restarts the numbers."""
+        return self.kind is not BreakKind.UNJOINED
+
+
+class Join(NamedTuple):
+    """A fetched snapshot that joins its stream.
+
+    Attributes:
+        place: when it was decided (ns on the stage clock).
+        conn: the connection.
+        channels: names of the channel, as messages have them.
+        symbol: the symbol.
+        number: the snapshot's number: changes with higher numbers apply to it.
+
+    """
+
+    place: int
+    conn: int
+    channels: frozenset[str]
+    symbol: str | None
+    number: int
+
+
+class Overlap(NamedTuple):
+    """An interval in which a connection and its replacement were both open (ns on the stage clock).
+
+    Attributes:
+        old, new: the connections.
+        start: when both were open first.
+        taken: when the new one took over.
+        end: when the old one was closed.
+
+    """
+
+    old: int
+    new: int
+    start: int
+    taken: int
+    end: int
+
+
+class Begin(NamedTuple):
+    """A connection was opened, or topics were requested on it (ns on the stage clock).
+
+    Attributes:
+        place: when.
+        conn: the connection.
+        streams: (channel, symbol) of the topics; None: those of its URL.
+
+    """
+
+    place: int
+    conn: int
+    streams: frozenset[tuple[str, str | None]] | None
+
+
+class Unchecked(NamedTuple):
+    """A channel of a file whose rule was not applied to all of its messages.
+
+    Attributes:
+        file: the file's number in its session.
+        channel: the channel.
+
+    """
+
+    file: int
+    channel: str
+
+
+class SessionEvents:
+    """What the events of one session and feed say about its rows.
+
+    Args:
+        feed: the feed.
+        connections: `wsrec.connections` of a file's metadata.
+        events: the events in order, each batch with the number of its file: all columns of `EVENT_SCHEMA`.
+
+    Attributes:
+        feed: the feed.
+        breaks: the places where messages may be missing, in order of the events.
+        files: the number of the file that has the event of each break.
+        joins: the fetched snapshots that join.
+        overlaps: where connections overlapped.
+        begins: when connections were opened and topics requested.
+        unchecked: where rules were not applied.
+
+    """
+
+    def __init__(
+        self, feed: Feed, connections: Sequence[Mapping[str, Any]], events: Iterable[tuple[int, pa.RecordBatch]]
+    ) -> None:
+        self.feed = feed
+        self._partners = _partners(connections)
+        self._topics: dict[tuple[int | None, str], tuple[str, str | None]] = dict(_topics(connections))
+        self.breaks: list[Break] = []
+        self.files: list[int] = []
+        self.joins: list[Join] = []
+        self.overlaps: list[Overlap] = []
+        self.begins: list[Begin] = []
+        self.unchecked: set[Unchecked] = set()
+        # the overlap of each old connection that is still open
+        self._open: dict[int | None, int] = {}
+        for file, batch in events:
+            for event in _rows(batch):
+                self._take(file, event)
+
+    def _take(self, file: int, event: _Event) -> None:
+        for found in self._late(event) if event.kind == EventKind.LATE else self._break(event):
+            self.breaks.append(found)
+            self.files.append(file)
+        kind, detail = event.kind, event.detail
+        if kind == EventKind.SNAPSHOT_JOINED and event.conn is not None and event.channel is not None:
+            if (number := _integer(detail.get("number"))) is not None:
+                self.joins.append(Join(event.place, event.conn, self._names(event.channel), event.symbol, number))
+        elif kind == EventKind.REPLACED:
+            self._replaced(event)
+        elif kind == EventKind.DISCONNECT:
+            # the old connection of an overlap is closed after the event `replaced`
+            place = self._open.pop(event.conn, None)
+            if place is not None:
+                overlap = self.overlaps[place]
+                self.overlaps[place] = overlap._replace(end=max(overlap.end, event.place))
+        elif kind in (EventKind.CONNECT, EventKind.SUBSCRIBE) and event.conn is not None:
+            topics = detail.get("topics") if kind == EventKind.SUBSCRIBE else None
+            streams = None if topics is None else frozenset(self._streams(event.conn, topics))
+            self.begins.append(Begin(event.place, event.conn, streams))
+        elif kind == EventKind.UNCHECKED and event.channel is not None:
+            self.unchecked.update(Unchecked(file, name) for name in _skipped(event, self._names(event.channel)))
+
+    def _replaced(self, event: _Event) -> None:
+        detail = event.detail
+        old, new = _integer(detail.get("from_conn")), _integer(detail.get("to_conn"))
+        start, taken = _integer(detail.get("monotonic_from")), _integer(detail.get("monotonic_to"))
+        if old is not None and new is not None and start is not None and taken is not None:
+            self._open[old] = len(self.overlaps)
+            self.overlaps.append(Overlap(old, new, start, taken, max(taken, event.place)))
+
+    def _late(self, event: _Event) -> Iterator[Break]:
+        """Topics that may have begun on a new connection only after the old one had ended."""
+        why = "it may have begun only after the connection before had ended"
+        for channel, symbol in self._streams(event.conn, event.detail.get("topics")):
+            found = _break(event, BreakKind.LOST_INTERVAL, channels=frozenset([channel]), why=why)
+            yield found._replace(channel=channel, symbol=symbol)
+
+    def _break(self, event: _Event) -> Iterator[Break]:
+        detail = event.detail
+        match event.kind:
+            case EventKind.GAP:
+                kind = BreakKind.CHECKSUM if detail.get("rule") == SequenceRule.CHECKSUM else BreakKind.GAP
+                yield self._numbered(event, kind)
+            case EventKind.SEQUENCE_RESET:
+                yield self._numbered(event, BreakKind.RESET)
+            case EventKind.LOST_INTERVAL:
+                yield self._lost(event)
+            case EventKind.DISCONNECT:
+                ordered = not detail.get("message") and detail.get("received_bytes") is not None
+                kind = BreakKind.END if ordered else BreakKind.DISCONNECT
+                conns = None if event.conn is None else frozenset([event.conn])
+                yield _break(event, kind, conns=conns, why=str(detail.get("message") or "closed"))
+            case EventKind.SNAPSHOT_MISSED:
+                names = None if event.channel is None else self._names(event.channel)
+                yield _break(event, BreakKind.UNJOINED, channels=names, why=str(detail.get("why") or ""))
+            case EventKind.NOT_INFLATED:
+                why = f"messages that cannot be inflated: {detail.get('message')}"
+                yield _break(event, BreakKind.GAP, conns=self._turns(event.conn), why=why)
+            case EventKind.SET_ASIDE:
+                why = "a message that killed the writer was set aside"
+                yield _break(event, BreakKind.GAP, conns=self._turns(event.conn), why=why, missing=1)
+
+    def _numbered(self, event: _Event, kind: BreakKind) -> Break:
+        detail = event.detail
+        seq = _integer(detail.get("seq"))
+        why = f"{detail.get('what') or 'restart'}: expected {detail.get('expected')}, found {detail.get('found')}"
+        conns = None if event.conn is None else frozenset([event.conn])
+        channels = None if event.channel is None else frozenset([event.channel])
+        missing = _integer(detail.get("missing"))
+        found = _break(event, kind, conns=conns, channels=channels, why=why, missing=missing)
+        return found._replace(seq=seq)
+
+    def _lost(self, event: _Event) -> Break:
+        detail = event.detail
+        start, end = _integer(detail.get("monotonic_from")), _integer(detail.get("monotonic_to"))
+        found = _break(
+            event, BreakKind.LOST_INTERVAL, conns=self._turns(event.conn), why=str(detail.get("reason") or "")
+        )
+        place = event.place if end is None else end
+        return found._replace(
+            since=_integer(detail.get("from")),
+            until=_integer(detail.get("to")),
+            place=place,
+            start=place if start is None else min(start, place),
+        )
+
+    def _turns(self, conn: int | None) -> frozenset[int] | None:
+        """A connection and the one that it takes turns with; None for all connections."""
+        return None if conn is None else self._partners.get(conn, frozenset([conn]))
+
+    def _names(self, channel: str) -> frozenset[str]:
+        """The names that messages of a channel may carry."""
+        known = self.feed.channel_by_any_name.get(channel)
+        return frozenset([channel, *(known.aliases if known is not None else ())])
+
+    def _streams(self, conn: int | None, topics: Any) -> Iterator[tuple[str, str | None]]:
+        for topic in topics if isinstance(topics, list) else ():
+            stream = self._topics.get((conn, topic)) if isinstance(topic, str) else None
+            if stream is not None:
+                yield from ((name, stream[1]) for name in self._names(stream[0]))
+
+
+class _Event(NamedTuple):
+    time: int
+    place: int
+    kind: str
+    conn: int | None
+    channel: str | None
+    symbol: str | None
+    detail: dict[str, Any]
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[_Event]:
+    moments, _ = times(batch, "time")
+    places = batch.column("monotonic").fill_null(AFTERWARDS).to_pylist()
+    columns = [batch.column(name).to_pylist() for name in ("kind", "conn", "channel", "symbol", "detail")]
+    for time, place, kind, conn, channel, symbol, detail in zip(moments.tolist(), places, *columns, strict=True):
+        if kind not in _USED:
+            continue
+        try:
+            decoded = msgspec.json.decode(detail)
+        except msgspec.DecodeError:
+            decoded = {}
+        yield _Event(time, place, kind, conn, channel, symbol, decoded if isinstance(decoded, dict) else {})
+
+
+_USED = frozenset(
+    {
+        *(EventKind.GAP, EventKind.SEQUENCE_RESET, EventKind.LOST_INTERVAL, EventKind.DISCONNECT, EventKind.CONNECT),
+        *(EventKind.SUBSCRIBE, EventKind.SNAPSHOT_JOINED, EventKind.SNAPSHOT_MISSED, EventKind.REPLACED),
+        *(EventKind.UNCHECKED, EventKind.NOT_INFLATED, EventKind.SET_ASIDE, EventKind.LATE),
+    }
+)
+
+
+def _break(
+    event: _Event,
+    kind: BreakKind,
+    *,
+    conns: frozenset[int] | None = None,
+    channels: frozenset[str] | None = None,
+    why: str = "",
+    missing: int | None = None,
+) -> Break:
+    if conns is None and event.conn is not None:
+        conns = frozenset([event.conn])
+    return Break(
+        kind=kind,
+        time=event.time,
+        since=None,
+        until=event.time,
+        start=event.place,
+        place=event.place,
+        noticed=event.place,
+        seq=None,
+        conn=event.conn,
+        conns=conns,
+        channels=channels,
+        channel=event.channel,
+        symbol=event.symbol,
+        missing=missing,
+        detail=why,
+    )
+
+
+def _skipped(event: _Event, names: frozenset[str]) -> frozenset[str]:
+    """The names of a channel, where messages lack what its rule compares: which they are is not in the event."""
+    skipped = event.detail.get("skipped")
+    return (
+        names if isinstance(skipped, dict) and "without the number that the rule compares" in skipped else frozenset()
+    )
+
+
+def _partners(connections: Sequence[Mapping[str, Any]]) -> dict[int, frozenset[int]]:
+    """The connections that each takes turns with, itself included."""
+    first: dict[int, int] = {}
+    for described in connections:
+        conn, of = _integer(described.get("conn")), _integer(described.get("standby_of"))
+        if conn is not None:
+            first[conn] = conn if of is None else of
+    members: dict[int, set[int]] = {}
+    for conn, of in first.items():
+        members.setdefault(of, {of}).add(conn)
+    return {conn: frozenset(members[of]) for conn, of in first.items()}
+
+
+def _topics(
+    connections: Sequence[Mapping[str, Any]],
+) -> Iterator[tuple[tuple[int | None, str], tuple[str, str | None]]]:
+    """Channel and symbol of each topic, by connection."""
+    for described in connections:
+        conn = _integer(described.get("conn"))
+        listed = [*_list(described.get("requested_by_url"))]
+        for request in _list(described.get("requests")):
+            listed += _list(request.get("topics"))
+        for topic in listed:
+            name, channel = topic.get("topic"), topic.get("channel")
+            if conn is not None and isinstance(name, str) and isinstance(channel, str):
+                yield (conn, name), (channel, topic.get("symbol"))
+
+
+def _list(value: Any) -> list[Mapping[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _integer(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def session_events(files: Sequence[CaptureFile]) -> SessionEvents:
+    """What the events files of one session and feed say.
+
+    Args:
+        files: the events files, in order of their numbers; at least one.
+
+    Raises:
+        CaptureError: one is damaged.
+        ValueError: the feed's configuration in the last file's metadata is not valid.
+
+    """
+    about = files[-1].metadata
+    batches = ((file.number, batch) for file in files for batch in file.batches(EVENT_SCHEMA.names))
+    return SessionEvents(Feed.model_validate(about.feed_config), about.connections, batches)
