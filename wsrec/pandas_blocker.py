@@ -18,4 +18,5 @@ def block_pandas() -> None:
     pyarrow imports pandas, where it is installed, at the first array that is made from a list: 0.3 s of processor time
     and 33 MB at each start. Only entry points of processes call this: who imports wsrec as a library keeps pandas.
     """
-    sys.meta_path.insert(0, _PandasBlocker())
+    if not any(isinstance(finder, _PandasBlocker) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _PandasBlocker())

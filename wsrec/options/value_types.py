@@ -282,6 +282,18 @@ class ProxyAddress(ValueType[str]):
     """The address of a proxy (`wsrec.net.proxy`)."""
 
 
+class SparkMaster(ValueType[str]):
+    """The master of an Apache Spark cluster."""
+
+    name = "spark master"
+
+    def parse(self, text: str) -> str:
+        """`spark://HOST:PORT`, or another master URL of Spark."""
+        if not re.fullmatch(r"spark://\S+:[0-9]+|k8s://\S+|yarn|local(\[([0-9]+|\*)\])?", text):
+            raise ValueError("expected the cluster's master, as in spark://host:7077 (or k8s://..., yarn, local[2])")
+        return text
+
+
 class Folder(ValueType["Any"]):
     """A local folder."""
 

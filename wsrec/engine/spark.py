@@ -1,0 +1,142 @@
+"""The engine of `--spark`: items as the partitions of one RDD, results in their order.
+
+Spark does what it is for: it schedules, repeats what a lost worker had in hand, ships functions and results, and shows
+its own progress. What is added here is only what belongs to wsrec: a worker that lacks a file or has another version of
+wsrec says so, and the caller's current folder counts for relative paths.
+
+RDDs, not `DataFrame.mapInArrow`: that would have pandas in this process. Rows need neither, as functions read and write
+Parquet themselves, and results are few.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from wsrec.engine.work import EngineError, Failure, Item, Progress, attempt
+from wsrec.pandas_blocker import block_pandas
+from wsrec.version import __version__
+
+R = TypeVar("R")
+
+_INSTALL = "pip install 'wsrec[spark]'"
+
+
+class Spark:
+    """A Spark application on a cluster, started by `with` and ended with it.
+
+    Spark's own settings come from where Spark looks for them: `spark-defaults.conf` in SPARK_CONF_DIR, and its
+    environment variables. PYSPARK_PYTHON is the workers' interpreter, if it is not at the path of this one.
+
+    Args:
+        master: the cluster's master URL.
+
+    """
+
+    parallelism = 1
+
+    def __init__(self, master: str) -> None:
+        self._master = master
+        self._context: Any = None
+
+    def __enter__(self) -> Self:
+        try:
+            from pyspark import SparkConf, SparkContext
+            from pyspark.errors import PySparkException
+        except ModuleNotFoundError as error:
+            raise EngineError(f"--spark needs pyspark ({error}): {_INSTALL}") from error
+        # pyspark would take the workers' first `python3`
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        conf = SparkConf().setMaster(self._master).setAppName("wsrec")
+        for key, value in _settings().items():
+            conf.setIfMissing(key, value)
+        try:
+            self._context = SparkContext(conf=conf)
+        except PySparkException as error:
+            hint = "; Spark needs Java 17 or later: JAVA_HOME, or `java` in PATH" if "JAVA" in str(error) else ""
+            raise EngineError(f"{self._master}: {_first_line(error)}{hint}") from error
+        except Exception as error:
+            raise EngineError(f"{self._master}: {_reason(error)}") from error
+        self.parallelism = max(self._context.defaultParallelism, 2)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._context is not None:
+            self._context.stop()
+            self._context = None
+
+    def map(self, function: Callable[[Any], R], items: Sequence[Item], progress: Progress | None = None) -> Iterator[R]:
+        """As `wsrec.engine.work.Engine.map`; progress is Spark's own."""
+        if not items:
+            return
+        try:
+            parts = self._context.parallelize(list(items), len(items))
+            results = parts.map(_OnWorker(function, str(Path.cwd()))).collect()
+        except Exception as error:
+            raise EngineError(f"{self._master}: {_reason(error)}") from error
+        for result in results:
+            if isinstance(result, Failure):
+                raise result.raised()
+            yield result
+
+
+class _OnWorker(Generic[R]):
+    """The function as a worker runs it."""
+
+    def __init__(self, function: Callable[[Any], R], folder: str) -> None:
+        self._function, self._folder = function, folder
+        self._version = __version__
+
+    def __call__(self, item: Item) -> R | Failure:
+        block_pandas()
+        here = f"the Spark worker on {socket.gethostname()}"
+        if self._version != __version__:
+            return Failure(f"{here} has wsrec {__version__}, this is {self._version}: install the same version", "")
+        with contextlib.suppress(OSError):
+            # not there: its files will not be, either
+            os.chdir(self._folder)
+        for file in item.files:
+            if not Path(file).exists():
+                where = f"not visible to {here}"
+                hint = "every worker has to see the capture under the same path (a shared file system)"
+                return Failure(f"{Path(self._folder, file)}: {where}; {hint}", "")
+        return attempt(self._function, item)
+
+
+def _settings() -> dict[str, str]:
+    """Settings that neither the user nor the cluster made otherwise."""
+    return {
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),
+        "spark.log.level": "ERROR",
+        # numpy's own threads would be more than the cores that Spark gave
+        "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
+        "spark.executorEnv.OMP_NUM_THREADS": "1",
+    }
+
+
+def _reason(error: Exception) -> str:
+    """Why a run failed, from what Spark says in many lines."""
+    text = str(error)
+    if "No module named 'wsrec" in text:
+        return f"the workers' Python has no wsrec: install {__version__} there, or set PYSPARK_PYTHON to one with it"
+    if "PYTHON_VERSION_MISMATCH" in text:
+        return f"the workers' Python is not {platform.python_version()}, as this is: set PYSPARK_PYTHON"
+    # the exception of Python, if there is one, else Spark's own
+    told = re.findall(r"^[A-Z]\w*(?:Error|Exception): .*", text, re.MULTILINE)
+    told = told or re.findall(r".*(?:Job aborted|unresponsive|SparkException).*", text)
+    return str(told[-1]).strip() if told else _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
