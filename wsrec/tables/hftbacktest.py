@@ -1,0 +1,326 @@
+"""Tables to hftbacktest's events: an `.npz` a symbol and day that its backtester runs.
+
+Its data page (https://hftbacktest.readthedocs.io, "Data") asks for events in the order of both clocks: an event whose
+turn differs is there twice, once for the exchange's processor and once for the local one (`in_both_orders`). No event
+may arrive before it happened; where the recorder's clock was behind the exchange's, all local times of the feed are
+shifted by as much, as its `correct_local_timestamp` does, and the outcome says by how much.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wsrec.feed.table_columns import Table
+from wsrec.tables.market_rows import MarketRows, by_market, keep
+from wsrec.tables.outcome import ExportError, Outcome, TableRows, file_safe
+from wsrec.tables.spool import Spool
+from wsrec.units import duration
+
+TABLES = (Table.TRADES, Table.BOOK_CHANGES, Table.QUOTES)
+"""The tables that have events."""
+DEFAULT_TABLES = (Table.TRADES, Table.BOOK_CHANGES)
+"""What its own conversions take: of a book with all its levels, the best ones are a repetition."""
+
+DEPTH, TRADE, DEPTH_CLEAR, DEPTH_SNAPSHOT, DEPTH_BBO = 1, 2, 3, 4, 5
+EXCH, LOCAL, BUY, SELL = 1 << 31, 1 << 30, 1 << 29, 1 << 28
+EVENT_DTYPE = np.dtype(
+    [
+        ("ev", "u8"),
+        ("exch_ts", "i8"),
+        ("local_ts", "i8"),
+        ("px", "f8"),
+        ("qty", "f8"),
+        ("order_id", "u8"),
+        ("ival", "i8"),
+        ("fval", "f8"),
+    ]
+)
+"""Its `event_dtype` (hftbacktest/types.py, 2.4): times in ns."""
+
+Events = npt.NDArray[Any]
+"""Events of `EVENT_DTYPE`."""
+
+_DAY_NS = 86_400_000_000_000
+_KIND = 0xFF
+_NO_PRICE = "no price or size"
+_NO_SIDE = "a level without a side"
+
+
+class _Day(NamedTuple):
+    """What a file is for."""
+
+    feed: str
+    symbol: str
+    day: str
+
+
+def to_hftbacktest(rows: TableRows, out: Path, *, exchange_offset: int | None = None, base_latency: int = 0) -> Outcome:
+    """Write `FEED_SYMBOL_YYYYMMDD.npz` a symbol and day (UTC, of the arrival), with the events as `data`.
+
+    In memory at once are one symbol's events of a day, several times; the others are on the disk in `out`.
+
+    Args:
+        rows: trades, book changes and quotes.
+        out: the folder.
+        exchange_offset: for rows without any time of the exchange: how long before their arrival they are taken to have
+            happened (ns). None: they are refused.
+        base_latency: least latency (ns) after a shift of the local times.
+
+    Raises:
+        ExportError: a row has no time of the exchange and there is no `exchange_offset`; or the same rows are there
+            twice.
+
+    """
+    outcome = Outcome()
+    with Spool[_Day](out) as spool:
+        intake = _Intake(spool, outcome, exchange_offset)
+        for market in by_market(rows, TABLES, "hftbacktest", outcome):
+            intake.add(market)
+        shift = {feed: -latency + base_latency if latency < 0 else 0 for feed, latency in intake.least.items()}
+        for key in sorted(spool.keys()):
+            events = _events(spool.take(key))
+            events["local_ts"] += shift[key.feed]
+            path = out / f"{file_safe(key.feed)}_{file_safe(key.symbol)}_{key.day}.npz"
+            ordered = in_both_orders(events)
+            _write(path, ordered)
+            outcome.files.append(path)
+            outcome.written["hftbacktest events"] += len(ordered)
+    for feed, latency in intake.least.items():
+        outcome.note(_latency_note(feed, latency, shift[feed]))
+    return outcome
+
+
+def in_both_orders(events: Events) -> Events:
+    """Events in the order of both clocks, those whose turns differ twice: what its `correct_event_order` does.
+
+    Both orders are walked at once. Where the next event of both is the same, it is there once, as `EXCH | LOCAL`. Else
+    the earlier one, by exchange time and then by local time, is there for its own processor alone.
+
+    Args:
+        events: events without `EXCH` and `LOCAL`; those with equal times stay in their order.
+
+    Returns:
+        Between one and two times as many events.
+
+    """
+    events = events[np.argsort(events["local_ts"], kind="stable")]
+    exchange = np.argsort(events["exch_ts"], kind="stable")
+    rank = _ranks(events)
+    newest = np.maximum.accumulate(rank)
+    # an event has its turn in both orders, unless one that comes later by the exchange's clock was received before it
+    both = rank == newest
+    shared = np.bincount(rank[both], minlength=len(events) + 1)
+    ranks = rank[exchange]
+    nth = np.arange(len(ranks)) - np.searchsorted(ranks, ranks)
+    alone = exchange[nth >= shared[ranks]]
+    local = events.copy()
+    local["ev"] |= np.where(both, np.uint64(EXCH | LOCAL), np.uint64(LOCAL))
+    early = events[alone]
+    early["ev"] |= np.uint64(EXCH)
+    return np.insert(local, np.searchsorted(newest, rank[alone], side="right"), early)
+
+
+def _ranks(events: Events) -> npt.NDArray[np.intp]:
+    """The place of each event by exchange time and then by local time, from 0; of equal times the same."""
+    order = np.lexsort((events["local_ts"], events["exch_ts"]))
+    times = np.stack([events["exch_ts"][order], events["local_ts"][order]])
+    ranks = np.empty(len(order), np.intp)
+    ranks[order] = np.cumsum(np.any(np.diff(times, axis=1, prepend=times[:, :1]) != 0, axis=0))
+    return ranks
+
+
+def _latency_note(feed: str, latency: int, shift: int) -> str:
+    least = f"{feed}: least latency {duration(latency)} ({latency:,} ns)"
+    if not shift:
+        return least
+    return (
+        f"{least}: the recorder's clock was behind the exchange's; "
+        f"all local times of {feed} are {shift:,} ns later than recorded"
+    )
+
+
+class _Intake:
+    """Makes rows events in the spool, unsorted, by feed, symbol and day.
+
+    Attributes:
+        least: the least latency (ns) of each feed.
+
+    """
+
+    def __init__(self, spool: Spool[_Day], outcome: Outcome, exchange_offset: int | None) -> None:
+        self.least: dict[str, int] = {}
+        self._spool = spool
+        self._outcome = outcome
+        self._offset = exchange_offset
+        self._sessions: dict[str, int] = {}
+
+    def add(self, market: MarketRows) -> None:
+        usable = _usable(market, self._outcome)
+        if not usable.rows.num_rows:
+            return
+        local = usable.integers("recv_time")
+        happened = self._happened(usable, local)
+        latency = int((local - happened).min())
+        self.least[market.feed] = min(self.least.get(market.feed, latency), latency)
+        places, kinds, prices, sizes = _MAKERS[market.table](usable)
+        session = self._sessions.setdefault(market.session, len(self._sessions))
+        made = pa.RecordBatch.from_pydict(
+            {
+                "session": np.full(len(places), session),
+                "seq": np.asarray(usable.rows["seq"])[places],
+                "item": np.asarray(usable.rows["item"])[places],
+                "ev": kinds,
+                "exch_ts": happened[places],
+                "local_ts": local[places],
+                "px": prices,
+                "qty": sizes,
+            }
+        )
+        days = local[places] // _DAY_NS
+        for day in np.unique(days):
+            text = str(np.datetime64(int(day), "D")).replace("-", "")
+            self._spool.add(_Day(market.feed, market.symbol, text), made.filter(pa.array(days == day)))
+
+    def _happened(self, market: MarketRows, local: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The exchange's time of each row."""
+        times = market.match_time()
+        if times.null_count and self._offset is None:
+            missing = pc.index(times.is_null(), True).as_py()
+            raise ExportError(
+                f"{market.table.value} of {market.feed}, channel {market.rows['channel'][missing]}: no time of the "
+                f"exchange (seq {market.rows['seq'][missing]}), which hftbacktest cannot do without: "
+                "--exchange-offset TIME takes such rows to have happened that long before they arrived, or leave the "
+                "channel out with --channels"
+            )
+        if times.null_count:
+            assert self._offset is not None
+            self._outcome.note(
+                f"{market.table.value} of {market.feed}: rows without a time of the exchange are taken to have "
+                f"happened {duration(self._offset)} before they arrived"
+            )
+        assumed = pa.array(local - (self._offset or 0))
+        return np.asarray(pc.coalesce(times, assumed))
+
+
+def _usable(market: MarketRows, outcome: Outcome) -> MarketRows:
+    rows = market.rows
+    if market.table is Table.TRADES:
+        return keep(market, pc.and_(rows["price"].is_valid(), rows["size"].is_valid()), _NO_PRICE, outcome)
+    if market.table is Table.QUOTES:
+        some = pc.or_(*(pc.and_(rows[f"{side}_price"].is_valid(), rows[f"{side}_size"].is_valid()) for side in _BEST))
+        return keep(market, some, _NO_PRICE, outcome)
+    clear, delete = pc.equal(rows["action"], "clear"), pc.equal(rows["action"], "delete")
+    sized = pc.and_(rows["price"].is_valid(), pc.or_(delete, rows["size"].is_valid()))
+    market = keep(market, pc.or_(clear, sized), _NO_PRICE, outcome)
+    sided = pc.or_(market.rows["side"].is_valid(), pc.not_equal(market.rows["action"], "set"))
+    return keep(market, sided, _NO_SIDE, outcome)
+
+
+_BEST = ("bid", "ask")
+_Made = tuple[npt.NDArray[np.intp], npt.NDArray[np.uint64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+
+def _of_trades(market: MarketRows) -> _Made:
+    rows = market.rows
+    kinds = np.uint64(TRADE) | _sides(rows["side"], ("buy", "sell"))
+    return np.arange(len(kinds)), kinds, _numbers(rows["price"]), _numbers(rows["size"])
+
+
+def _of_quotes(market: MarketRows) -> _Made:
+    """Two events a row, of the best bid and the best ask; none of a side without a quote."""
+    rows = market.rows
+    prices, sizes = (
+        np.stack([_numbers(rows[f"{side}_{what}"]) for side in _BEST], axis=1).ravel() for what in ("price", "size")
+    )
+    there = ~np.isnan(prices) & ~np.isnan(sizes)
+    kinds = np.tile(np.array([DEPTH_BBO | BUY, DEPTH_BBO | SELL], np.uint64), rows.num_rows)
+    places = np.repeat(np.arange(rows.num_rows), 2)
+    return places[there], kinds[there], prices[there], sizes[there]
+
+
+def _of_book(market: MarketRows) -> _Made:
+    """An event a level; two of a deletion whose side the exchange does not say: the price is on one of them alone."""
+    rows = market.rows
+    action = rows["action"]
+    sides = _sides(rows["side"], _BEST)
+    clear, delete = (np.asarray(pc.equal(action, word)) for word in ("clear", "delete"))
+    snapshot = np.asarray(rows["is_snapshot"]) & ~delete
+    kinds = np.where(clear, DEPTH_CLEAR, np.where(snapshot, DEPTH_SNAPSHOT, DEPTH)).astype(np.uint64)
+    prices = np.where(clear, 0.0, _numbers(rows["price"]))
+    sizes = np.where(clear | delete, 0.0, _numbers(rows["size"]))
+    either = delete & (sides == 0)
+    places = np.repeat(np.arange(rows.num_rows), np.where(either, 2, 1))
+    second = np.diff(places, prepend=-1) == 0
+    either = either[places]
+    sides = np.where(either, np.where(second, np.uint64(SELL), np.uint64(BUY)), sides[places])
+    return places, kinds[places] | sides, prices[places], sizes[places]
+
+
+_MAKERS = {Table.TRADES: _of_trades, Table.QUOTES: _of_quotes, Table.BOOK_CHANGES: _of_book}
+
+
+def _sides(column: pa.Array, words: tuple[str, str]) -> npt.NDArray[np.uint64]:
+    """BUY, SELL, or 0 where it is null."""
+    which = pc.fill_null(pc.index_in(column, pa.array(words)), 2)
+    sides: npt.NDArray[np.uint64] = np.array([BUY, SELL, 0], np.uint64)[np.asarray(which)]
+    return sides
+
+
+def _numbers(column: pa.Array) -> npt.NDArray[np.float64]:
+    """Doubles; NaN for null."""
+    return np.asarray(column.cast(pa.float64(), safe=False).fill_null(float("nan")))
+
+
+def _events(rows: pa.Table) -> Events:
+    """The events of a day in the order of the messages, with the snapshots as it wants them."""
+    columns = {name: np.asarray(rows[name]) for name in rows.column_names}
+    # of a message with trades and levels the trades come first: a level that they took is then not taken twice
+    kind = columns["ev"] & np.uint64(_KIND)
+    first = np.where(kind == TRADE, 0, np.where(kind == DEPTH_BBO, 2, 1))
+    order = np.lexsort((columns["item"], first, columns["seq"], columns["session"]))
+    events = np.zeros(len(order), EVENT_DTYPE)
+    for name in ("ev", "exch_ts", "local_ts", "px", "qty"):
+        events[name] = columns[name][order]
+    message = np.stack([columns["session"][order].astype(np.uint64), columns["seq"][order]])
+    starts = np.flatnonzero(np.any(np.diff(message, axis=1, prepend=message[:, :1] - 1) != 0, axis=0))
+    return _with_snapshots(events, starts)
+
+
+def _with_snapshots(events: Events, messages: npt.NDArray[np.intp]) -> Events:
+    """Each snapshot as bids and asks, each behind a `DEPTH_CLEAR` up to its last level.
+
+    Args:
+        events: events in which a snapshot begins with one `DEPTH_CLEAR` of no side.
+        messages: where the messages begin.
+
+    """
+    clears = np.flatnonzero(events["ev"] == DEPTH_CLEAR)
+    ends = np.append(messages, len(events))
+    parts, done = [], 0
+    for place, end in zip(clears, ends[np.searchsorted(ends, clears, side="right")], strict=True):
+        parts.append(events[done:place])
+        levels = events[place + 1 : end]
+        sides = [levels[(levels["ev"] & np.uint64(side)) != 0] for side in (BUY, SELL)]
+        if not all(map(len, sides)):
+            # of a side without levels nothing says up to which price: both are cleared
+            parts.append(events[place : place + 1])
+        for side, of_side, last in zip((BUY, SELL), sides, (np.min, np.max), strict=True):
+            if len(of_side):
+                clear = events[place : place + 1].copy()
+                clear["ev"] |= np.uint64(side)
+                clear["px"] = last(of_side["px"])
+                parts += [clear, of_side]
+        done = end
+    return np.concatenate([*parts, events[done:]])
+
+
+def _write(path: Path, events: Events) -> None:
+    unfinished = path.with_name(f".{path.name}.unfinished.npz")
+    np.savez_compressed(unfinished, data=events)
+    unfinished.replace(path)
