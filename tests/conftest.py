@@ -23,7 +23,6 @@ from tests.effort import LONG
 from tests.exchange import Exchange, Handler
 from tests.https import Https
 from tests.proxies import ScriptedProxy
-from tests.stage_columns import with_stage_times
 
 pytest_plugins = ["tests.capture_files", "tests.real_messages", "tests.rings", "tests.skips"]
 
@@ -109,6 +108,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that is not the user's, for this process and those that it starts."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    return folder
+
+
 @pytest.fixture
 def wsrec() -> Wsrec:
     return Wsrec()
@@ -188,9 +195,9 @@ def real_messages() -> list[bytes]:
 
 
 def messages_of(out: Path, **options: Any) -> pa.Table:
-    """All message rows below an output folder, in order of `seq`, with the times of their stages."""
+    """All message rows below an output folder, in order of `seq`."""
     files = sorted((out / "messages").rglob("*.parquet"))
-    return with_stage_times(pa.concat_tables([pq.ParquetFile(file).read(**options) for file in files]).sort_by("seq"))
+    return pa.concat_tables([pq.ParquetFile(file).read(**options) for file in files]).sort_by("seq")
 
 
 def events_of(out: Path, kind: str | None = None) -> list[dict[str, Any]]:

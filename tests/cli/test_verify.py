@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from tests.verify.conftest import message_paths, out, record, untouched  # noqa: F401 (fixtures)
+from tests.verify.remembering import settle
 from wsrec.cli.main import main
 
 
@@ -63,3 +66,41 @@ class TestVerify:
         assert result.exit_code == 0
         assert "wsrec verify captures --json | jq" in result.stdout
         assert "1 damaged or contradictory" in result.stdout
+
+
+class TestMemory:
+    @pytest.fixture
+    def settled(self, out):  # noqa: F811
+        settle()
+        return out
+
+    def test_a_second_run_says_the_same_and_how_much_of_it_it_has_not_read(self, settled, tmp_path):
+        arguments = (settled, "--memory", tmp_path / "memory")
+        first, second, again = run(*arguments), run(*arguments), run(*arguments, "--again")
+        assert [each.exit_code for each in (first, second, again)] == [0, 0, 0]
+        assert again.stdout == first.stdout
+        lines = second.stdout.splitlines()
+        (said,) = (line for line in lines if line.startswith("memory "))
+        files = len(list(settled.rglob("*.parquet")))
+        assert f"{files} of {files} files were proved by an earlier verify" in said
+        assert [line for line in lines if line != said] == first.stdout.splitlines()
+
+    def test_by_default_it_lies_in_the_cache(self, settled, cache):
+        run(settled)
+        assert "proved by an earlier verify" in run(settled).stdout
+        assert list((cache / "wsrec" / "proved").rglob("*.proved"))
+
+    def test_one_that_cannot_be_kept_is_said_where_it_was_asked_for(self, settled, tmp_path):
+        (tmp_path / "file").write_text("")
+        result = run(settled, "--memory", tmp_path / "file" / "memory")
+        assert (result.exit_code, "not remembered" in result.stderr) == (0, True)
+
+    def test_what_is_remembered_needs_neither_arrow_nor_numpy(self, settled, tmp_path):
+        arguments = ["verify", str(settled), "--quiet", "--memory", str(tmp_path / "memory")]
+        run(*arguments[1:])
+        script = (
+            "import sys; from wsrec.cli.main import main; main(sys.argv[1:], standalone_mode=False); "
+            "print([name for name in ('numpy', 'pyarrow', 'pydantic') if name in sys.modules])"
+        )
+        result = subprocess.run([sys.executable, "-P", "-c", script, *arguments], capture_output=True, text=True)
+        assert result.stdout == "[]\n", result.stderr

@@ -20,14 +20,18 @@ from pathlib import Path
 
 from tests.verify.damage import damage_capture
 from tests.verify.recording import Recording
+from tests.verify.remembering import same, settle
 from tests.verify.sessions import Session
 from tests.verify.truth import astray_events, held, held_by_session, judge, missed
 from tests.verify.world import HOUR, SECOND
 from wsrec.supervise.outcome import ExitStatus
+from wsrec.verify.memory import Memory
 from wsrec.verify.model import Kind, VerifyStatus
 from wsrec.verify.verify import verify
 
 _SHOWN = 20
+# of so many folders one is also verified with a memory
+_REMEMBERED = 5
 # 2021-03-04T13:50:00 UTC, and 2090-01-01: later than the machine that plays it says it is
 _DATES = (1_614_865_800 * SECOND, 3_786_912_000 * SECOND)
 
@@ -57,9 +61,16 @@ def play(seed: int, out: Path) -> tuple[Counter[str], list[str]]:
             wrong += astray_events(session, out)
     wrong += _unwritten(played, held_by_session(out, ()))
     part = _part(out, chance)
+    # a memory of what it was before it is damaged
+    memory = Memory(out.with_name("memory")) if seed % _REMEMBERED == 0 else None
+    if memory is not None:
+        settle()
+        verify([out], memory=memory)
     hit, touched = damage_capture(out, chance) if chance.random() < 0.35 else (set(), False)
     there = held_by_session(out, hit)
     found = verify([out])
+    if memory is not None and same(verify([out], memory=memory)) != same(found):
+        wrong.append("with a memory it is said otherwise")
     unsound = any(recording.unsound or recording.unjournalled for _, recording in played)
     verdict = judge(sessions, there, found, exact=None if unsound else not touched)
     wrong += verdict.false

@@ -12,6 +12,7 @@ from wsrec.config.click_types import FolderType
 from wsrec.format.folders import cannot_read
 from wsrec.report.terminal import reading_progress
 from wsrec.units import printable_json
+from wsrec.verify.memory import Memory, default_folder
 from wsrec.verify.model import VerifyStatus
 from wsrec.verify.terminal import print_verification
 from wsrec.verify.verify import verify as verify_captures
@@ -23,7 +24,13 @@ from wsrec.verify.verify import verify as verify_captures
 )
 @click.option("--json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing, with --json either; only set the exit status.")
-def verify(paths: tuple[Path, ...], json: bool, quiet: bool) -> None:
+@click.option("--again", is_flag=True, help="Read every file again, whatever an earlier verify proved.")
+@click.option(
+    "--memory",
+    type=FolderType(path_type=Path),
+    help="Folder for what was proved. [default: $XDG_CACHE_HOME/wsrec/proved, or ~/.cache/wsrec/proved]",
+)
+def verify(paths: tuple[Path, ...], json: bool, quiet: bool, again: bool, memory: Path | None) -> None:
     """Check captures: checksums, schema, every row and count, and the completeness of each stream.
 
     PATH is an output folder of `wsrec record`, a folder with several of them, or a file or folder inside one (then only
@@ -35,7 +42,8 @@ def verify(paths: tuple[Path, ...], json: bool, quiet: bool) -> None:
       wsrec verify captures --json | jq '.captures[].sessions[].streams[] | select(.state == "incomplete")'
       wsrec verify captures --quiet || mail -s 'captures' ops < /dev/null
 
-    Nothing on disk is changed. docs/verify.md explains the evidence.
+    The capture is not changed. Files that an earlier verify of the whole folder proved, and that are unchanged since
+    by size, times and inode, are not read again; it says how many. docs/verify.md explains that and the evidence.
 
     \b
     Exit status: 0 no problem found; 1 damaged or contradictory; 2 wrong usage; 3 no capture there, or an empty one;
@@ -43,12 +51,16 @@ def verify(paths: tuple[Path, ...], json: bool, quiet: bool) -> None:
     66 something cannot be read (no permission, an I/O error, or another version of the format);
     74 standard output cannot be written.
     """
+    folder = memory or default_folder()
+    known = None if folder is None else Memory(folder, again=again)
     try:
         with reading_progress(Console(stderr=True)) as progress:
-            result = verify_captures(paths, progress)
+            result = verify_captures(paths, progress, memory=known)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise CommandError(where + cannot_read(error), VerifyStatus.UNREADABLE) from error
+    if memory is not None and known is not None and known.problem is not None:
+        click.echo(f"wsrec verify: what was proved is not remembered: {known.problem}", err=True)
     if quiet:
         pass
     elif json:

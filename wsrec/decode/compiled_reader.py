@@ -49,9 +49,13 @@ class CompiledFieldReader:
     Args:
         feed: the feed; without `fields` every value is null, and no message is parsed.
 
+    Attributes:
+        feed: the feed.
+
     """
 
     def __init__(self, feed: Feed) -> None:
+        self.feed = feed
         self._python = PythonFieldReader(feed)
         self._binary = feed.fields.binary if feed.fields else "json"
         self._tables: _Tables | None = None

@@ -66,9 +66,13 @@ class PythonFieldReader:
     Args:
         feed: the feed; without `fields` every value is null, and no message is parsed.
 
+    Attributes:
+        feed: the feed.
+
     """
 
     def __init__(self, feed: Feed) -> None:
+        self.feed = feed
         self._nulls = NullColumns()
         self._fields = feed.fields
         self._channel = _name(extracts_of(feed.fields.channel) if feed.fields else ())

@@ -90,6 +90,23 @@ def _check_version(text: bytes, path: Path, number: int) -> None:
         raise OtherVersionError(path, stated.format_version, number)
 
 
+def names_by_digest(out: Path) -> dict[str, str]:
+    """The paths of the files that the manifest lists, by their SHA-256; lines that cannot be read are left out.
+
+    Raises:
+        OSError: it cannot be read.
+
+    """
+    names: dict[str, str] = {}
+    path = manifest_path(out)
+    for number, text in enumerate(read_file(path).split(b"\n"), 1):
+        with contextlib.suppress(msgspec.DecodeError, OtherVersionError):
+            line = decode_line(text, path, number)
+            both = (line.sha256, line.path), (line.events_sha256, line.events_path)
+            names.update((digest, name) for digest, name in both if digest is not None and name is not None)
+    return names
+
+
 def check_versions(out: Path) -> None:
     """Make sure that no line is of another version; damaged lines and an unfinished last one state none.
 

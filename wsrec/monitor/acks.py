@@ -64,7 +64,7 @@ class AckTracker:
     def __init__(self, feed: Feed) -> None:
         self._ack = feed.ack
         self._keys = tuple(map(extract_of, feed.ack.key)) if feed.ack else ()
-        self._channels = feed.channel_by_any_name.keys()
+        self._channels = frozenset(feed.channel_by_any_name)
         self._packed = feed.fields is not None and feed.fields.binary == "gzip"
         self._waiting: dict[int, list[_Request]] = {}
 

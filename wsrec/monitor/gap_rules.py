@@ -71,7 +71,8 @@ class GapRules:
             if channel.sequence not in (SequenceRule.NONE, SequenceRule.CHECKSUM)
         }
         numbers = {name: number for number, name in enumerate(by_name, 1)}
-        self._numbers = NameNumbers(lambda name: numbers.get(name, 0))
+        self._by_name = numbers
+        self._numbers = NameNumbers(self._number)
         self.names = ("", *by_name)
         rules = tuple(by_name.values())
         self.by_connection = feed.sequence is not None
@@ -90,6 +91,9 @@ class GapRules:
 
     def __len__(self) -> int:
         return len(self.rules)
+
+    def _number(self, name: str) -> int:
+        return self._by_name.get(name, 0)
 
     def numbers(self, channel: pa.DictionaryArray) -> Int64s:
         """The number of each message's channel."""

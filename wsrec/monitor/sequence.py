@@ -219,5 +219,7 @@ class SequenceChecker:
         self._symbols = self._number_symbols()
 
     def _number_symbols(self) -> NameNumbers:
-        numbers = self._symbol_numbers
-        return NameNumbers(lambda name: numbers.setdefault(name, len(numbers) + 1))
+        return NameNumbers(self._symbol_number)
+
+    def _symbol_number(self, name: str) -> int:
+        return self._symbol_numbers.setdefault(name, len(self._symbol_numbers) + 1)

@@ -64,8 +64,8 @@ class StreamTable:
         symbols = {symbol: 1 for _, topic in streams if (symbol := _folded(topic.symbol)) is not None}
         symbols = {symbol: number for number, symbol in enumerate(symbols, 1)}
         names = {name: channels[topic.channel] for _, topic in streams for name in topic.channels}
-        self._channels = NameNumbers(lambda name: names.get(name, 0))
-        self._symbols = NameNumbers(lambda name: symbols.get(name.upper(), 0))
+        self._channel_numbers, self._symbol_numbers = names, symbols
+        self._channels, self._symbols = NameNumbers(self._channel), NameNumbers(self._symbol)
         keyed = sorted(
             (int(stream_keys(s.conn, channels[s.topic.channel], symbols.get(_folded(s.topic.symbol) or "", 0))), n)
             for n, s in enumerate(streams)
@@ -176,6 +176,12 @@ class StreamTable:
             and (channel is None or channel in stream.topic.channels)
             and (symbol is None or stream.topic.symbol is None or _folded(stream.topic.symbol) == _folded(symbol))
         ]
+
+    def _channel(self, name: str) -> int:
+        return self._channel_numbers.get(name, 0)
+
+    def _symbol(self, name: str) -> int:
+        return self._symbol_numbers.get(name.upper(), 0)
 
     def _find(self, conns: Int64s, channels: Int64s, symbols: Int64s, rows: Int64s) -> tuple[Any, Int64s]:
         """The stream of each message, and its row; messages of no stream are left out."""

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from wsrec.format.columns import times
 from wsrec.format.errors import first_line
 from wsrec.ring.events import EventKind
+from wsrec.units import named
+from wsrec.verify.epochs import topics_of
 from wsrec.verify.files import UNREADABLE, Report
 from wsrec.verify.model import Kind
 
@@ -65,3 +67,20 @@ def read_events(path: Path, report: Report) -> Iterator[EventRow]:
                     yield EventRow(time, order, **row)
     except UNREADABLE as error:
         report(Kind.DAMAGED, path, f"its events cannot be read: {first_line(error)}")
+
+
+def finding_of(event: EventRow) -> tuple[Kind, str] | None:
+    """What an event says of the capture, if it is a problem or worth knowing: its kind, and a description."""
+    detail = event.detail
+    if event.kind == EventKind.LOST_INTERVAL:
+        return Kind.INCOMPLETE, f"lost interval: {detail.get('reason')}"
+    if event.kind == EventKind.LATE:
+        return Kind.INCOMPLETE, f"it took over too early for {named(topics_of(detail))}: {detail.get('message')}"
+    if event.kind in (EventKind.REFUSED, EventKind.UNANSWERED):
+        return Kind.INCOMPLETE, f"subscription {event.kind}: {detail.get('message', 'no answer')}"
+    if event.kind == EventKind.EXCHANGE_TIME_OFF:
+        count, unit = detail.get("count"), detail.get("unit")
+        fits = f"; the first would fit as {unit}" if unit else ""
+        what = f"{count} messages of {event.channel or 'no channel'} have a time too far from their arrival"
+        return Kind.NOTE, f"{what}: their exchange_time is null{fits}"
+    return None

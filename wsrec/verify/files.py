@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from wsrec.format.capture_file import SCHEMAS
 from wsrec.format.errors import CaptureError, UnreadableError, first_line
 from wsrec.format.folders import NO_FILE, cannot_read, is_file
 from wsrec.format.layout import EVENTS, MESSAGES, FileKind
-from wsrec.format.manifest import ManifestLine
+from wsrec.format.manifest import ManifestLine, names_by_digest
 from wsrec.format.metadata import METADATA_KEYS
 from wsrec.verify.inventory import Pair
 from wsrec.verify.model import Kind
@@ -36,17 +36,17 @@ UNREADABLE = (
 )
 
 
-def sound(path: Path, digest: str | None, size: int | None, report: Report, others: Mapping[str, str]) -> bool:
+def sound(path: Path, root: Path, digest: str | None, size: int | None, report: Report) -> bool:
     """Whether a file's bytes match its manifest line; reports differences.
 
     A file without a line is accepted: the missing line is a separate finding.
 
     Args:
         path: the file.
+        root: the output folder.
         digest: its SHA-256 in the manifest; None without a line.
         size: its size in the manifest; None if the manifest does not have it.
         report: called with each problem.
-        others: names of all files in the manifest, by SHA-256.
 
     """
     try:
@@ -56,7 +56,7 @@ def sound(path: Path, digest: str | None, size: int | None, report: Report, othe
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest() if digest is not None else None
         if found != digest:
-            if (other := others.get(found or "")) is not None:
+            if (other := names_by_digest(root).get(found or "")) is not None:
                 report(Kind.DAMAGED, path, f"is another file, renamed or copied here: {other}")
                 return False
             why = damage(path, size)

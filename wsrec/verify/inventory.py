@@ -64,6 +64,34 @@ class Inventory(NamedTuple):
     held: bool | None
     findings: list[Finding]
 
+    def tasks(self) -> list[SessionTask]:
+        """Its sessions, each as a task of its own, in order of session and feed."""
+        return [
+            SessionTask(self.root, self.whole, self.listed, feed, session, pairs, session in self.journals, self.held)
+            for (feed, session), pairs in sorted(self.pairs.items(), key=lambda item: item[0][::-1])
+        ]
+
+
+class SessionTask(NamedTuple):
+    """One session of one feed, to be verified alone.
+
+    Attributes:
+        root, whole, listed, held: as of the `Inventory`.
+        feed, session: which one.
+        pairs: its files, in order of their numbers.
+        left: whether its journals are there.
+
+    """
+
+    root: Path
+    whole: bool
+    listed: bool
+    feed: str
+    session: str
+    pairs: list[Pair]
+    left: bool
+    held: bool | None
+
 
 def roots(paths: Iterable[Path]) -> dict[Path, list[Path] | None]:
     """The output folders that contain, are, or lie below the paths, with the paths named in each (None: the whole)."""

@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from wsrec.format.ledger import Frames, Ledger
-from wsrec.verify.model import Balance, Finding, Kind
+from wsrec.verify.model import Balance, Kind
+from wsrec.verify.result import Books
 from wsrec.verify.rows import FileRows
 
 Report = Callable[[Kind, Path | str, str], None]
@@ -161,6 +162,11 @@ class LedgerAudit:
         if not isinstance(frames, int) or (frames != self.received if exact else frames > most):
             self._report(name, f"the receiver counted {frames} frames, the files have {self.received:,}")
 
+    @property
+    def books(self) -> Books:
+        """The totals that are compared between the feeds of a session."""
+        return Books(received=self.received, frames=self.sums.frames, ring_bytes=self.ring_bytes, closed=self.closed)
+
     def result(self) -> Balance | None:
         """The totals; None if no file has a ledger."""
         if not self._files:
@@ -182,28 +188,6 @@ class LedgerAudit:
             events=self.events,
             overhead_bytes=self._overhead,
         )
-
-
-def cross_check(session: str, feeds: list[LedgerAudit]) -> list[Finding]:
-    """Compare the totals of a session's feeds with the counts of their common receiver."""
-    stated = [books.closed for books in feeds if books.closed is not None]
-    if len(stated) < len(feeds):
-        return []
-    differing = []
-    if any(receiver != stated[0] for receiver in stated):
-        differing.append("the session_end of its feeds differ in what the receiver counted")
-    frames, received = sum(books.sums.frames for books in feeds), max(books.received for books in feeds)
-    if frames != received:
-        differing.append(f"its feeds have {frames:,} frames received, the receiver handed {received:,} off")
-    taken, discarded = stated[0].get("bytes"), stated[0].get("discarded_bytes")
-    rings = sum(books.ring_bytes for books in feeds)
-    if not isinstance(taken, int) or not isinstance(discarded, int) or taken - discarded != rings:
-        what = f"the receiver read {taken} bytes and discarded {discarded}, its rings have {rings:,}"
-        differing.append(what)
-    return [
-        Finding(kind=Kind.CONTRADICTION, where=f"session {session}", what=f"the ledger does not balance: {what}")
-        for what in differing
-    ]
 
 
 def read_ledger(about: dict[str, Any] | None) -> Ledger | None:

@@ -217,6 +217,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
             readable).
         files, bytes: number of message and events files, and their size.
         unread: number of those that could not be read, for any reason: their content is in no other figure.
+        remembered: number of those that an earlier verification proved, and that were not read this time.
+        remembered_since: when the reading of the first of these began (ns since the epoch); null if all were read.
         start, end: first and last moment in the files (ns since the epoch); null if they are empty.
         duration: from start to end (ns), unaffected by clock changes.
         rows: number of rows read.
@@ -250,6 +252,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     stalled: int
     unattributed: int
     streams: list[Stream]
+    remembered: int = 0
+    remembered_since: int | None = None
 
 
 class Capture(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,17 +54,31 @@ class PairFiles(NamedTuple):
         """Why the events file cannot be used."""
         return f"the events file of number {self.pair.number} {self._why('events')}"
 
+    @property
+    def proved(self) -> bool:
+        """Whether the manifest lists the pair and vouches for the bytes of all its files, which were compared."""
+        pair, line = self.pair, self.pair.line
+        if line is None or self.refused:
+            return False
+        return all(
+            (name is None and path is None) or (path is not None and digest is not None and about is not None)
+            for name, path, digest, about in (
+                (line.path, pair.messages, line.sha256, self.about),
+                (line.events_path, pair.events, line.events_sha256, self.beside),
+            )
+        )
+
     def _why(self, kind: str) -> str:
         return "cannot be read" if kind in self.refused else "is damaged or missing"
 
 
-def open_pair(pair: Pair, log: FindingLog, listed: Mapping[str, str]) -> PairFiles:
+def open_pair(pair: Pair, root: Path, log: FindingLog) -> PairFiles:
     """Open the files of a pair.
 
     Args:
         pair: the pair.
+        root: the output folder.
         log: takes findings.
-        listed: names of the manifest's files by SHA-256.
 
     """
     line, refused = pair.line, set(pair.unreadable)
@@ -76,12 +89,12 @@ def open_pair(pair: Pair, log: FindingLog, listed: Mapping[str, str]) -> PairFil
     if pair.messages is not None:
         before = log.counts[Kind.UNREADABLE]
         digest, length = (line.sha256, line.bytes) if line else (None, None)
-        if sound(pair.messages, digest, length, log.add, listed):
+        if sound(pair.messages, root, digest, length, log.add):
             about = about_messages(pair.messages, pair, log.add)
         refused |= {"messages"} if log.counts[Kind.UNREADABLE] > before else set()
     if pair.events is not None:
         before = log.counts[Kind.UNREADABLE]
-        if sound(pair.events, line.events_sha256 if line else None, None, log.add, listed):
+        if sound(pair.events, root, line.events_sha256 if line else None, None, log.add):
             beside = about_events(pair.events, pair, log.add)
         refused |= {"events"} if log.counts[Kind.UNREADABLE] > before else set()
     return PairFiles(pair, about, beside, frozenset(refused))

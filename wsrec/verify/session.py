@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,19 @@ from wsrec.format.counting import count_event
 from wsrec.format.errors import first_line
 from wsrec.format.layout import hour
 from wsrec.plan.request_table import RequestTable, described_requests
-from wsrec.ring.events import EventKind
-from wsrec.units import named, plural
+from wsrec.units import plural
 from wsrec.verify.account import Account
 from wsrec.verify.continuity import RowContinuity
-from wsrec.verify.epochs import topics_of
-from wsrec.verify.events import EventRow, read_events
+from wsrec.verify.events import EventRow, finding_of, read_events
 from wsrec.verify.files import UNREADABLE, check_figures
 from wsrec.verify.finding_log import FindingLog
-from wsrec.verify.inventory import Inventory, Pair
+from wsrec.verify.inventory import Pair, SessionTask
 from wsrec.verify.judgement import Judgement, Rows
 from wsrec.verify.ledger import LedgerAudit, read_ledger
 from wsrec.verify.meter import Meter, size_of
 from wsrec.verify.model import Kind, Loss, Session
 from wsrec.verify.pair_files import PairFiles, open_pair
+from wsrec.verify.result import SessionResult
 from wsrec.verify.rows import COLUMNS, FileRows
 from wsrec.verify.session_clock import SessionClock
 
@@ -37,64 +35,72 @@ _LOSSES = 1_000
 
 
 class SessionReading:
-    """Reads one session of one feed from its first file to its last."""
+    """Reads one session of one feed from its first file to its last.
 
-    def __init__(self, inventory: Inventory, feed: str, session: str, meter: Meter, listed: Mapping[str, str]) -> None:
-        self.log = FindingLog()
-        self._inventory = inventory
-        self._feed, self._session = feed, session
-        self._name = f"{feed}, session {session}"
-        self._meter = meter
-        # names of the manifest's files by SHA-256
-        self._listed = listed
+    Args:
+        task: the session.
+        meter: takes what was read of it.
+
+    Attributes:
+        task, meter: as above.
+        feed: the session's feed, and `config` the description that it was made of; None before the first file.
+        sound: whether the manifest's checksums vouch for all files read so far, and their rows could be read.
+
+    """
+
+    def __init__(self, task: SessionTask, meter: Meter) -> None:
+        self.sound = True
+        self._log = FindingLog()
+        self.task, self.meter = task, meter
+        self.feed: Feed | None = None
+        self.config: Any = None
+        self._session = task.session
+        self._name = f"{task.feed}, session {task.session}"
         self._clock = SessionClock()
         self._handoff: int | None = None
-        self._config: Any = None
         self._described: Any = None
         self._requests = RequestTable()
         self._judgement: Judgement | None = None
         self._conns: set[int] = set()
         self._unread = 0
-        self._account = Account(self._name, self.log)
-        self._rows_follow = RowContinuity(session, self._clock, self.log, whole=inventory.whole)
-        self.books = LedgerAudit(self.log.add, whole=inventory.whole)
+        self._account = Account(self._name, self._log)
+        self._rows_follow = RowContinuity(task.session, self._clock, self._log, whole=task.whole)
+        self._books = LedgerAudit(self._log.add, whole=task.whole)
         self._files = self._bytes = self._rows = 0
         self._file_counts = Counts()
         self._event_hours: set[int] = set()
         # whether the state of connections and numbers has continued without interruption
         self._unbroken = True
 
-    def read(self, pairs: list[Pair]) -> Session:
-        """Read all files of the session."""
-        left = self._session in self._inventory.journals
-        unlisted = [pair for pair in pairs if pair.line is None and self._inventory.listed]
-        for pair in pairs:
-            where = str(pair.messages or pair.events)
-            if pair in unlisted and left:
-                self._meter.add(size_of(pair.messages) + size_of(pair.events))
-                self._interrupt(f"the files of number {pair.number} are not listed in the manifest")
-                self._unread += (pair.messages is not None) + (pair.events is not None)
-                what = "has no line in the manifest yet: its session was not finished, its rows are in the journal too"
-                self.log.add(Kind.INCOMPLETE, where, what)
-                continue
-            if pair in unlisted:
-                what = "is there and not listed in the manifest: it is read, and no checksum vouches for it"
-                self.log.add(Kind.CONTRADICTION, where, what)
-            self._pair(pair)
-        return self._result(pairs, left)
+    def read(self, pair: Pair) -> None:
+        """Read the session's next pair of files."""
+        where = str(pair.messages or pair.events)
+        unlisted = pair.line is None and self.task.listed
+        if unlisted and self.task.left:
+            self.meter.add(size_of(pair.messages) + size_of(pair.events))
+            self._interrupt(f"the files of number {pair.number} are not listed in the manifest")
+            self._unread += (pair.messages is not None) + (pair.events is not None)
+            what = "has no line in the manifest yet: its session was not finished, its rows are in the journal too"
+            self._log.add(Kind.INCOMPLETE, where, what)
+            self.sound = False
+            return
+        if unlisted:
+            what = "is there and not listed in the manifest: it is read, and no checksum vouches for it"
+            self._log.add(Kind.CONTRADICTION, where, what)
+        self._pair(pair)
 
     def _pair(self, pair: Pair) -> None:
         """Read a message file and the events file beside it."""
         size = size_of(pair.messages) + size_of(pair.events)
         self._files += (pair.messages is not None) + (pair.events is not None) + len(pair.unreadable)
         self._bytes += size
-        files = open_pair(pair, self.log, self._listed)
-        self._meter.add(size / 2)
+        files = open_pair(pair, self.task.root, self._log)
+        self.meter.add(size / 2)
         self._open(files.about or files.beside)
         self._judged.streams.begin_file()
         self._file_counts = Counts()
         self._event_hours = set()
-        vouched = pair.line is not None or not self._inventory.listed
+        vouched = pair.line is not None or not self.task.listed
         unvouched = f"no checksum covers the files of number {pair.number}: the manifest does not list them"
         self._go_on_from_before(files)
         if not vouched:
@@ -107,13 +113,14 @@ class SessionReading:
                 self._doubt(rows, unvouched, unread=True)
             self._interrupt(unvouched)
         self._check_pair(files, rows)
-        self._meter.add(size / 2)
+        self.sound &= files.proved and (rows is not None or not files.expects_rows)
+        self.meter.add(size / 2)
 
     def _go_on_from_before(self, files: PairFiles) -> None:
         """Interrupt the session's state if earlier files are missing, or the events of this pair."""
         pair = files.pair
         ledger = pair.line.ledger if pair.line is not None else read_ledger(files.about) or read_ledger(files.beside)
-        if ledger is not None and self.books.stop_slot not in (None, ledger.first_slot):
+        if ledger is not None and self._books.stop_slot not in (None, ledger.first_slot):
             self._interrupt(f"the files before number {pair.number} are missing")
         if files.lacks_events:
             self._interrupt(files.lost_events)
@@ -124,7 +131,7 @@ class SessionReading:
         events = pair.events if files.beside is not None else None
         if files.about is not None and pair.messages is not None:
             return self._read_rows(pair.messages, events)
-        for event in read_events(events, self.log.add) if events is not None else ():
+        for event in read_events(events, self._log.add) if events is not None else ():
             self._clock.learn_event(event)
             self._judged.event(event)
             self._apply(event)
@@ -156,12 +163,12 @@ class SessionReading:
         if (rows is not None or not files.expects_rows) and not files.lacks_events:
             hours = self._event_hours | (set() if rows is None else rows.hours)
             if not pair.hours <= hours:
-                self.log.add(Kind.CONTRADICTION, files.where, "is in the folder of another hour")
+                self._log.add(Kind.CONTRADICTION, files.where, "is in the folder of another hour")
         if line is not None and not files.lacks_events:
             for counter, found in self._file_counts.named("events").items():
                 if (stated := getattr(line, counter)) != found:
                     what = f"the manifest counts {stated:,} {counter}, its events {found:,}"
-                    self.log.add(Kind.CONTRADICTION, pair.where, what)
+                    self._log.add(Kind.CONTRADICTION, pair.where, what)
             self._account.add("lost_intervals", manifest=line.lost_intervals, events=self._file_counts.lost_intervals)
             self._account.add("events", manifest=line.events)
 
@@ -186,10 +193,10 @@ class SessionReading:
             stated[Path(pair.where)] = pair.line.ledger
         known = [ledger for ledger in stated.values() if ledger is not None]
         if any(ledger != next(iter(known), None) for ledger in stated.values()):
-            self.log.add(Kind.CONTRADICTION, files.where, "its files and the manifest do not agree on wsrec.ledger")
+            self._log.add(Kind.CONTRADICTION, files.where, "its files and the manifest do not agree on wsrec.ledger")
         if known:
             nothing = FileRows(self._conns, self._clock.anchors, None)
-            self.books.file(files.where, known[0], rows if files.expects_rows else nothing)
+            self._books.file(files.where, known[0], rows if files.expects_rows else nothing)
 
     @property
     def _judged(self) -> Judgement:
@@ -199,7 +206,7 @@ class SessionReading:
         return self._judgement
 
     def _judge(self, feed: Feed | None, standby_of: dict[int, int]) -> Judgement:
-        whole = self._inventory.whole
+        whole = self.task.whole
         self._judgement = Judgement(feed, self._requests, standby_of, self._clock, whole=whole)
         return self._judgement
 
@@ -210,17 +217,18 @@ class SessionReading:
         config = about.get("feed_config")
         described = about.get("connections")
         self._learn_requests(described)
-        if self._config is None:
-            self._config = config
+        if self.config is None:
+            self.config = config
             try:
                 feed = Feed.model_validate(config)
             except ValidationError as error:
                 what = f"wsrec.feed_config is not a valid feed: {first_line(error)}"
-                self.log.add(Kind.CONTRADICTION, self._session, what)
+                self._log.add(Kind.CONTRADICTION, self._session, what)
                 feed = None
+            self.feed = feed
             self._judge(feed, _standby_of(described))
-        elif config != self._config:
-            self.log.add(Kind.CONTRADICTION, self._session, "its files do not agree on wsrec.feed_config")
+        elif config != self.config:
+            self._log.add(Kind.CONTRADICTION, self._session, "its files do not agree on wsrec.feed_config")
 
     def _learn_requests(self, described: Any) -> None:
         """Take the connections' requests from a file's `wsrec.connections`; the writer knew them from the start."""
@@ -236,12 +244,12 @@ class SessionReading:
                 self._requests.learn(conn, described_requests(each))
             except msgspec.ValidationError as error:
                 what = f"wsrec.connections has no readable requests of connection {conn}: {error}"
-                self.log.add(Kind.CONTRADICTION, self._session, what)
+                self._log.add(Kind.CONTRADICTION, self._session, what)
 
     def _read_rows(self, path: Path, events: Path | None) -> FileRows | None:
         """Process rows and events in order of time; None if the file cannot be read to its end."""
         about = FileRows(self._conns, self._clock.anchors, self._handoff)
-        waiting = read_events(events, self.log.add) if events is not None else iter(())
+        waiting = read_events(events, self._log.add) if events is not None else iter(())
         upcoming = next(waiting, None)
         try:
             for batch in batches(path, COLUMNS):
@@ -260,7 +268,7 @@ class SessionReading:
                 for event in self._judged.rows(rows, ahead, about, complete=self._rows_follow.complete):
                     self._apply(event)
         except UNREADABLE as error:
-            self.log.add(Kind.DAMAGED, path, f"cannot be read after {about.rows:,} rows: {first_line(error)}")
+            self._log.add(Kind.DAMAGED, path, f"cannot be read after {about.rows:,} rows: {first_line(error)}")
             return None
         for event in [upcoming, *waiting] if upcoming is not None else ():
             self._clock.learn_event(event)
@@ -278,19 +286,8 @@ class SessionReading:
         self._event_hours.add(hour(event.time))
         self._file_counts += count_event(event.kind, event.detail)
         name = self._name if event.conn is None else f"{self._name}, connection {event.conn}"
-        if event.kind == EventKind.LOST_INTERVAL:
-            self.log.add(Kind.INCOMPLETE, name, f"lost interval: {event.detail.get('reason')}")
-        elif event.kind == EventKind.LATE:
-            topics = named(topics_of(event.detail))
-            self.log.add(Kind.INCOMPLETE, name, f"it took over too early for {topics}: {event.detail.get('message')}")
-        elif event.kind in (EventKind.REFUSED, EventKind.UNANSWERED):
-            why = event.detail.get("message", "no answer")
-            self.log.add(Kind.INCOMPLETE, name, f"subscription {event.kind}: {why}")
-        elif event.kind == EventKind.EXCHANGE_TIME_OFF:
-            count, unit = event.detail.get("count"), event.detail.get("unit")
-            fits = f"; the first would fit as {unit}" if unit else ""
-            what = f"{count} messages of {event.channel or 'no channel'} have a time too far from their arrival"
-            self.log.add(Kind.NOTE, self._name, f"{what}: their exchange_time is null{fits}")
+        if (found := finding_of(event)) is not None:
+            self._log.add(found[0], name, found[1])
 
     def _check_file(self, path: Path, about: dict[str, Any], pair: Pair, rows: FileRows, *, known: bool) -> None:
         """Compare metadata and manifest with the rows of a file."""
@@ -308,9 +305,9 @@ class SessionReading:
         }
         if known:
             read["counts"] = (rows.counts + self._file_counts).named()
-        check_figures(path, about, pair.line, self.log.add, **read)
+        check_figures(path, about, pair.line, self._log.add, **read)
         for what, count in rows.problems.items():
-            self.log.add(Kind.CONTRADICTION, path, f"{plural(count, 'row')}: {what}")
+            self._log.add(Kind.CONTRADICTION, path, f"{plural(count, 'row')}: {what}")
         self._rows += rows.rows
         stated = {"metadata": about.get("rows"), "manifest": pair.line.rows if pair.line else None}
         self._account.add(
@@ -319,19 +316,24 @@ class SessionReading:
         for counter, count in rows.counts.named("rows").items():
             self._account.add(counter, read=count)
 
-    def _result(self, pairs: list[Pair], left: bool) -> Session:
-        judged, name, whole = self._judged, self._name, self._inventory.whole
+    def result(self) -> SessionResult:
+        """End the session, all of whose files were read."""
+        session = self._summary()
+        return SessionResult(session=session, findings=self._log.findings, books=self._books.books)
+
+    def _summary(self) -> Session:
+        judged, name, whole = self._judged, self._name, self.task.whole
         streams, facts = judged.streams, judged.streams.facts
         self._rows_follow.close(judged)
-        state = self._state(left)
-        if state == "interrupted" and pairs:
+        state = self._state()
+        if state == "interrupted" and self.task.pairs:
             recovered = "its journals were recovered" if facts.recovered else "its end is not in the files"
-            self.log.add(Kind.INCOMPLETE, name, f"was interrupted: no session_end; {recovered}")
+            self._log.add(Kind.INCOMPLETE, name, f"was interrupted: no session_end; {recovered}")
         if facts.ended is None:
             # numbers that were passed over have not arrived in any row
             judged.lost(facts.end or 0)
         complete = self._rows_follow.complete
-        self._account.settle(judged, self.books, whole=whole, complete=complete, unread=bool(self._unread))
+        self._account.settle(judged, self._books, whole=whole, complete=complete, unread=bool(self._unread))
         if whole and complete and self._unbroken:
             self._account.agree(judged, taken_up=state in ("recording", "unrecovered"))
         if complete:
@@ -341,12 +343,12 @@ class SessionReading:
         for conn, count in sorted(facts.not_inflated.items()):
             what = f"{count:,} messages could not be inflated: they are stored compressed, as received"
             of = "they may belong to any of its streams, and their numbers are not compared"
-            self.log.add(Kind.NOTE, f"{name}, connection {conn}", f"{what}; {of}")
-        self.log.close(name)
+            self._log.add(Kind.NOTE, f"{name}, connection {conn}", f"{what}; {of}")
+        self._log.close(name)
         utc = self._clock.utc
         return Session(
             session=self._session,
-            feed=self._feed,
+            feed=self.task.feed,
             state=state,
             files=self._files,
             unread=self._unread,
@@ -357,7 +359,7 @@ class SessionReading:
             rows=self._rows,
             missing=self._rows_follow.seq.missing,
             duplicates=self._rows_follow.seq.duplicates,
-            balance=None if self._unread else self.books.result(),
+            balance=None if self._unread else self._books.result(),
             ledger=self._account.counts,
             losses=[self._clock.on_utc(loss) for loss in sorted(facts.losses, key=_start)[:_LOSSES]],
             stalls=facts.stalls,
@@ -369,14 +371,17 @@ class SessionReading:
             ],
         )
 
-    def _state(self, left: bool) -> str:
-        """The session's state; `left`: whether it still has a journal."""
-        ended = self._judged.streams.facts.ended is not None
-        if left and not ended:
-            return "recording" if self._inventory.held else "unrecovered"
-        if ended:
+    @property
+    def ended(self) -> bool:
+        """Whether its end was read: no more files will come."""
+        return self._judged.streams.facts.ended is not None
+
+    def _state(self) -> str:
+        if self.task.left and not self.ended:
+            return "recording" if self.task.held else "unrecovered"
+        if self.ended:
             return "ended"
-        return "part" if not self._inventory.whole or self._unread else "interrupted"
+        return "part" if not self.task.whole or self._unread else "interrupted"
 
 
 def _start(loss: Loss) -> int:

@@ -91,6 +91,10 @@ def _session(session: Session, console: Console) -> None:
         grid.add_row("time", Text(span))
     unread = f", {session.unread:,} not read and not counted below" if session.unread else ""
     grid.add_row("files", Text(f"{session.files:,}, {size(session.bytes)}, {plural(session.rows, 'row')}{unread}"))
+    if session.remembered and session.remembered_since is not None:
+        what = "were proved by an earlier verify and are not read again: same size, times and inode"
+        since = f"first read {utc(session.remembered_since)} UTC; --again reads all"
+        grid.add_row("memory", Text(f"{session.remembered:,} of {plural(session.files, 'file')} {what} ({since})"))
     _counts(session, grid)
     if session.stalls:
         paused = (
