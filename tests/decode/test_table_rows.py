@@ -81,6 +81,7 @@ class TestTimes:
             ("ms", 0, None),
             ("iso", "0001-01-01T00:00:00.000000Z", None),
             ("iso", "1970-01-01T00:00:00Z", None),
+            ("ms", 123456785, 123_456_785_000_000),
             ("ms", "", None),
         ],
     )
@@ -109,6 +110,14 @@ class TestWords:
         made = outcome({"p": 1, "q": 1, "s": "BUY"}, declared)
         assert made.rows == []
         assert made.left_out == [(Table.TRADES, "side: found the word 'BUY', which is not declared at `s`")]
+
+    def test_flags_by_the_exchange_s_word(self) -> None:
+        declared = {**TRADES, "flags": [{"path": "X", "words": {"MARKET": None, "ADL": "adl", 1: "elp"}}]}
+        made = [rows({"p": 1, "q": 1, "X": word}, declared)[0].get("flags") for word in ("MARKET", "ADL", 1, None)]
+        assert made == [None, ["adl"], ["elp"], None]
+        refused = outcome({"p": 1, "q": 1, "X": "RPI"}, declared)
+        assert refused.rows == []
+        assert refused.left_out == [(Table.TRADES, "flags: found the word 'RPI', which is not declared at `X`")]
 
     def test_yaml_booleans_are_words(self) -> None:
         side = {"path": "m", "words": {True: "sell", False: "buy"}}
@@ -258,6 +267,11 @@ class TestMistakes:
             ({"table": "trades", "level": ["price", "size"]}, "expected a book's table"),
             ({"table": "book_changes", "bids": "b"}, "expected level beside them"),
             ({"columns": {}}, "expected one of them"),
+            ({"table": "trades", "flags": [{"flag": "ad", "when": {"path": "x"}}]}, "expected one of snapshot, block"),
+            ({"table": "trades", "flags": [{"path": "x", "words": {"a": "ad"}}]}, "expected one of snapshot, block"),
+            ({"table": "trades", "flags": [{"flag": "adl"}]}, "expected both or neither"),
+            ({"table": "trades", "flags": [{"path": "x"}]}, "expected both or neither"),
+            ({"table": "trades", "flags": [{"words": {"a": "adl"}}]}, "expected one of them"),
             ({"table": "trades", "columns": {"price": {"path": "p", "value": "1"}}}, "expected one of them"),
         ],
     )

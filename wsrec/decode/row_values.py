@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from wsrec.decode.json_text import UNREADABLE, mended
-from wsrec.decode.scalars import EARLIEST, INT64_MAX, INT64_MIN, integer_of, time_of
+from wsrec.decode.scalars import INT64_MAX, INT64_MIN, integer_of, time_of
 from wsrec.feed.fields import TimePlace
 from wsrec.feed.paths import Every, Step, scalar_text, steps, values
 from wsrec.feed.table_columns import Kind, TableColumn
@@ -23,6 +23,8 @@ from wsrec.feed.values import TimeUnit
 _NUMERAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _ZERO = re.compile(r"[+-]?0*\.?0*(?:[eE][+-]?\d+)?", re.ASCII)
 _NUMERAL_MAX = 100
+NO_TIME = 86_400 * 10**9
+"""1970-01-02 (ns since the epoch): times before it are none, exchanges write 0, 1970-01-01 or the year 0001 there."""
 _COUNT_MAX = (1 << 32) - 1
 _TEXT_MAX = 1000
 
@@ -348,8 +350,7 @@ def _time_converter(cell: Cell, unit: TimeUnit) -> Callable[[Any], int | None]:
         time = time_of(value, chosen)
         if time is None:
             raise NotReadableError(f"found {_named(value)}, which is no time ({chosen.unit}),")
-        # a year 0001, the epoch and 0 are written where there is none
-        return time if EARLIEST <= time < INT64_MAX else None
+        return time if NO_TIME <= time < INT64_MAX else None
 
     return convert
 

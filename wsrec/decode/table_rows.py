@@ -25,8 +25,8 @@ from wsrec.decode.row_values import (
 )
 from wsrec.feed.paths import Step
 from wsrec.feed.schema import Feed
-from wsrec.feed.table_columns import COLUMNS, Kind, Table, TableColumn
-from wsrec.feed.table_declarations import Cells, Levels, TableDeclaration
+from wsrec.feed.table_columns import COLUMNS, FLAGS, Kind, Table, TableColumn
+from wsrec.feed.table_declarations import Cell, Cells, Flag, Levels, TableDeclaration
 from wsrec.feed.values import TimeUnit
 
 TableRow = dict[str, Any]
@@ -226,7 +226,7 @@ class _Maker:
             for cell in cells
             if cell.remembered_by is not None
         }
-        self._flags = [(flag.flag, conditions(flag.when, way)) for flag in declaration.flags]
+        self._flags = [_flag_reader(flag, way) for flag in declaration.flags]
         self._delete = conditions(declaration.delete, () if self._has_sides else way) if declaration.delete else None
         self._snapshot = _snapshot_test(declaration, way)
         self._unit = unit
@@ -307,7 +307,7 @@ class _Maker:
                 for name in (price, size, count):
                     made.pop(name, None)
         if self._flags:
-            flags = [flag for flag, holds in self._flags if holds(row)]
+            flags = [flag for read in self._flags if (flag := read(row)) is not None]
             if flags:
                 made["flags"] = flags
         for name in _REQUIRED.get(self._table, ()):
@@ -464,6 +464,15 @@ def _snapshot_test(declaration: TableDeclaration, way: tuple[Step, ...]) -> Call
     if isinstance(snapshot, bool):
         return lambda _row: snapshot
     return conditions(snapshot, way) if isinstance(snapshot, tuple) else lambda _row: False
+
+
+def _flag_reader(flag: Flag, way: tuple[Step, ...]) -> Read:
+    """A function from a row to the flag that it has, or None; a word that is not declared is refused."""
+    if flag.path is not None:
+        cell = Cell(path=flag.path, words=flag.words)
+        return cells_reader((cell,), TableColumn("flags", Kind.WORD, "", FLAGS), way)
+    holds, name = conditions(flag.when, way), flag.flag
+    return lambda row: name if holds(row) else None
 
 
 def _mark_last(rows: list[TableRow]) -> None:

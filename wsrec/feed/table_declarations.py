@@ -62,6 +62,11 @@ def _several(value: Any) -> Any:
 Conditions = Annotated[tuple[RowCondition, ...], BeforeValidator(_several)]
 
 
+def _word_keys(words: Any) -> Any:
+    """The exchange's words as text: YAML reads true and 1 as such."""
+    return {scalar_text(key) or key: value for key, value in words.items()} if isinstance(words, dict) else words
+
+
 class Cell(Model):
     """Where a column's value is, and how it is read. Without a value the column is null."""
 
@@ -105,8 +110,7 @@ class Cell(Model):
     @field_validator("words", mode="before")
     @classmethod
     def _keys(cls, words: Any) -> Any:
-        # YAML reads true and 1 as such
-        return {scalar_text(key) or key: value for key, value in words.items()} if isinstance(words, dict) else words
+        return _word_keys(words)
 
     @field_validator("capture")
     @classmethod
@@ -141,17 +145,34 @@ Cells = Annotated[tuple[Cell, ...], BeforeValidator(_cells)]
 
 
 class Flag(Model):
-    """A flag of a trade or liquidation, and when it has it."""
+    """A flag of a trade or liquidation, and when it has it: by conditions, or by the exchange's word."""
 
-    flag: str = Field(description=f"Its name: {', '.join(FLAGS)}.")
-    when: Conditions = Field(description="Conditions.", min_length=1)
+    flag: str | None = Field(default=None, description=f"Its name, with `when`: {', '.join(FLAGS)}.")
+    when: Conditions = Field(default=(), description="Conditions.")
+    path: RowPath | None = Field(default=None, description="In place of `flag` and `when`: the path of a word.")
+    words: dict[str, str | None] = Field(
+        default={},
+        description="Flags by the exchange's word: `{MARKET: null, ADL: adl}`; null: none. A row with another word is "
+        "refused.",
+    )
 
-    @field_validator("flag")
+    @field_validator("words", mode="before")
     @classmethod
-    def _known(cls, flag: str) -> str:
-        if flag not in FLAGS:
-            raise ValueError(f"expected one of {', '.join(FLAGS)}")
-        return flag
+    def _keys(cls, words: Any) -> Any:
+        return _word_keys(words)
+
+    @model_validator(mode="after")
+    def _known(self) -> Flag:
+        if (self.flag is None) == (self.path is None):
+            raise ConflictError(("flag",), "found both or none of flag and path, expected one of them")
+        if (self.flag is None) == bool(self.when):
+            raise ConflictError(("when",), "found flag or when alone, expected both or neither")
+        if (self.path is None) == bool(self.words):
+            raise ConflictError(("words",), "found path or words alone, expected both or neither")
+        for name in (self.flag, *self.words.values()):
+            if name is not None and name not in FLAGS:
+                raise ConflictError(("flag" if self.flag else "words",), f"expected one of {', '.join(FLAGS)}")
+        return self
 
 
 def _level(value: Any) -> Any:
