@@ -183,6 +183,8 @@ COLUMNS: dict[Table, tuple[TableColumn, ...]] = {
         _TRANSACT,
         _integer("update_id", "the exchange's number"),
         _word("origin", "`message`: as sent; `built`: from changes", ("message", "built")),
+        _time("as_of", "of a built one: the moment; it holds what had arrived by then, and `seq` is the last message"),
+        _text("doubt", "of a built one: why it is unknown (then it has no levels) or doubtful"),
     ),
     Table.TICKERS: (
         _number("last_price", "of the last trade"),

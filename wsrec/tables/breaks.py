@@ -15,9 +15,7 @@ import pyarrow as pa
 
 from wsrec.feed.schema import Feed
 from wsrec.feed.sequence_rules import SequenceRule
-from wsrec.format.capture_file import CaptureFile
 from wsrec.format.columns import times
-from wsrec.format.schema import EVENT_SCHEMA
 from wsrec.ring.events import EventKind
 
 AFTERWARDS = (1 << 63) - 1
@@ -128,16 +126,18 @@ class Overlap(NamedTuple):
 
 
 class Begin(NamedTuple):
-    """A connection was opened, or topics were requested on it (ns on the stage clock).
+    """A connection was opened, or topics were requested on it.
 
     Attributes:
-        place: when.
+        place: when (ns on the stage clock).
+        time: when (ns since the epoch).
         conn: the connection.
         streams: (channel, symbol) of the topics; None: those of its URL.
 
     """
 
     place: int
+    time: int
     conn: int
     streams: frozenset[tuple[str, str | None]] | None
 
@@ -211,7 +211,7 @@ class SessionEvents:
         elif kind in (EventKind.CONNECT, EventKind.SUBSCRIBE) and event.conn is not None:
             topics = detail.get("topics") if kind == EventKind.SUBSCRIBE else None
             streams = None if topics is None else frozenset(self._streams(event.conn, topics))
-            self.begins.append(Begin(event.place, event.conn, streams))
+            self.begins.append(Begin(event.place, event.time, event.conn, streams))
         elif kind == EventKind.UNCHECKED and event.channel is not None:
             self.unchecked.update(Unchecked(file, name) for name in _skipped(event, self._names(event.channel)))
 
@@ -400,19 +400,3 @@ def _list(value: Any) -> list[Mapping[str, Any]]:
 
 def _integer(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def session_events(files: Sequence[CaptureFile]) -> SessionEvents:
-    """What the events files of one session and feed say.
-
-    Args:
-        files: the events files, in order of their numbers; at least one.
-
-    Raises:
-        CaptureError: one is damaged.
-        ValueError: the feed's configuration in the last file's metadata is not valid.
-
-    """
-    about = files[-1].metadata
-    batches = ((file.number, batch) for file in files for batch in file.batches(EVENT_SCHEMA.names))
-    return SessionEvents(Feed.model_validate(about.feed_config), about.connections, batches)
