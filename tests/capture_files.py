@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.stage_columns import STAMPS, stored
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
 from wsrec.format.version import FORMAT_VERSION
 
 START = 1_795_352_400_000_000_000  # 2026-11-22 13:00 UTC
-STAMPS = ("nic_time", "event_time", "recv_start_time", "recv_end_time", "parsed_time", "handoff_time")
 
 
 def message_columns(rows: int, *, seed: int = 1, start: int = START, first_seq: int = 0, spacing: int = 10_000_000):
@@ -77,6 +77,7 @@ class Capture:
         self.written += 1
         folder = re.sub(r"\W", "_", feed)[:40]
         place = f"feed={folder}/date=2026-11-22/hour=13/{session}-{self.written:06}.parquet"
+        columns = stored(columns)
         arrays = [pa.array(columns[f.name]).cast(f.type) for f in MESSAGE_SCHEMA]
         about = {
             "format_version": FORMAT_VERSION,

@@ -23,6 +23,7 @@ from tests.effort import LONG
 from tests.exchange import Exchange, Handler
 from tests.https import Https
 from tests.proxies import ScriptedProxy
+from tests.stage_columns import with_stage_times
 
 pytest_plugins = ["tests.capture_files", "tests.real_messages", "tests.rings", "tests.skips"]
 
@@ -195,9 +196,9 @@ def real_messages() -> list[bytes]:
 
 
 def messages_of(out: Path, **options: Any) -> pa.Table:
-    """All message rows below an output folder, in order of `seq`."""
+    """All message rows below an output folder, in order of `seq`, with the times of their stages."""
     files = sorted((out / "messages").rglob("*.parquet"))
-    return pa.concat_tables([pq.ParquetFile(file).read(**options) for file in files]).sort_by("seq")
+    return with_stage_times(pa.concat_tables([pq.ParquetFile(file).read(**options) for file in files]).sort_by("seq"))
 
 
 def events_of(out: Path, kind: str | None = None) -> list[dict[str, Any]]:

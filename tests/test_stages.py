@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from wsrec.format.schema import MESSAGE_SCHEMA
+from wsrec.format.stage_times import DERIVED_SCHEMA, message_field
 from wsrec.stages import EVENT, HANDOFF, NIC, STAGES, STEPS, TOTAL, StampSource
 
 PAGE = Path(__file__).parents[1] / "docs" / "stages.md"
@@ -27,13 +28,16 @@ class TestStages:
     def test_they_are_numbered_in_order(self) -> None:
         assert [stage.number for stage in STAGES] == [1, 2, 3, 4, 5, 6]
 
-    def test_each_has_a_column_of_the_message_schema_in_the_same_order(self) -> None:
+    def test_each_has_a_column_in_the_same_order(self) -> None:
         columns = [stage.column for stage in STAGES]
-        assert [name for name in MESSAGE_SCHEMA.names if name in columns] == columns
+        assert [name for name in [*DERIVED_SCHEMA.names, *MESSAGE_SCHEMA.names] if name in columns] == columns
+
+    def test_each_step_is_a_column(self) -> None:
+        assert [name for name in MESSAGE_SCHEMA.names if "_to_" in name] == [step.key for step in STEPS]
 
     def test_each_column_is_described_alike_in_the_schema(self) -> None:
         for stage in STAGES:
-            meaning = MESSAGE_SCHEMA.field(stage.column).metadata[b"meaning"].decode()
+            meaning = message_field(stage.column).metadata[b"meaning"].decode()
             assert meaning.startswith(f"stage {stage.number}: ")
 
 

@@ -16,6 +16,7 @@ from tests.capture_files import Capture, message_columns
 from wsrec.counts import COUNTER_INFO
 from wsrec.format.metadata import METADATA_KEYS, METADATA_PREFIX
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
+from wsrec.format.stage_times import DERIVED_SCHEMA
 from wsrec.format.version import FORMAT_VERSION
 from wsrec.report.model import Session
 from wsrec.ring import events
@@ -31,6 +32,13 @@ def schema_table(schema: pa.Schema) -> str:
         kind = "dictionary of string" if pa.types.is_dictionary(field.type) else str(field.type)
         null = "yes" if field.nullable else "no"
         rows.append(f"| `{field.name}` | {kind} | {null} | {field.metadata[b'meaning'].decode()} |")
+    return "\n".join(rows) + "\n"
+
+
+def derived_table() -> str:
+    """The derived columns as docs/format.md has them."""
+    rows = ["| derived column | type | meaning |", "| --- | --- | --- |"]
+    rows += [f"| `{field.name}` | {field.type} | {field.metadata[b'meaning'].decode()} |" for field in DERIVED_SCHEMA]
     return "\n".join(rows) + "\n"
 
 
@@ -67,6 +75,7 @@ def tables() -> list[str]:
     """All tables of the page that come from the code."""
     return [
         schema_table(MESSAGE_SCHEMA),
+        derived_table(),
         schema_table(EVENT_SCHEMA),
         event_table(),
         metadata_table(),

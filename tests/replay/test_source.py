@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.stage_columns import STAMPS, stored
 from wsrec.format.schema import MESSAGE_SCHEMA
 from wsrec.format.version import FORMAT_VERSION
 from wsrec.replay.message import SourceError
@@ -25,9 +26,9 @@ SECOND = 1_000_000_000
 def write_capture(path, rows, *, session="s1", stages=None):
     """Rows are (seq, time in ns, direction, opcode, payload); `stages` their hand-off on the stage clock."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = {name: [] for name in MESSAGE_SCHEMA.names}
+    columns = {name: [] for name in {*MESSAGE_SCHEMA.names, *STAMPS, "handoff_monotonic"}}
     for seq, time, direction, opcode, payload in rows:
-        row = dict.fromkeys(MESSAGE_SCHEMA.names)
+        row = dict.fromkeys(columns)
         row |= {"seq": seq, "conn": 3, "recv_time": time, "handoff_time": time, "handoff_monotonic": time}
         row |= {"recv_source": "kernel"}
         row |= {"frame_in_read": 0, "frames_in_read": 1, "read_bytes": 10, "direction": direction, "opcode": opcode}
@@ -37,6 +38,7 @@ def write_capture(path, rows, *, session="s1", stages=None):
     columns["handoff_monotonic"] = stages or columns["handoff_monotonic"]
     about = {"format_version": FORMAT_VERSION, "session": session, "feed": "f"}
     metadata = {f"wsrec.{key}": json.dumps(value) for key, value in about.items()}
+    columns = stored(columns)
     arrays = [pa.array(columns[field.name]).cast(field.type) for field in MESSAGE_SCHEMA]
     table = pa.Table.from_arrays(arrays, schema=MESSAGE_SCHEMA).replace_schema_metadata(metadata)
     pq.write_table(table, path, row_group_size=2)

@@ -9,11 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from wsrec.feed.schema import Feed
-from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
+from wsrec.format.schema import EVENT_SCHEMA
+from wsrec.format.stage_times import message_field
 from wsrec.tables.breaks import SessionEvents
 from wsrec.tables.trust import COLUMNS
 
-MESSAGES = pa.schema([MESSAGE_SCHEMA.field(name) for name in COLUMNS])
+MESSAGES = pa.schema([message_field(name) for name in COLUMNS])
 UTC = 1_795_352_400_000_000_000
 
 

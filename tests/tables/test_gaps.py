@@ -8,12 +8,12 @@ import pyarrow as pa
 
 from tests.tables.events import UTC, event, message, message_batch, session
 from wsrec.feed.table_columns import GAP_KINDS, Table
-from wsrec.format.schema import MESSAGE_SCHEMA
+from wsrec.format.stage_times import message_field
 from wsrec.tables.breaks import BreakKind
 from wsrec.tables.gaps import COLUMNS, gap_rows
 from wsrec.tables.schema import table_schema
 
-_SCHEMA = pa.schema([MESSAGE_SCHEMA.field(name) for name in COLUMNS])
+_SCHEMA = pa.schema([message_field(name) for name in COLUMNS])
 
 
 def gaps(*events: dict[str, Any], messages: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:

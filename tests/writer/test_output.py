@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
+from wsrec.stages import STEPS
 from wsrec.writer import disk, output
 from wsrec.writer.disk import RetryingDisk
 from wsrec.writer.output import ParquetOutput, make_folder, place
@@ -73,15 +74,16 @@ class TestParquetOutput:
     def test_metadata_is_there(self, finished):
         assert pq.ParquetFile(finished[0]).metadata.metadata[b"wsrec.supervise"] == b'"s"'
 
-    def test_zstd_everywhere_delta_for_stamps_and_payloads_plain(self, finished):
+    def test_zstd_everywhere_delta_for_stamps_and_the_rest_plain(self, finished):
         group = pq.ParquetFile(finished[0]).metadata.row_group(0)
         columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
         assert {column.compression for column in columns.values()} == {"ZSTD"}
-        for name in (*STAMPS, "seq", "exchange_seq"):
+        for name in (*STAMPS, "seq", "clock_offset"):
             assert "DELTA_BINARY_PACKED" in columns[name].encodings, name
-        for name in ("text", "data", "frame_in_read", "read_bytes"):
+        steps = [step.key for step in STEPS if step.key != "event_to_recv_start"]
+        for name in ("text", "data", "frame_in_read", "read_bytes", "exchange_seq", *steps):
             assert set(columns[name].encodings) == {"PLAIN", "RLE"}, name
-        for name in ("symbol", "channel", "opcode", "direction", "recv_source"):
+        for name in ("symbol", "channel", "opcode", "direction", "recv_source", "event_to_recv_start"):
             assert "RLE_DICTIONARY" in columns[name].encodings
 
     def test_events_have_their_schema(self, tmp_path):

@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.rings import slot
+from tests.stage_columns import STAMPS
 from wsrec.format.schema import MESSAGE_SCHEMA
+from wsrec.format.stage_times import derived
 from wsrec.ring.slot_flags import Flag
 from wsrec.ring.slot_layout import SLOT_DTYPE
-from wsrec.stages import STAGES, StampSource
+from wsrec.stages import STAGES, STEPS, StampSource
 from wsrec.wire.frames import BINARY, CLOSE, PING, PONG, TEXT
 from wsrec.writer.rows import columns, split_payload, stamps
 
@@ -28,6 +30,12 @@ def rows_of(*slots, payloads=None):
     return columns(array, when, pa.array(payloads or [b"x"] * len(array), pa.large_binary()))
 
 
+def times_of(*slots):
+    """The times of the stages, by the columns."""
+    batch = pa.RecordBatch.from_pydict(rows_of(*slots))
+    return dict(zip(STAMPS, derived(batch, STAMPS).columns, strict=True))
+
+
 def received(**fields):
     stages = {"event": MONOTONIC, "recv_start": 10, "recv_end": 200, "parsed": 3000, "handoff": MONOTONIC + 99_999}
     return slot(**{"opcode": TEXT, "flags": FIN, "nic": NIC, "source": StampSource.KERNEL, **stages, **fields})
@@ -39,29 +47,32 @@ def ns(column):
 
 class TestStamps:
     def test_six_stages_onto_utc_to_the_nanosecond(self):
-        rows = rows_of(received())
+        rows = times_of(received())
         start = OFFSET + MONOTONIC
         expected = [NIC, start, start + 10, start + 210, start + 3210, start + 99_999]
         assert [ns(rows[stage.column])[0] for stage in STAGES] == expected
 
     def test_coarse_differences_are_in_units_of_1024_ns(self):
-        rows = rows_of(received(flags=FIN | Flag.COARSE))
+        rows = times_of(received(flags=FIN | Flag.COARSE))
         start = OFFSET + MONOTONIC
         expected = [start, start + 10 * 1024, start + 210 * 1024, start + 3210 * 1024]
         assert [ns(rows[stage.column])[0] for stage in STAGES[1:5]] == expected
 
     def test_the_largest_differences_do_not_overflow(self):
         most = 2**32 - 1
-        rows = rows_of(received(flags=FIN | Flag.COARSE, recv_start=most, recv_end=most, parsed=most))
+        rows = times_of(received(flags=FIN | Flag.COARSE, recv_start=most, recv_end=most, parsed=most))
         assert ns(rows["parsed_time"]) == [OFFSET + MONOTONIC + 3 * most * 1024]
 
     def test_a_row_without_stage_1_has_null_there_and_only_there(self):
-        rows = rows_of(received(nic=0, source=StampSource.NONE_OPENSSL))
+        rows = times_of(received(nic=0, source=StampSource.NONE_OPENSSL))
         assert [rows[stage.column].null_count for stage in STAGES] == [1, 0, 0, 0, 0, 0]
 
     def test_a_sent_row_has_only_the_hand_off(self):
-        rows = rows_of(slot(opcode=TEXT, flags=FIN | Flag.SENT, source=StampSource.NONE_SENT, handoff=MONOTONIC))
-        assert [rows[stage.column].null_count for stage in STAGES] == [1, 1, 1, 1, 1, 0]
+        sent = slot(opcode=TEXT, flags=FIN | Flag.SENT, source=StampSource.NONE_SENT, handoff=MONOTONIC)
+        times = times_of(sent)
+        assert [times[stage.column].null_count for stage in STAGES] == [1, 1, 1, 1, 1, 0]
+        rows = rows_of(sent)
+        assert [rows[step.key].null_count for step in STEPS] == [1] * len(STEPS)
         assert ns(rows["recv_time"]) == ns(rows["handoff_time"]) == [OFFSET + MONOTONIC]
 
 

@@ -28,6 +28,7 @@ from wsrec.bench.sender import Served
 from wsrec.bench.setup import Setup
 from wsrec.child_environment import child_environment
 from wsrec.feed.load import find_feed
+from wsrec.format.capture_file import CaptureFile
 from wsrec.stages import HANDOFF, PARSED
 from wsrec.supervise.outcome import ExitStatus
 
@@ -37,6 +38,7 @@ _SYMBOLS, _CHANNELS = "BTCUSDT", "trade,bookTicker,depth@0ms"
 _FINISH_SECONDS = 300.0
 _GIVE_UP_SECONDS = 5.0
 _COLUMNS = ("direction", "opcode", "text", "data", PARSED.column, HANDOFF.column, "frame_in_read")
+_MESSAGES = {"direction": ["recv"], "opcode": ["text", "binary"]}
 
 Int64s = npt.NDArray[np.int64]
 
@@ -186,13 +188,10 @@ def feed_file(folder: Path, url: str) -> Path:
 
 
 def _received(files: Sequence[Path]) -> Iterator[pa.Table]:
-    """The rows of received messages, one row group at a time, in order of hand-off."""
+    """The rows of received messages, a part at a time, in order of hand-off."""
     for file in files:
-        parquet = pq.ParquetFile(file)
-        for group in range(parquet.num_row_groups):
-            rows = parquet.read_row_group(group, list(_COLUMNS))
-            message = pc.is_in(rows["opcode"].cast(pa.string()), pa.array(["text", "binary"]))
-            yield rows.filter(pc.and_(message, pc.equal(rows["direction"].cast(pa.string()), "recv")))
+        for rows in CaptureFile(file).batches(_COLUMNS, among=_MESSAGES):
+            yield pa.table(rows)
 
 
 @contextlib.contextmanager

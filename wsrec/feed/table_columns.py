@@ -189,9 +189,12 @@ COLUMNS: dict[Table, tuple[TableColumn, ...]] = {
     Table.TICKERS: (
         _number("last_price", "of the last trade"),
         _number("last_size", "of the last trade"),
-        _number("open_24h", "24 hours ago, or at the day's begin where the exchange counts days"),
+        _number("open_24h", "24 hours ago"),
         _number("high_24h", "highest since"),
         _number("low_24h", "lowest since"),
+        _number("open_price", "of the exchange's calendar day, where it counts days in place of 24 hours"),
+        _number("high_price", "highest of that day"),
+        _number("low_price", "lowest of that day"),
         _number("volume_24h", "traded since, in `volume_unit`"),
         _word("volume_unit", "what `volume_24h` counts", SIZE_UNITS),
         _number("base_volume_24h", "traded since in base currency, where `volume_24h` counts something else"),

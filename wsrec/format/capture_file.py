@@ -12,16 +12,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wsrec.format.capture import open_file
-from wsrec.format.columns import row_batches, times
+from wsrec.format.columns import Bools, row_batches, times
 from wsrec.format.errors import CaptureError, UnreadableError, first_line
 from wsrec.format.layout import EVENTS, MESSAGES, NAME, FileKind
 from wsrec.format.metadata import FileMetadata, read_metadata
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, UTC_NS
+from wsrec.format.stage_times import MONOTONIC, message_field
 
 SCHEMAS: dict[str, pa.Schema] = {MESSAGES: MESSAGE_SCHEMA, EVENTS: EVENT_SCHEMA}
 TIMES = {MESSAGES: "recv_time", EVENTS: "time"}
 """The column that `since` and `until` apply to, by kind of file."""
-ORDERS = {MESSAGES: "handoff_monotonic", EVENTS: "monotonic"}
+ORDERS = {MESSAGES: MONOTONIC, EVENTS: "monotonic"}
 """The column that orders the rows of a session; null comes last."""
 
 
@@ -92,10 +93,11 @@ class CaptureFile:
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows in file order, in batches of about 64 MB at most, none of them empty.
 
-        Row groups that cannot match, according to their statistics, are not read.
+        Row groups that cannot match, according to their statistics, are not read. Of the others the columns of `among`
+        are read first, and the rest only if a row matches.
 
         Args:
-            columns: names from the schema of the file's kind.
+            columns: names from the schema of the file's kind, for messages also of `DERIVED_SCHEMA`.
             since, until: only rows at or after `since` and before `until` (ns since the epoch).
             among: by column, the values to keep.
             most: largest number of rows in a batch.
@@ -108,20 +110,21 @@ class CaptureFile:
         chosen = {name: list(values) for name, values in (among or {}).items()}
         bounded = since is not None or until is not None
         needed = list(dict.fromkeys([*columns, *chosen, *([TIMES[self.kind]] if bounded else [])]))
-        wanted = pa.schema([SCHEMAS[self.kind].field(name) for name in columns])
+        field = message_field if self.kind == MESSAGES else EVENT_SCHEMA.field
+        wanted = pa.schema([field(name) for name in columns])
         given = 0
         try:
             with open_file(self.path, self.kind) as file:
-                groups = [
-                    group
-                    for group in range(file.metadata.num_row_groups)
-                    if _may_hold(file, group, self.kind, since, until, chosen)
-                ]
-                for read in row_batches(file, needed, groups, most):
-                    batch = self._chosen(read, since, until, chosen)
-                    given += read.num_rows
-                    if batch.num_rows:
-                        yield _conforming(batch.select(list(columns)), wanted)
+                for group in range(file.metadata.num_row_groups):
+                    if not _may_hold(file, group, self.kind, since, until, chosen):
+                        continue
+                    if chosen and not _holds(file, group, chosen):
+                        continue
+                    for read in row_batches(file, needed, [group], most):
+                        batch = self._chosen(read, since, until, chosen)
+                        given += read.num_rows
+                        if batch.num_rows:
+                            yield _conforming(batch.select(list(columns)), wanted)
         except CaptureError:
             raise
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -140,12 +143,28 @@ class CaptureFile:
             moments, _ = times(batch, TIMES[self.kind])
             kept &= (moments >= since) if since is not None else True
             kept &= (moments < until) if until is not None else True
-        for name, values in among.items():
-            column = batch.column(name)
-            kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-            found = pc.is_in(column.cast(kind), value_set=pa.array(values, kind))
-            kept &= found.to_numpy(zero_copy_only=False)
+        kept &= _matching(batch, among)
         return batch if kept.all() else batch.filter(pa.array(kept))
+
+
+def _matching(batch: pa.RecordBatch, among: Mapping[str, list[Any]]) -> Bools:
+    """Which rows have one of the values in each of these columns."""
+    kept = np.ones(batch.num_rows, np.bool_)
+    for name, values in among.items():
+        column = batch.column(name)
+        if pa.types.is_dictionary(column.type):
+            known = pc.is_in(column.dictionary, value_set=pa.array(values, column.type.value_type))
+            # the last code is null's
+            found = np.append(known.to_numpy(zero_copy_only=False), None in values)
+            kept &= found[column.indices.fill_null(len(found) - 1).to_numpy(zero_copy_only=False)]
+        else:
+            kept &= pc.is_in(column, value_set=pa.array(values, column.type)).to_numpy(zero_copy_only=False)
+    return kept
+
+
+def _holds(file: pq.ParquetFile, group: int, among: Mapping[str, list[Any]]) -> bool:
+    """Whether a row group has matching rows, by these columns alone."""
+    return any(_matching(batch, among).any() for batch in row_batches(file, list(among), [group]))
 
 
 def _may_hold(

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from wsrec.format.capture import open_messages
 from wsrec.format.schema import UTC_NS
+from wsrec.format.stage_times import derived, stored_columns
 from wsrec.histogram import Int64s
 
 _BATCH_ROWS = 1 << 16
@@ -40,7 +41,7 @@ def row_batches(
 
     Args:
         file: the file.
-        columns: what of them to read.
+        columns: what of them to read; for a message file also derived ones (`wsrec.format.stage_times`).
         groups: the row groups to read; all where None.
         most: how many rows a batch may have.
 
@@ -48,12 +49,14 @@ def row_batches(
         pa.ArrowException, OSError, ValueError: it is damaged.
 
     """
+    stored = stored_columns(columns)
     chosen = range(file.metadata.num_row_groups) if groups is None else groups
     for number in chosen:
         group = file.metadata.row_group(number)
         width = max(group.total_byte_size / max(group.num_rows, 1), 1.0)
         rows = int(min(most or _BATCH_ROWS, max(_BATCH_BYTES // width, 1)))
-        yield from file.iter_batches(batch_size=rows, row_groups=[number], columns=list(columns))
+        for batch in file.iter_batches(batch_size=rows, row_groups=[number], columns=stored):
+            yield derived(batch, columns)
 
 
 def times(batch: Any, name: str) -> tuple[Int64s, Bools]:

@@ -21,12 +21,11 @@ import pyarrow.dataset
 
 from wsrec.format.capture import events_beside, events_files, message_files
 from wsrec.format.capture_file import ORDERS, SCHEMAS, CaptureFile
-from wsrec.format.columns import times
 from wsrec.format.errors import CaptureError, UnreadableError
 from wsrec.format.layout import EVENTS, MESSAGES, FileKind
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
+from wsrec.format.stage_times import DERIVED_SCHEMA
 from wsrec.ring.events import EventKind
-from wsrec.stages import STEPS, TOTAL
 
 Instant = datetime | str | int
 """A time: an aware datetime, an ISO 8601 text with an offset (``2026-11-22T13:00Z``), or ns since the epoch."""
@@ -34,7 +33,6 @@ Instant = datetime | str | int
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _LAST = np.iinfo(np.int64).max
 _DIRECTIONS = ("recv", "sent", "rest")
-_STEPS = {step.key: step for step in (*STEPS, TOTAL)}
 
 
 def _identity(name: str, meaning: str) -> pa.Field:
@@ -47,11 +45,8 @@ IDENTITY = (
 )
 """The columns that `Capture.messages` and `Capture.events` add to those of the files."""
 
-DERIVED = tuple(
-    pa.field(step.key, pa.int64(), metadata={"meaning": f"ns from `{step.start.column}` to `{step.end.column}`"})
-    for step in _STEPS.values()
-)
-"""Columns that `Capture.messages` computes on request: the steps between the six stages, and the total."""
+DERIVED = tuple(DERIVED_SCHEMA)
+"""Columns that `Capture.messages` computes on request: times of the stages, and the total of the steps between them."""
 
 
 class DamagedFileWarning(UserWarning):
@@ -256,9 +251,9 @@ class Capture:
         most 64 MB) for each feed of a session.
 
         Args:
-            columns: names from `schema` and `DERIVED`: the steps between the six stages (ns), `nic_to_event` to
-                `parsed_to_handoff`, and `total`. None: all of `schema`. The six times themselves are `nic_time`,
-                `event_time`, `recv_start_time`, `recv_end_time`, `parsed_time` and `handoff_time`, exact to the ns.
+            columns: names from `schema` and `DERIVED`. None: all of `schema`, with the steps between the six stages
+                (ns), `nic_to_event` to `parsed_to_handoff`. The six times themselves are `nic_time`, `event_time`,
+                `recv_start_time`, `recv_end_time`, `parsed_time` and `handoff_time`, exact to the ns.
             since, until: only messages with `recv_time` at or after `since`, and before `until`.
             channel, symbol, feed, session: only these, as the exchange writes them.
             direction: only `recv`, `sent` or `rest`; None: all.
@@ -372,29 +367,26 @@ class Capture:
             and (since is None or file.last_time is None or file.last_time >= since)
             and (until is None or file.first_time is None or file.first_time < until)
         ]
-        # columns to read: the requested ones, those that derived ones need, and the order
-        made = {
-            name
-            for field in wanted
-            if (step := _STEPS.get(field.name))
-            for name in (step.start.column, step.end.column)
-        }
-        stored = [name for name in SCHEMAS[kind].names if name in wanted.names or name in made or name == ORDERS[kind]]
+        sessions = _by_session(chosen)
+        own = {field.name for field in IDENTITY}
+        names = [name for name in wanted.names if name not in own]
+        if ORDERS[kind] not in names and any(len(of_session) > 1 for of_session in sessions):
+            names.append(ORDERS[kind])
 
         def read(file: CaptureFile) -> Iterator[pa.RecordBatch]:
             try:
-                for batch in file.batches(stored, since=since, until=until, among=among):
+                for batch in file.batches(names, since=since, until=until, among=among):
                     yield _with_identity(batch, file)
             except CaptureError as error:
                 self._report(file.path, error, kind)
 
         def rows() -> Iterator[pa.RecordBatch]:
             some = False
-            for of_session in _by_session(chosen):
+            for of_session in sessions:
                 chains = [(batch for file in chain for batch in read(file)) for chain in of_session]
                 for batch in merged(chains, ORDERS[kind]):
                     some = True
-                    yield _made(batch, wanted)
+                    yield pa.RecordBatch.from_arrays([batch.column(name) for name in wanted.names], schema=wanted)
             if not some:
                 # polars refuses a reader without a batch
                 yield pa.RecordBatch.from_pylist([], schema=wanted)
@@ -467,19 +459,6 @@ def _with_identity(batch: pa.RecordBatch, file: CaptureFile) -> pa.RecordBatch:
     zeros = pa.array(np.zeros(batch.num_rows, np.int32))
     own = [pa.DictionaryArray.from_arrays(zeros, pa.array([word], pa.string())) for word in (file.feed, file.session)]
     return pa.RecordBatch.from_arrays([*own, *batch.columns], schema=pa.schema([*IDENTITY, *batch.schema]))
-
-
-def _made(batch: pa.RecordBatch, wanted: pa.Schema) -> pa.RecordBatch:
-    """The requested columns, derived ones included."""
-    return pa.RecordBatch.from_arrays([_column(batch, field.name) for field in wanted], schema=wanted)
-
-
-def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
-    step = _STEPS.get(name)
-    if step is None:
-        return batch.column(name)
-    (start, has_start), (end, has_end) = times(batch, step.start.column), times(batch, step.end.column)
-    return pa.array(end - start, mask=~(has_start & has_end))
 
 
 def _fields(columns: Sequence[str] | None, schema: pa.Schema, derived: Sequence[pa.Field]) -> pa.Schema:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wsrec.feed.table_columns import Table
-from wsrec.tables.market_rows import MarketRows, by_market, keep
+from wsrec.tables.market_rows import NO_PRICE, MarketRows, by_market, keep, whole_levels
 from wsrec.tables.outcome import ExportError, Outcome, TableRows, file_safe
 from wsrec.tables.spool import Spool
 from wsrec.units import duration
@@ -48,8 +48,6 @@ Events = npt.NDArray[Any]
 
 _DAY_NS = 86_400_000_000_000
 _KIND = 0xFF
-_NO_PRICE = "no price or size"
-_NO_SIDE = "a level without a side"
 
 
 class _Day(NamedTuple):
@@ -211,15 +209,11 @@ class _Intake:
 def _usable(market: MarketRows, outcome: Outcome) -> MarketRows:
     rows = market.rows
     if market.table is Table.TRADES:
-        return keep(market, pc.and_(rows["price"].is_valid(), rows["size"].is_valid()), _NO_PRICE, outcome)
+        return keep(market, pc.and_(rows["price"].is_valid(), rows["size"].is_valid()), NO_PRICE, outcome)
     if market.table is Table.QUOTES:
         some = pc.or_(*(pc.and_(rows[f"{side}_price"].is_valid(), rows[f"{side}_size"].is_valid()) for side in _BEST))
-        return keep(market, some, _NO_PRICE, outcome)
-    clear, delete = pc.equal(rows["action"], "clear"), pc.equal(rows["action"], "delete")
-    sized = pc.and_(rows["price"].is_valid(), pc.or_(delete, rows["size"].is_valid()))
-    market = keep(market, pc.or_(clear, sized), _NO_PRICE, outcome)
-    sided = pc.or_(market.rows["side"].is_valid(), pc.not_equal(market.rows["action"], "set"))
-    return keep(market, sided, _NO_SIDE, outcome)
+        return keep(market, some, NO_PRICE, outcome)
+    return whole_levels(market, outcome)
 
 
 _BEST = ("bid", "ask")

@@ -27,6 +27,9 @@ MATCH_TIMES = {
 }
 """The column with the matching engine's time; where it is null, `exchange_time` takes its place."""
 
+NO_PRICE = "no price or size"
+"""Reason for rows that say nothing to a tool."""
+
 # several channels may each have a part of these
 _IN_PARTS = (Table.DERIVATIVE_TICKER, Table.LIQUIDATIONS, Table.TICKERS, Table.GAPS)
 
@@ -94,6 +97,16 @@ def keep(market: MarketRows, fits: pa.Array | npt.NDArray[np.bool_], reason: str
     kept = market.rows.filter(mask)
     outcome.leave_out(market.table.value, reason, market.rows.num_rows - kept.num_rows)
     return market._replace(rows=kept)
+
+
+def whole_levels(market: MarketRows, outcome: Outcome) -> MarketRows:
+    """Only the book changes that say what they need to: a price, a size unless they delete, a side if they set."""
+    rows = market.rows
+    clear, delete = pc.equal(rows["action"], "clear"), pc.equal(rows["action"], "delete")
+    sized = pc.and_(rows["price"].is_valid(), pc.or_(delete, rows["size"].is_valid()))
+    market = keep(market, pc.or_(clear, sized), NO_PRICE, outcome)
+    sided = pc.or_(market.rows["side"].is_valid(), pc.not_equal(market.rows["action"], "set"))
+    return keep(market, sided, "a level without a side", outcome)
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:

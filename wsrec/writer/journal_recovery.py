@@ -24,10 +24,12 @@ import pyarrow.parquet as pq
 from wsrec.decode.reader import Ids
 from wsrec.format import manifest
 from wsrec.format.capture import metadata
+from wsrec.format.columns import row_batches
 from wsrec.format.folders import matching, parquet_files
 from wsrec.format.layout import KINDS, aside_folder
 from wsrec.format.manifest import ManifestLine
 from wsrec.format.moment import Moment
+from wsrec.format.stage_times import MONOTONIC
 from wsrec.format.stored_json import decode_stored
 from wsrec.monitor.check import MonitorEvent
 from wsrec.ring import loss_evidence
@@ -43,7 +45,7 @@ from wsrec.writer.pipeline import Pipeline
 from wsrec.writer.progress import Progress
 from wsrec.writer.utc_line import StoredAnchor, first_anchor
 
-_HANDOFF = "handoff_monotonic"
+_HANDOFF = MONOTONIC
 _FOLLOWED = ("seq", "conn", _HANDOFF, "direction", "channel", "symbol", "exchange_seq")
 _FOLLOWED_EVENTS = (EventKind.ACK, EventKind.STALE)
 _EVENT_COLUMNS = ["monotonic", "kind", "conn", "channel", "symbol", "detail"]
@@ -398,11 +400,10 @@ def _last_row(out: Path, lines: list[ManifestLine]) -> Moment | None:
             continue
         try:
             with pq.ParquetFile(out / line.path) as file:
-                group = file.read_row_group(file.num_row_groups - 1, ["handoff_time", _HANDOFF])
+                *_, last_rows = row_batches(file, ["handoff_time", _HANDOFF], [file.num_row_groups - 1])
         except (OSError, ValueError):
             return None
-        stage = group[_HANDOFF][-1].as_py()
-        moments.append(Moment(group["handoff_time"][-1].value, stage))
+        moments.append(Moment(last_rows["handoff_time"][-1].value, last_rows[_HANDOFF][-1].as_py()))
     return max(moments, key=lambda moment: moment.order, default=None)
 
 
@@ -442,7 +443,7 @@ def _follow_landed(out: Path, lines: list[ManifestLine], feed: FeedWriter) -> No
             if line.path is None:
                 continue
             with pq.ParquetFile(out / line.path) as file:
-                for batch in file.iter_batches(columns=list(_FOLLOWED)):
+                for batch in row_batches(file, _FOLLOWED):
                     conns = batch.column("conn").to_numpy()
                     since = np.zeros(1 << 16, np.int64)
                     since[list(ended)] = list(ended.values())

@@ -27,6 +27,10 @@ ROW_GROUP_BYTES = 32 << 20
 _WRITE_BYTES = 1 << 20
 # Columns of whole payloads
 PAYLOADS = ("text", "data", "detail")
+# Besides times: values that change steadily, so that they shrink most as deltas
+STEADY = ("seq", "clock_offset", "monotonic")
+# Besides words: runs of few different values
+REPEATED = ("event_to_recv_start",)
 # Payloads in a page are compressed together
 _PAGE_BYTES = 2 << 20
 # Rows encoded at a time; Parquet's default of 1024 has too much overhead
@@ -100,7 +104,7 @@ class ParquetOutput:
         self._encoder = encoder or Encoder()
         self._file = _HashingFile(partial, disk)
         self._buffered = pa.BufferedOutputStream(pa.PythonFile(self._file, "w"), _WRITE_BYTES)
-        dictionaries = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+        dictionaries = [each.name for each in schema if pa.types.is_dictionary(each.type) or each.name in REPEATED]
         self._writer = pq.ParquetWriter(
             self._buffered,
             schema,
@@ -279,9 +283,9 @@ def make_folder(folder: Path) -> None:
 
 
 def _encoding(field: pa.Field) -> str:
-    # small integers do not shrink as deltas once compressed, and text grows with its lengths stored separately
-    wide = pa.types.is_timestamp(field.type) or pa.types.is_int64(field.type) or pa.types.is_uint64(field.type)
-    return "DELTA_BINARY_PACKED" if wide else "PLAIN"
+    # measured on real messages: docs/decisions/0021-latencies-instead-of-times.md
+    steady = pa.types.is_timestamp(field.type) or field.name in STEADY
+    return "DELTA_BINARY_PACKED" if steady else "PLAIN"
 
 
 class _HashingFile(NewFile):

@@ -109,15 +109,15 @@ def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array
         direction = np.where(received, 0, np.where(slots["flags"] & FLAG_REST, 2, 1)).astype(np.int32)
     return {
         "conn": pa.array(slots["conn"]),
-        "recv_time": _times(when.recv_time),
+        "recv_time": wrapped(when.recv_time, UTC_NS),
         "recv_source": _words(_SOURCE_INDEX[slots["source"]], _SOURCE_WORDS),
-        "nic_time": _times(when.nic, stamped),
-        "event_time": _times(when.event, received),
-        "recv_start_time": _times(when.recv_start, received),
-        "recv_end_time": _times(when.recv_end, received),
-        "parsed_time": _times(when.parsed, received),
-        "handoff_time": _times(when.handoff),
-        "handoff_monotonic": wrapped(when.stage, pa.int64()),
+        "nic_to_event": _ns(when.event - when.nic, stamped),
+        "event_to_recv_start": _ns(when.recv_start - when.event, received),
+        "recv_start_to_recv_end": _ns(when.recv_end - when.recv_start, received),
+        "recv_end_to_parsed": _ns(when.parsed - when.recv_end, received),
+        "parsed_to_handoff": _ns(when.handoff - when.parsed, received),
+        "handoff_time": wrapped(when.handoff, UTC_NS),
+        "clock_offset": _ns(when.handoff - when.stage),
         "frame_in_read": pa.array(slots["frame_in_read"]),
         "frames_in_read": pa.array(slots["frames_in_read"]),
         "read_bytes": read_bytes,
@@ -184,8 +184,8 @@ def _valid_utf8(binary: pa.Array, requested: Bools) -> Bools:
     return valid
 
 
-def _times(ns: Int64s, valid: Bools | None = None) -> pa.Array:
-    return wrapped(ns, UTC_NS) if valid is None else pa.array(ns, mask=~valid).view(UTC_NS)
+def _ns(ns: Int64s, valid: Bools | None = None) -> pa.Array:
+    return wrapped(ns, pa.int64()) if valid is None else pa.array(ns, mask=~valid)
 
 
 def wrapped(numbers: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
