@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
 from wsrec.cli.command import Command, CommandError
+from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.click_types import FolderType
+from wsrec.engine.choose import engine_for
+from wsrec.engine.work import EngineError
 from wsrec.format.folders import cannot_read
+from wsrec.options.engine import EngineOptions
+from wsrec.options.option import declared
 from wsrec.report.terminal import reading_progress
 from wsrec.units import printable_json
 from wsrec.verify.memory import Memory, default_folder
 from wsrec.verify.model import VerifyStatus
 from wsrec.verify.terminal import print_verification
 from wsrec.verify.verify import verify as verify_captures
+
+_ENGINE = declared(EngineOptions)
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,7 +38,8 @@ from wsrec.verify.verify import verify as verify_captures
     type=FolderType(path_type=Path),
     help="Folder for what was proved. [default: $XDG_CACHE_HOME/wsrec/proved, or ~/.cache/wsrec/proved]",
 )
-def verify(paths: tuple[Path, ...], json: bool, quiet: bool, again: bool, memory: Path | None) -> None:
+@click_options(_ENGINE)
+def verify(paths: tuple[Path, ...], json: bool, quiet: bool, again: bool, memory: Path | None, **given: Any) -> None:
     """Check captures: checksums, schema, every row and count, and the completeness of each stream.
 
     PATH is an output folder of `wsrec record`, a folder with several of them, or a file or folder inside one (then only
@@ -39,6 +48,7 @@ def verify(paths: tuple[Path, ...], json: bool, quiet: bool, again: bool, memory
     \b
     Examples:
       wsrec verify captures
+      wsrec verify captures --jobs 8
       wsrec verify captures --json | jq '.captures[].sessions[].streams[] | select(.state == "incomplete")'
       wsrec verify captures --quiet || mail -s 'captures' ops < /dev/null
 
@@ -51,11 +61,14 @@ def verify(paths: tuple[Path, ...], json: bool, quiet: bool, again: bool, memory
     66 something cannot be read (no permission, an I/O error, or another version of the format);
     74 standard output cannot be written.
     """
+    options = taken(EngineOptions, settled(_ENGINE, given))
     folder = memory or default_folder()
     known = None if folder is None else Memory(folder, again=again)
     try:
-        with reading_progress(Console(stderr=True)) as progress:
-            result = verify_captures(paths, progress, memory=known)
+        with reading_progress(Console(stderr=True)) as progress, engine_for(options) as engine:
+            result = verify_captures(paths, progress, memory=known, engine=engine)
+    except EngineError as error:
+        raise CommandError(str(error), VerifyStatus.UNREADABLE) from error
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise CommandError(where + cannot_read(error), VerifyStatus.UNREADABLE) from error
