@@ -46,7 +46,6 @@ ENVELOPES = {
 }
 REASONS = {
     "bybit/ws_public_trade": "its topic is not v5's `publicTrade.BTCUSDT`",
-    "deribit/ws_trades_option_combo": "`raw` needs an account",
     **{f"kraken/ws_l3_{kind}": "level 3 needs an account" for kind in ("snapshot", "update_add", "update_delete")},
     **{f"kraken/ws_l3_update_modify_{kind}": "level 3 needs an account" for kind in ("price", "qty")},
     "kraken/ws_pong": "answer to our ping",

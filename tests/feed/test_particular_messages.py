@@ -100,7 +100,7 @@ MADE = [
     ("gemini", {"E": 5, "s": "btcusd", "t": 9, "p": "1", "q": "1", "m": True}, ("trade", "btcusd", 5, None)),
     (
         *("hyperliquid", {"channel": "candle", "data": {"t": 5, "T": 6, "s": "BTC", "i": "1m", "o": "1"}}),
-        ("candle_1m", "BTC", 6000000, None),
+        ("candle_1m", "BTC", None, None),
     ),
     (
         *("kucoin-futures", {"topic": "/contractMarket/limitCandle:XBTUSDTM_1min", "type": "message", "data": {}}),
