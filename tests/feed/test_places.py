@@ -325,9 +325,24 @@ class TestBinary:
         assert self.read(field_reader, self.feed, payloads, [True] * 6) == [None] * 5 + ["a"]
 
     def test_opaque_ones_are_not_read(self, field_reader):
-        feed = feed_of(channel=["ch"], binary="opaque", binary_schema="PushDataV3ApiWrapper")
+        feed = feed_of(channel=["ch"], binary="opaque")
         payloads = [b'{"ch":"a"}', b'{"ch":"a"}']
         assert self.read(field_reader, feed, payloads, [True, False]) == [None, "a"]
+
+    def test_protobuf_is_read_by_its_types(self, field_reader):
+        schema = {"message": "M", "types": {"M": {"ch": "string = 1", "d": "repeated D = 2"}, "D": {"n": "int64 = 1"}}}
+        feed = feed_of({"a": {"exchange_seq": ["d[].n"]}}, channel=["ch"], binary="protobuf", binary_schema=schema)
+        payloads = [b"\x0a\x01a\x12\x02\x08\x07\x12\x02\x08\x08", b"\x0a\x09a", b'{"ch":"a"}', b"\x0a\x01a"]
+        columns = field_reader(feed).read(
+            pa.array(payloads, pa.large_binary()), np.ones(4, np.bool_), None, np.array([True, True, False, True])
+        )
+        assert columns.channel.to_pylist() == ["a", None, "a", "a"]
+        assert columns.exchange_seq.to_pylist() == [8, None, None, None]
+
+    @pytest.mark.parametrize("keys", [{"binary": "protobuf"}, {"binary_schema": {"message": "M", "types": {"M": {}}}}])
+    def test_protobuf_needs_its_types(self, keys):
+        with pytest.raises(ValueError, match="expected both"):
+            feed_of(channel=["ch"], **keys)
 
     def test_json_is_read_as_text_is(self, field_reader):
         assert self.read(field_reader, feed_of(channel=["ch"]), [b'{"ch":"a"}'], [True]) == ["a"]

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from tests.real_messages import DATA
 from wsrec.decode.implementation import FieldReader
+from wsrec.decode.packed import json_of
 from wsrec.decode.table_rows import Message, TableRow, TableRowReader
 from wsrec.feed.load import find_feed
 from wsrec.feed.table_columns import COLUMNS, Kind, Table
@@ -61,12 +62,11 @@ def differences(market: str) -> list[str]:
     """What the rows made of a market's messages have other than the golden ones, a line each; none if all are equal."""
     feed = find_feed(market)
     lines = list(golden(market))
-    fields = FieldReader(feed).read(
-        pa.array([each.payload for each in lines], pa.large_binary()),
-        np.ones(len(lines), np.bool_),
-        None,
-        np.array([each.binary for each in lines], np.bool_),
-    )
+    payload, readable = pa.array([each.payload for each in lines], pa.large_binary()), np.ones(len(lines), np.bool_)
+    binary = np.array([each.binary for each in lines], np.bool_)
+    fields = FieldReader(feed).read(payload, readable, None, binary)
+    assert feed.fields is not None
+    contents = json_of(feed.fields, payload, readable, binary)[0].to_pylist()
     symbols, times = fields.symbol.to_pylist(), fields.exchange_time.to_pylist()
     found: list[str] = []
     reader = TableRowReader(feed)
@@ -75,9 +75,9 @@ def differences(market: str) -> list[str]:
     made: dict[bytes, dict[Table, list[TableRow]]] = {}
     reasons: list[Any] = []
     last: bytes | None = None
-    for each, symbol, time in zip(lines, symbols, times, strict=True):
+    for each, content, symbol, time in zip(lines, contents, symbols, times, strict=True):
         if each.payload != last:
-            outcome = reader.read(Message(each.payload, each.channel, symbol))
+            outcome = reader.read(Message(content, each.channel, symbol))
             made[each.payload] = dict(outcome.rows)
             reasons = [*outcome.left_out, outcome.skipped]
             last = each.payload

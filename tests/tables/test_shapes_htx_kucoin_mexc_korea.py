@@ -101,6 +101,36 @@ class TestKucoin:
         has(row, mark_price="2.5", index_price="2.4", funding_rate=None)
 
 
+class TestMexc:
+    """Decoded frames; `tests.feed.test_protobuf` decodes them."""
+
+    def test_deals_of_before_june_2026_have_no_id(self):
+        deal = {"price": "1", "quantity": "2", "tradeType": 2, "time": 1710000000002}
+        [row] = rows("mexc", "aggre.deals@100ms", Table.TRADES, {"publicAggreDeals": {"deals": [deal]}})
+        has(row, trade_id=None, side="sell", price="1", size="2", trade_time=1710000000002 * MS)
+
+    def test_the_best_levels_are_whole_books(self):
+        body = {"asks": [{"price": "2", "quantity": "3"}], "bids": [], "version": "9"}
+        [row] = rows("mexc", "limit.depth@5", Table.BOOK_SNAPSHOTS, {"publicLimitDepths": body})
+        has(row, bid_prices=[], ask_prices=["2"], ask_sizes=["3"], update_id=9)
+
+    def test_a_side_without_a_quote_is_null(self):
+        body = {"bidPrice": "", "bidQuantity": "", "askPrice": "2", "askQuantity": "1", "version": "4"}
+        [row] = rows("mexc", "aggre.bookTicker@100ms", Table.QUOTES, {"publicAggreBookTicker": body})
+        has(row, bid_price=None, bid_size=None, ask_price="2", update_id=4)
+
+    def test_statistics_have_two_volumes(self):
+        body = {"symbol": "S", "price": "2", "high": "3", "low": "1", "volume": "20", "quantity": "10"}
+        [row] = rows("mexc", "miniTicker", Table.TICKERS, {"publicMiniTicker": body})
+        has(row, last_price="2", volume_24h="10", quote_volume_24h="20", volume_unit="base")
+
+    def test_the_book_over_rest(self):
+        answer = {"lastUpdateId": 7, "bids": [["1", "2"]], "asks": []}
+        clear, level = rows("mexc", "aggre.depth@10ms", Table.BOOK_CHANGES, answer, is_rest=True)
+        has(clear, action="clear", update_id=7)
+        has(level, side="bid", price="1", size="2")
+
+
 class TestMexcFutures:
     def test_older_messages_hold_one_trade(self):
         trade = {"M": 1, "O": 1, "T": 1, "p": 6866.5, "t": 1587442049632, "v": 2096}

@@ -48,7 +48,7 @@ class Spot(Venue):
             else:
                 self.taken.add(topic)
                 yield _stated(0, topic)
-                yield from (pushed(topic, symbol, 1_731_000_000_000 + number) for number in range(2))
+                yield from (pushed(topic, symbol, 1_731_000_000_000, number) for number in range(2))
 
 
 class Futures(Venue):
@@ -101,9 +101,28 @@ class Futures(Venue):
             yield json.dumps(pushed)
 
 
-def pushed(channel: str, symbol: str, time_ms: int) -> bytes:
-    """A PushDataV3ApiWrapper: channel 1, symbol 3, createTime 5, sendTime 6, and a body 314 (of no content)."""
-    fields = [(1, channel.encode()), (3, symbol.encode()), (5, time_ms), (6, time_ms + 3), (314, b"\x0a\x02\x0a\x00")]
+def pushed(channel: str, symbol: str, time_ms: int, count: int) -> bytes:
+    """A PushDataV3ApiWrapper: channel 1, symbol 3, createTime 5, sendTime 6, and a body; of books 10, then 12."""
+    version, level = str(10 + 2 * count).encode(), _message((1, b"99.9"), (2, b"0.5"))
+    number, body = next(body for kind, body in _bodies(version, level, time_ms).items() if kind in channel)
+    return _message(
+        (1, channel.encode()), (3, symbol.encode()), (5, time_ms + count), (6, time_ms + count + 3), (number, body)
+    )
+
+
+def _bodies(version: bytes, level: bytes, time_ms: int) -> dict[str, tuple[int, bytes]]:
+    deal = _message((1, b"100.1"), (2, b"0.2"), (3, 2), (4, time_ms), (5, b"1X0"))
+    best = ((1, b"99.9"), (2, b"1.2"), (3, b"100.1"), (4, b"2.3"), (5, version), (6, time_ms))
+    return {
+        "aggre.deals": (314, _message((1, deal), (2, b"deals"))),
+        "aggre.depth": (313, _message((2, level), (4, version), (5, version))),
+        "aggre.bookTicker": (315, _message(*best)),
+        "limit.depth": (303, _message((1, level), (2, level), (4, version))),
+        "miniTicker": (309, _message((1, b"BTCUSDT"), (2, b"100"), (5, b"101"), (6, b"99"))),
+    }
+
+
+def _message(*fields: tuple[int, bytes | int]) -> bytes:
     return b"".join(_field(number, value) for number, value in fields)
 
 

@@ -33,9 +33,24 @@ def test_spot_is_recorded_raw(wsrec, exchange, tmp_path):
     ]
     assert sorted(unanswered) == sorted(topic.replace("BTCUSDT", "NONE") for topic in topics)
     assert made.status == 4
-    raw = [row for row, frame in zip(made.fields, venue.sent, strict=True) if isinstance(frame, bytes)]
-    assert raw == [(None, None, None, None)] * 8
-    assert {row[0] for row in made.fields} == {None, "answer", "pong"}
+    read = [row for row, frame in zip(made.fields, venue.sent, strict=True) if isinstance(frame, bytes)]
+    time = 1_731_000_000_003_000_000
+    assert {(channel, symbol, at - time) for channel, symbol, at, _ in read} == {
+        (channel, "BTCUSDT", after)
+        for channel in ("aggre.deals@100ms", "aggre.depth@100ms", "aggre.bookTicker@100ms", "miniTicker")
+        for after in (0, 1_000_000)
+    }
+    assert sorted(row[0::3] for row in read if row[3] is not None) == [
+        ("aggre.bookTicker@100ms", 10),
+        ("aggre.bookTicker@100ms", 12),
+        ("aggre.depth@100ms", 10),
+        ("aggre.depth@100ms", 12),
+    ]
+    assert {row[0] for row in made.fields} >= {"answer", "pong"}
+    # the book lacks 11
+    assert [(event["kind"], event["detail"]["missing"]) for event in made.events if event["kind"] == "gap"] == [
+        ("gap", 1)
+    ]
 
 
 @pytest.mark.long

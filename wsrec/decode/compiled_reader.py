@@ -57,7 +57,7 @@ class CompiledFieldReader:
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
         self._python = PythonFieldReader(feed)
-        self._binary = feed.fields.binary if feed.fields else "json"
+        self._fields = feed.fields
         self._tables: _Tables | None = None
         if feed.fields:
             with suppress(NotScannableError):
@@ -71,9 +71,9 @@ class CompiledFieldReader:
         binary: Flags | None = None,
     ) -> FieldColumns:
         """See `PythonFieldReader.read`."""
-        if self._tables is None or not len(payload):
+        if self._tables is None or self._fields is None or not len(payload):
             return self._python.read(payload, readable, conns, binary)
-        payload, readable = json_of(self._binary, payload, readable, binary)
+        payload, readable = json_of(self._fields, payload, readable, binary)
         return self._tables.read(payload, readable)
 
     def disconnected(self, conn: int) -> None:

@@ -102,7 +102,7 @@ class PythonFieldReader:
         """
         if self._fields is None or not len(payload):
             return self._nulls.columns(len(payload))
-        payload, readable = json_of(self._fields.binary, payload, readable, binary)
+        payload, readable = json_of(self._fields, payload, readable, binary)
         read, each = self.read_message, itertools.repeat(0) if conns is None else conns.tolist()
         cells: list[Any] = []
         for message, wanted, conn in zip(views(payload), readable.tolist(), each, strict=False):

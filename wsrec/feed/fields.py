@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from wsrec.feed.errors import ConflictError
 from wsrec.feed.paths import scalar_text
+from wsrec.feed.protobuf_schema import ProtobufSchema
 from wsrec.feed.values import Case, KeyPath, Model, Name, Regex, TextPath, Texts, TimeUnit, Where, check_regex
 
 _JOINED = re.compile(r"\{((?:[^{}]|\.\{\})+)\}")
@@ -176,16 +177,19 @@ class Fields(Model):
     texts: dict[str, Name] = Field(
         default={}, description="Whole messages that are not JSON, and their channel (`pong: pong`)."
     )
-    binary: Literal["json", "gzip", "opaque"] = Field(
+    binary: Literal["json", "gzip", "protobuf", "opaque"] = Field(
         default="json",
         description="Content of binary messages: `json`, `gzip` of JSON (zlib, deflate and plain JSON are detected, "
-        "and gzip in text messages), or `opaque`: not parsed. Other text messages are JSON.",
+        "and gzip in text messages), `protobuf`, read as JSON by `binary_schema`, or `opaque`: not parsed. Other text "
+        "messages are JSON.",
     )
-    binary_schema: str | None = Field(
-        default=None,
-        description="Name of the schema of binary messages, for decoding stored payloads.",
-        max_length=200,
-    )
+    binary_schema: ProtobufSchema | None = Field(default=None, description="With `protobuf`: the types of messages.")
+
+    @model_validator(mode="after")
+    def _of_protobuf(self) -> Fields:
+        if (self.binary == "protobuf") != (self.binary_schema is not None):
+            raise ConflictError(("binary_schema",), "found one of binary: protobuf and binary_schema, expected both")
+        return self
 
     @model_validator(mode="after")
     def _remembered(self) -> Fields:

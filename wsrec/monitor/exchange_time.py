@@ -140,7 +140,7 @@ class TimeChecker:
         """The unit in which a message's time would be plausible, and that time as received."""
         assert self._feed.fields is not None
         where = row_places(self._feed, self._channels.get(channel) if channel else None).time
-        message, _ = json_of(self._feed.fields.binary, payload, np.ones(1, np.bool_), binary)
+        message, _ = json_of(self._feed.fields, payload, np.ones(1, np.bool_), binary)
         text = message[0].as_py()
         return fitting_unit(text, where, time, self._tolerance), stated_time(text, where)
 
