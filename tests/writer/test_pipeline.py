@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec import structs
 
 from tests.conftest import events_of, messages_of, received
 from tests.rings import Rings, plan, writer_job
@@ -19,7 +20,10 @@ from wsrec import __version__
 from wsrec.feed.load import find_feed
 from wsrec.format import manifest
 from wsrec.format.capture import metadata
-from wsrec.format.metadata import METADATA_KEYS
+from wsrec.format.capture_file import CaptureFile
+from wsrec.format.errors import CaptureError
+from wsrec.format.layout import EVENTS
+from wsrec.format.metadata import METADATA_KEYS, OF_ROWS, OF_SESSION
 from wsrec.histogram import Histogram
 from wsrec.plan.target import feed_of_url
 from wsrec.ring.events import EventKind
@@ -215,6 +219,39 @@ class TestMetadata:
         assert (about["wsrec_version"], about["session"], about["feed"]) == (__version__, "s", "usdm")
         assert (about["rows"], about["first_seq"], about["last_seq"], about["counts"]["gaps"]) == (1, 0, 0, 0)
         assert about["feed_config"] == USDM
+
+    def test_an_events_file_leaves_the_sessions_to_the_message_file_beside_it(self, session, tmp_path):
+        work = session()
+        for number in (1, 2, 3):
+            if number < 3:
+                work.put(b"x")
+            work.rings.event(EventKind.CLOCK_STEP, step_ns=number)
+            work.take(number)
+            work.finish(number)
+        files = sorted((tmp_path / "events").rglob("*.parquet"), key=lambda path: path.name)
+        stated = [set(METADATA_KEYS) - set(metadata(pq.ParquetFile(path))) for path in files]
+        # the first tells everything of its session, and so does one that is alone
+        assert stated == [set(OF_ROWS), {*OF_ROWS, *OF_SESSION}, set(OF_ROWS)]
+        beside = CaptureFile(Path(str(files[1]).replace("/events/", "/messages/"))).metadata
+        brief = CaptureFile(files[1], EVENTS)
+        assert brief.metadata == structs.replace(beside, stages={})
+        assert brief.metadata.connections
+
+    def test_an_events_file_finds_its_session_in_another_message_file(self, session, tmp_path):
+        work = session()
+        for number in (1, 2, 3):
+            work.put(b"x")
+            work.rings.event(EventKind.CLOCK_STEP, step_ns=number)
+            work.take(number)
+            work.finish(number)
+        first, second, third = sorted((tmp_path / "messages").rglob("*.parquet"))
+        second.unlink()
+        events = CaptureFile(Path(str(second).replace("/messages/", "/events/")), EVENTS)
+        assert events.metadata.feed_config == CaptureFile(third).metadata.feed_config
+        first.unlink()
+        third.write_bytes(b"")
+        with pytest.raises(CaptureError, match="missing or damaged"):
+            _ = events.metadata
 
     def test_no_secret_of_the_url(self, session):
         work = session()

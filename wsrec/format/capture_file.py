@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from msgspec import structs
 
-from wsrec.format.capture import open_file
+from wsrec.format.capture import metadata, open_file
 from wsrec.format.columns import Bools, row_batches, times
 from wsrec.format.errors import CaptureError, UnreadableError, first_line
-from wsrec.format.layout import EVENTS, MESSAGES, NAME, FileKind
-from wsrec.format.metadata import FileMetadata, read_metadata
+from wsrec.format.folders import parquet_files
+from wsrec.format.layout import EVENTS, MESSAGES, NAME, FileKind, other
+from wsrec.format.metadata import OF_SESSION, FileMetadata, read_metadata
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, UTC_NS
 from wsrec.format.stage_times import MONOTONIC, message_field
 
@@ -68,12 +71,36 @@ class CaptureFile:
     def metadata(self) -> FileMetadata:
         """The file's metadata, read from disk on each call.
 
+        An events file has those of its session from the message file beside it (`OF_SESSION`), or if that is gone from
+        the message file of the session with the nearest number.
+
         Raises:
-            CaptureError, UnreadableError: it can no longer be read.
+            CaptureError, UnreadableError: it can no longer be read, or no file has those of its session.
 
         """
         with open_file(self.path, self.kind) as file:
-            return self._about(file)
+            about, is_brief = self._about(file), self.kind == EVENTS and OF_SESSION[0] not in metadata(file)
+        return structs.replace(about, **self._of_session()) if is_brief else about
+
+    def _of_session(self) -> dict[str, Any]:
+        for path in self._message_files():
+            with contextlib.suppress(CaptureError, ValueError), open_file(path, MESSAGES) as file:
+                found = read_metadata(file.metadata.metadata)
+                if found.session == self.session:
+                    return {key: getattr(found, key) for key in OF_SESSION}
+        what = "its session is described in its message files, which are missing or damaged; put them beside it"
+        raise CaptureError(f"{self.path}: {what}")
+
+    def _message_files(self) -> Iterator[Path]:
+        """The message file beside this events file, then the others of its session, the nearest number first."""
+        beside = other(self.path.absolute())
+        if beside is None:
+            return
+        if beside.exists():
+            yield beside
+        named = [(NAME.fullmatch(path.name), path) for path in parquet_files(beside.parents[2], lambda _: None)]
+        rest = [(int(name["number"]), path) for name, path in named if name and name["session"] == self.session]
+        yield from (path for _, path in sorted(rest, key=lambda each: abs(each[0] - self.number)) if path != beside)
 
     def _about(self, file: pq.ParquetFile) -> FileMetadata:
         try:

@@ -1,10 +1,13 @@
 """File metadata: one struct, whose fields are the keys and whose descriptions appear in docs/format.md.
 
-Each value is stored in the Parquet file's own metadata as JSON, under `wsrec.` and the key.
+Each value is stored in the Parquet file's own metadata as JSON, under `wsrec.` and the key. What describes the session
+takes many times the bytes of an hour's events, so that an events file leaves it to the message file of the same name
+(`encode_events`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, get_type_hints
 
 import msgspec
@@ -16,9 +19,14 @@ from wsrec.format.stored_json import decode_stored
 
 METADATA_PREFIX = "wsrec."
 
+OF_ROWS = ("stages",)
+"""Keys about the rows of messages, which only message files have."""
+OF_SESSION = ("feed_config", "ids", "scheduling", "connections")
+"""Keys that an events file has only if it is its session's first, or has no message file beside it."""
+
 
 class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """Metadata of a file, identical for the message and events file of a pair."""
+    """Metadata of a message file, and of the events file of its pair as far as that has them."""
 
     format_version: Annotated[int, Meta(description="version of this format")]
     wsrec_version: Annotated[str, Meta(description="version of the recorder")] = ""
@@ -82,9 +90,18 @@ class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
     ] = Ledger()
 
     def encode(self) -> dict[str, str]:
-        """The metadata as a Parquet file keeps them."""
+        """The metadata as a message file keeps them."""
+        return self._encoded(without=())
+
+    def encode_events(self, *, brief: bool) -> dict[str, str]:
+        """The metadata as an events file keeps them; `brief`: without those of the session (`OF_SESSION`)."""
+        return self._encoded(without=(*OF_ROWS, *OF_SESSION) if brief else OF_ROWS)
+
+    def _encoded(self, without: Collection[str]) -> dict[str, str]:
         return {
-            METADATA_PREFIX + key: msgspec.json.encode(getattr(self, key)).decode() for key in self.__struct_fields__
+            METADATA_PREFIX + key: msgspec.json.encode(getattr(self, key)).decode()
+            for key in self.__struct_fields__
+            if key not in without
         }
 
 

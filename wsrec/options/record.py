@@ -93,7 +93,11 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         bool, Option("Stop when the exchange closes normally (code 1000), as replays do.", Flag())
     ] = False
     rotate: Annotated[
-        Rotation, Option("Start a new file after a duration, a size, or both; also at every full hour.", RotationType())
+        Rotation,
+        Option(
+            "Start a new file after a duration, a size of its messages as received, or both; also at every full hour.",
+            RotationType(),
+        ),
     ] = Rotation()
     writer_cpu: Annotated[int | None, Option("Processor of the writer.", Number(0))] = None
     rt_priority: Annotated[int | None, Option("SCHED_FIFO priority of the receivers.", Number(1, 99))] = None

@@ -147,7 +147,7 @@ class Rotation(NamedTuple):
     Attributes:
         seconds: longest time span of a file, on full multiples of it since the epoch; files also end with each hour
             (UTC), as the folders do.
-        bytes: payload bytes after which a file ends.
+        bytes: bytes of payload, as received, after which a file ends.
 
     """
 

@@ -17,7 +17,7 @@ from wsrec.format.errors import CaptureError, UnreadableError, first_line
 from wsrec.format.folders import NO_FILE, cannot_read, is_file
 from wsrec.format.layout import EVENTS, MESSAGES, FileKind
 from wsrec.format.manifest import ManifestLine, names_by_digest
-from wsrec.format.metadata import METADATA_KEYS
+from wsrec.format.metadata import METADATA_KEYS, OF_ROWS, OF_SESSION
 from wsrec.verify.inventory import Pair
 from wsrec.verify.model import Kind
 
@@ -82,7 +82,7 @@ def about_events(path: Path, pair: Pair, report: Report) -> dict[str, Any] | Non
 def _about_file(path: Path, kind: FileKind, pair: Pair, report: Report) -> dict[str, Any] | None:
     try:
         with open_file(path, kind) as file:
-            about = _about(file, SCHEMAS[kind], path, pair, report)
+            about = _about(file, kind, path, pair, report)
             rows = file.metadata.num_rows
             if kind == EVENTS and about is not None and pair.line is not None and rows != pair.line.events:
                 counted = f"{rows:,} rows, the manifest says {pair.line.events:,} events"
@@ -96,25 +96,33 @@ def _about_file(path: Path, kind: FileKind, pair: Pair, report: Report) -> dict[
         return None
 
 
-def _about(file: pq.ParquetFile, schema: pa.Schema, path: Path, pair: Pair, report: Report) -> dict[str, Any] | None:
-    about = metadata(file)
+def _about(file: pq.ParquetFile, kind: FileKind, path: Path, pair: Pair, report: Report) -> dict[str, Any] | None:
+    about, schema = metadata(file), SCHEMAS[kind]
     found = file.schema_arrow
     if not found.equals(schema):
         differing = [f.name for f in schema if f.name not in found.names or not found.field(f.name).equals(f)]
         column = next(iter([*differing, *(name for name in found.names if name not in schema.names)]), "their order")
         report(Kind.CONTRADICTION, path, f"its columns differ from the format: {column}")
         return None
-    missing = [key for key in METADATA_KEYS if key not in about]
+    missing = [key for key in METADATA_KEYS if key not in about and key not in _left_out(kind, pair)]
     if missing:
         report(Kind.CONTRADICTION, path, f"its metadata lack wsrec.{missing[0]}")
     for key, value in (("feed", pair.feed), ("session", pair.session)):
         if key in about and about[key] != value:
             report(Kind.CONTRADICTION, path, f"its metadata say {key} {about[key]!r}, its name says {value!r}")
-    config = about.get("feed_config")
-    digest = hashlib.sha256(msgspec.json.encode(config, order="sorted")).hexdigest()
-    if digest != about.get("feed_config_sha256"):
-        report(Kind.CONTRADICTION, path, "wsrec.feed_config does not match wsrec.feed_config_sha256")
+    if "feed_config" in about:
+        digest = hashlib.sha256(msgspec.json.encode(about["feed_config"], order="sorted")).hexdigest()
+        if digest != about.get("feed_config_sha256"):
+            report(Kind.CONTRADICTION, path, "wsrec.feed_config does not match wsrec.feed_config_sha256")
     return about
+
+
+def _left_out(kind: FileKind, pair: Pair) -> tuple[str, ...]:
+    """The keys that a file of this kind need not have."""
+    if kind == MESSAGES:
+        return ()
+    beside = pair.messages is not None or (pair.line is not None and pair.line.path is not None)
+    return (*OF_ROWS, *OF_SESSION) if beside else OF_ROWS
 
 
 def check_figures(path: Path, about: dict[str, Any], line: ManifestLine | None, report: Report, **read: Any) -> None:

@@ -212,7 +212,7 @@ class SessionReading:
 
     def _open(self, about: dict[str, Any] | None) -> None:
         """Take the facts that all files of the session share from the first file that has them."""
-        if about is None:
+        if about is None or "feed_config" not in about:
             return
         config = about.get("feed_config")
         described = about.get("connections")

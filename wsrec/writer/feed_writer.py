@@ -261,7 +261,7 @@ class FeedWriter:
         ledger = self.ledger.finish(unfinished)
         counts = self.counts - self._counts_before
         metadata = self._metadata(shared, counts, next_slot, ledger)
-        landed = pair.finish(Path(self._job.out), name, number, metadata)
+        landed = pair.finish(Path(self._job.out), name, number, metadata, first=not self.files)
         first_time, last_time = pair.times or (None, None)
         line = ManifestLine(
             path=str(Path(layout.MESSAGES) / name) if pair.rows else None,
@@ -298,9 +298,7 @@ class FeedWriter:
             self.first_time = int(when.recv_time[first]) if self.first_time is None else self.first_time
             self.last_time = int(when.recv_time[last])
 
-    def _metadata(
-        self, shared: dict[str, Any], counts: Counts, next_slot: int | None, ledger: Ledger
-    ) -> dict[str, str]:
+    def _metadata(self, shared: dict[str, Any], counts: Counts, next_slot: int | None, ledger: Ledger) -> FileMetadata:
         config = msgspec.json.encode(self._config, order="sorted")
         rows = self._pair.rows
         connections = [
@@ -325,4 +323,4 @@ class FeedWriter:
             gaps_checked=self._monitor.checks_numbers,
             next_slot=next_slot,
             ledger=ledger,
-        ).encode()
+        )

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from wsrec.arrays import where_set
 from wsrec.format import layout
+from wsrec.format.metadata import FileMetadata
 from wsrec.format.moment import Moment
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
 from wsrec.histogram import Histograms
@@ -138,8 +139,15 @@ class FilePair:
         steps = zip(_ALL_STEPS, self._steps.each, strict=True)
         return {"stages": {step.key: histogram.to_json() for step, histogram in steps}, "stage1": self._stage1}
 
-    def finish(self, out: Path, name: Path, number: int, metadata: dict[str, str]) -> Landed:
+    def finish(self, out: Path, name: Path, number: int, metadata: FileMetadata, *, first: bool) -> Landed:
         """Finish both files, under this name in the folders `messages` and `events` of the output folder.
+
+        Args:
+            out: the output folder.
+            name: the files' name.
+            number: their number.
+            metadata: their metadata.
+            first: whether they are their session's first.
 
         Raises:
             OSError: the disk is full or gone; files already written stay.
@@ -152,9 +160,10 @@ class FilePair:
             self._events.sort(key=lambda row: Moment(row["time"], row["monotonic"]).order)
             table = pa.Table.from_pylist(self._events, EVENT_SCHEMA)
             events.append(table, table.nbytes)
-            _, events_digest = events.finish(out / layout.EVENTS / name, metadata)
+            about = metadata.encode_events(brief=self._messages is not None and not first)
+            _, events_digest = events.finish(out / layout.EVENTS / name, about)
         if self._messages is not None:
-            size, digest = self._messages.finish(out / layout.MESSAGES / name, metadata)
+            size, digest = self._messages.finish(out / layout.MESSAGES / name, metadata.encode())
         return Landed(size, digest, events_digest)
 
     def _partial(self, kind: str, number: int) -> Path:
