@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
-from wsrec.decode.table_rows import Message, Outcome, TableRow, TableRowReader
-from wsrec.feed.load import find_feed
+from tests.tables.shapes import has, outcome, rows
 from wsrec.feed.table_columns import Table
 
 MS = 1_000_000
-
-
-def outcome(market: str, channel: str, message: Any, *, is_rest: bool = False) -> Outcome:
-    reader = TableRowReader(find_feed(market))
-    return reader.read(Message(json.dumps(message).encode(), channel, "S", is_rest=is_rest))
-
-
-def rows(market: str, channel: str, table: Table, message: Any, *, is_rest: bool = False) -> list[TableRow]:
-    made = outcome(market, channel, message, is_rest=is_rest)
-    assert made.left_out == []
-    return dict(made.rows)[table]
-
-
-def has(row: TableRow, **wanted: Any) -> None:
-    assert {name: row.get(name) for name in wanted} == wanted
 
 
 class TestHtx:

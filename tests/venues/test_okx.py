@@ -61,7 +61,7 @@ TODAY = {
     ("funding-rate", "BTC-USDT-SWAP", 1744590349506000000, None),
     ("instruments-SWAP", "BTC-USDT-SWAP", None, None),
     ("opt-summary", "BTC-USD", 1711612800000000000, None),
-    ("candle1D", "BTC-USDT", TIME, None),
+    ("candle1D", "BTC-USDT", None, None),
 }
 CHANNELS = "trades,book,bbo,ticker,funding-rate,instruments-SWAP,opt-summary,candle1D,trades-all"
 

@@ -34,6 +34,12 @@ TableRow = dict[str, Any]
 
 _SYMBOL = TableColumn("symbol", Kind.TEXT, "")
 _EXCHANGE_TIME = TableColumn("exchange_time", Kind.TIME, "")
+_LEVEL = {
+    "price": TableColumn("price", Kind.NUMBER, ""),
+    "size": TableColumn("size", Kind.NUMBER, ""),
+    "count": TableColumn("count", Kind.COUNT, ""),
+}
+"""What a level of `book_snapshots` has: its columns are lists of these."""
 _REQUIRED = {
     Table.TRADES: ("price", "size"),
     Table.LIQUIDATIONS: ("price", "size"),
@@ -245,9 +251,8 @@ class _Maker:
         return self._declaration.bids is not None or self._declaration.asks is not None
 
     def _readers(self, columns: dict[str, Cells], way: tuple[Step, ...], unit: TimeUnit) -> dict[str, Read]:
-        number = TableColumn("", Kind.NUMBER, "")
         return {
-            name: cells_reader(cells, self._columns.get(name, number._replace(name=name)), way, unit)
+            name: cells_reader(cells, self._columns.get(name) or _LEVEL[name], way, unit)
             for name, cells in columns.items()
         }
 
