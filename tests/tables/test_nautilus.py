@@ -27,7 +27,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     """The rows of a file, its numbers exact."""
     return [
         {
-            name: Decimal(int.from_bytes(value, "little", signed=True)).scaleb(-16) if type(value) is bytes else value
+            name: Decimal(f"{int.from_bytes(value, 'little', signed=True)}E-16") if type(value) is bytes else value
             for name, value in row.items()
         }
         for row in pq.ParquetFile(path).read().to_pylist()
@@ -128,6 +128,7 @@ def test_no_time_of_the_exchange_is_made_up(tmp_path: Path) -> None:
         ({"price": None}, "no price or size"),
         ({"size": 0.0}, "a size of 0"),
         ({"price": 1e-17}, "more than 16 decimals, or out of its range"),
+        ({"price": 6e-232}, "more than 16 decimals, or out of its range"),
         ({"price": 1e14}, "more than 16 decimals, or out of its range"),
         ({"size": -1.0}, "more than 16 decimals, or out of its range"),
         ({"size": float("inf")}, "more than 16 decimals, or out of its range"),

@@ -256,7 +256,13 @@ def _usable(market: MarketRows, outcome: Outcome) -> MarketRows:
 
 def _fixed(column: pa.Array, what: str) -> pa.Array:
     """Numbers as `_FIXED`, by the shortest digits of doubles; null where they do not fit."""
-    text = column if pa.types.is_decimal(column.type) else column.cast(pa.string())
+    if pa.types.is_decimal(column.type):
+        text = column
+    else:
+        size = pc.abs(column)
+        # Arrow reads 6e-232 as 0, without an error
+        sane = pc.or_(pc.equal(size, 0), pc.and_(pc.greater_equal(size, 1e-16), pc.less(size, 1e16)))
+        text = pc.if_else(sane, column, None).cast(pa.string())
     try:
         fixed = text.cast(_FIXED)
     except pa.ArrowInvalid:
