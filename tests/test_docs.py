@@ -232,7 +232,7 @@ class TestReadings:
     READINGS = readings()
 
     def test_there_are_some(self):
-        assert len(self.READINGS) == 9
+        assert len(self.READINGS) == 10
 
     @pytest.mark.parametrize("program", READINGS, ids=range(len(READINGS)))
     def test_runs(self, program: str, capture: Capture, monkeypatch: pytest.MonkeyPatch):

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from tests.real_messages import DATA
 from wsrec.feed.table_columns import Table
-from wsrec.tables.schema import Numbers, table_schema
+from wsrec.options.export import Numbers
+from wsrec.tables.schema import table_schema
 
 START = 1_795_352_400_000_000_000  # 2026-11-22 13:00 UTC
 MS = 1_000_000

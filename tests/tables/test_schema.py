@@ -4,7 +4,8 @@ import pyarrow as pa
 import pytest
 
 from wsrec.feed.table_columns import Table
-from wsrec.tables.schema import Numbers, table_schema
+from wsrec.options.export import Numbers
+from wsrec.tables.schema import table_schema
 
 
 @pytest.mark.parametrize("table", [table for table in Table if table is not Table.GAPS])

@@ -9,7 +9,7 @@ import click
 from wsrec import parent_death
 from wsrec.cli.command import Group
 
-_COMMANDS = ("record", "report", "verify", "recover", "replay", "feeds", "doctor", "bench")
+_COMMANDS = ("record", "report", "verify", "export", "recover", "replay", "feeds", "doctor", "bench")
 
 
 class _Commands(Group):
@@ -39,6 +39,7 @@ def main() -> None:
     First capture:         wsrec record demo --duration 10s
     Counts and latencies:  wsrec report captures
     Completeness:          wsrec verify captures
+    Trades, quotes, books: wsrec export captures
     A real exchange:       wsrec record binance --symbols BTC/USDT
     Check this machine:    wsrec doctor
     Completion (bash):     eval "$(_WSREC_COMPLETE=bash_source wsrec)"

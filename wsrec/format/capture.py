@@ -25,6 +25,8 @@ from wsrec.format.metadata import raw_metadata, stated_version
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
 from wsrec.format.version import FORMAT_VERSION
 
+TABLE = "table="
+"""How the folders of exported tables begin."""
 _MAGIC = b"PAR1"
 
 
@@ -95,7 +97,9 @@ def _why_none(folder: Path) -> str:
 
 
 def _aside(relative: Path) -> bool:
-    return EVENTS in relative.parts[:-1] or any(part.startswith(".") for part in relative.parts)
+    """Whether a file is none of messages: of events, of wsrec's own, or an exported table."""
+    folders = relative.parts[:-1]
+    return EVENTS in folders or any(part.startswith((".", TABLE)) for part in relative.parts)
 
 
 def open_messages(path: Path) -> pq.ParquetFile:

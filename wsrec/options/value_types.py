@@ -199,6 +199,26 @@ class Moment(ValueType[datetime]):
         return value.isoformat()
 
 
+class Instant(ValueType[int]):
+    """A time of a recording (ns since the epoch): an ISO date and time (UTC unless it has an offset), or the number."""
+
+    name = "time"
+
+    def parse(self, text: str) -> int:
+        """A text of digits alone is ns since the epoch."""
+        if text.isascii() and text.isdigit():
+            return int(text)
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            moment = None
+        if moment is None or not re.match(r"\d{4}-\d\d-\d\d", text):
+            raise ValueError("expected 2026-11-22T17:30:00Z (UTC unless it has an offset), or ns since the epoch")
+        whole = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        since = whole - datetime(1970, 1, 1, tzinfo=UTC)
+        return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
+
+
 class Processors(ValueType["tuple[int, ...]"]):
     """One processor or several."""
 

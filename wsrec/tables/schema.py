@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import pyarrow as pa
 
 from wsrec.feed.table_columns import COLUMNS, IDENTITY, Kind, Table, TableColumn
+from wsrec.options.export import Numbers
 
 TABLES_VERSION = 1
 """Version of the tables' columns, in the metadata of exported files."""
@@ -27,15 +26,6 @@ _NEVER_NULL = {
     *("feed", "session", "seq", "item", "conn", "recv_time", "symbol", "channel", "state"),
     *("action", "is_snapshot", "last"),
 }
-
-
-class Numbers(StrEnum):
-    """How numbers are stored."""
-
-    FLOAT = "float"
-    """float64: correctly rounded from the digits as written."""
-    DECIMAL = "decimal"
-    """decimal128(38, 18), of rates decimal128(38, 24): exact, or refused."""
 
 
 def table_schema(table: Table, numbers: Numbers = Numbers.FLOAT) -> pa.Schema:

@@ -1,0 +1,215 @@
+"""wsrec export: tables of a capture as files, each row with its message, and nothing dropped silently."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.dataset as ds
+import pyarrow.ipc
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from tests.tables.recorded import record, topics_of
+from wsrec.cli.main import main
+from wsrec.feed.load import find_feed
+from wsrec.feed.table_columns import Table
+from wsrec.format.reading import open_capture
+from wsrec.tables.reading import Selection, read_tables
+from wsrec.tables.session_tables import SessionTables
+
+START = 1_795_352_400_000_000_000  # 2026-11-22 13:00 UTC
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+
+
+def trade(number: int, symbol: str = "BTCUSDT", price: str = "60000.10000000", **more: Any) -> bytes:
+    data = {"e": "trade", "E": START // 1_000_000 + number, "s": symbol, "t": number, "p": price, "q": "0.5", "m": True}
+    data |= {"T": START // 1_000_000 + number, **more}
+    return json.dumps({"stream": f"{symbol.lower()}@trade", "data": data}).encode()
+
+
+def quote(number: int, symbol: str = "BTCUSDT") -> bytes:
+    data = {"u": number, "s": symbol, "b": "1.5", "B": "2", "a": "1.6", "A": "3"}
+    return json.dumps({"stream": f"{symbol.lower()}@bookTicker", "data": data}).encode()
+
+
+ODD = (b"pong", trade(200, price="0.-1"), trade(201, m="maybe"), b'{"result":null,"id":1}')
+QUOTES, TRADES = 100, 199  # trade 50 is missing
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A capture of two trades and a quote in turn, in three files; what fits nothing comes last."""
+    folder = tmp_path_factory.mktemp("capture")
+    texts: list[bytes] = []
+    for number in range(QUOTES):
+        texts += [trade(2 * number), trade(2 * number + 1), quote(number, SYMBOLS[number % 2])]
+    del texts[75]
+    messages = [(START + number * 1_000_123, text) for number, text in enumerate([*texts, *ODD])]
+    feed = find_feed("binance")
+    record(folder, "binance", messages, topics_of(feed, ["trade", "bookTicker"], SYMBOLS), files=3, size=60)
+    return folder
+
+
+def run(*arguments: object, status: int = 0) -> Any:
+    result = CliRunner().invoke(main, ["export", *map(str, arguments)])
+    assert result.exit_code == status, result.output
+    return result
+
+
+def read(folder: Path, table: str) -> pa.Table:
+    return ds.dataset(sorted((folder / f"table={table}").rglob("*.parquet"))).to_table().sort_by("seq")
+
+
+class TestFiles:
+    def test_one_for_each_messages_file_in_its_folders(self, out: Path, tmp_path: Path) -> None:
+        run(out, "--out", tmp_path, "--tables", "trades,quotes")
+        sources = [path.relative_to(out / "messages") for path in (out / "messages").rglob("*.parquet")]
+        assert len(sources) == 3
+        for table in ("trades", "quotes"):
+            made = [
+                path.relative_to(tmp_path / f"table={table}") for path in tmp_path.rglob(f"table={table}/**/*.parquet")
+            ]
+            assert sorted(made) == sorted(sources)
+
+    def test_made_again_they_are_the_same(self, out: Path, tmp_path: Path) -> None:
+        run(out, "--out", tmp_path)
+        first = {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")}
+        run(out, "--out", tmp_path, "--jobs", 2)
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")} == first
+
+    def test_below_the_capture_they_are_no_messages(self, out: Path) -> None:
+        before = len(open_capture(out).files)
+        run(out, "--tables", "trades")
+        assert (out / "tables" / "table=trades").is_dir()
+        assert len(open_capture(out).files) == before
+
+    def test_their_metadata_names_source_and_what_was_left_out(self, out: Path, tmp_path: Path) -> None:
+        run(out, "--out", tmp_path, "--tables", "trades")
+        about = [pq.read_metadata(path).metadata for path in sorted(tmp_path.rglob("*.parquet"))]
+        last = {key.decode(): json.loads(value) for key, value in about[-1].items() if key.startswith(b"wsrec.")}
+        assert last["wsrec.tables_version"] == 1
+        assert len(last["wsrec.source_sha256"]) == 64
+        assert {each["reason"] for each in last["wsrec.left_out"]} >= {
+            "price: found '0.-1', which is no number, at `p`"
+        }
+
+
+class TestRows:
+    def test_lead_back_to_their_messages(self, out: Path, tmp_path: Path) -> None:
+        run(out, "--out", tmp_path, "--tables", "trades")
+        texts = {
+            row["seq"]: json.loads(row["text"])["data"]
+            for row in open_capture(out).messages(["seq", "text"], channel="trade").read_all().to_pylist()
+            if row["text"]
+        }
+        rows = read(tmp_path, "trades").select(["seq", "item", "trade_id", "price", "side", "symbol"]).to_pylist()
+        assert len(rows) == TRADES
+        for row in rows:
+            data = texts[row["seq"]]
+            assert (row["trade_id"], row["price"], row["side"]) == (str(data["t"]), float(data["p"]), "sell")
+            assert (row["item"], row["symbol"]) == (0, data["s"])
+
+    def test_a_gap_shows_in_the_rows_and_as_a_row(self, out: Path, tmp_path: Path) -> None:
+        run(out, "--out", tmp_path, "--tables", "trades,gaps")
+        trades = read(tmp_path, "trades").select(["trade_id", "state"]).to_pylist()
+        (suspect,) = [row["trade_id"] for row in trades if row["state"] == "suspect"]
+        gaps = read(tmp_path, "gaps").select(["kind", "missing", "channel", "symbol", "seq"]).to_pylist()
+        assert [(gap["kind"], gap["missing"], gap["channel"], gap["symbol"]) for gap in gaps] == [
+            ("gap", 1, "trade", "BTCUSDT")
+        ]
+        assert int(suspect) == int(trades[[row["trade_id"] for row in trades].index(suspect) - 1]["trade_id"]) + 2
+        assert {row["state"] for row in trades} == {"ok", "suspect"}
+
+    def test_a_file_alone_makes_the_same_as_in_its_row(self, out: Path) -> None:
+        capture = open_capture(out)
+        feed = find_feed("binance")
+        tables = [Table.TRADES, Table.QUOTES, Table.GAPS]
+        in_a_row = SessionTables(feed, capture.files, capture.event_files, tables)
+        for file in capture.files:
+            alone = SessionTables(feed, capture.files, capture.event_files, tables)
+            assert list(alone.tables(file)) == list(in_a_row.tables(file))
+
+    def test_what_makes_none_is_listed_with_its_reason(self, out: Path, tmp_path: Path) -> None:
+        printed = run(out, "--out", tmp_path, "--tables", "trades").stdout
+        assert "price: found '0.-1', which is no number, at `p`" in printed
+        assert "side: found the word 'maybe', which is not declared at `m`" in printed
+        found = json.loads(run(out, "--out", tmp_path, "--tables", "trades,quotes", "--json").stdout)
+        assert found["rows"] == {"trades": TRADES, "quotes": QUOTES}
+        assert found["messages"] == TRADES + QUOTES + sum(each["count"] for each in found["left_out"])
+        assert sum(each["count"] for each in found["left_out"]) == len(ODD)
+
+
+class TestSelection:
+    def test_by_symbol_channel_and_time(self, out: Path, tmp_path: Path) -> None:
+        since, until = START + 100_000_000, START + 200_000_000
+        run(out, "--out", tmp_path, "--symbols", "ethusdt", "--channels", "bbo", "--since", since, "--until", until)
+        quotes = read(tmp_path, "quotes")
+        assert set(quotes["symbol"].to_pylist()) == {"ETHUSDT"}
+        times = np.array(quotes["recv_time"].cast("int64"))
+        assert len(times)
+        assert ((times >= since) & (times < until)).all()
+        assert not (tmp_path / "table=trades").exists()
+
+    def test_on_the_fly_as_in_the_files(self, out: Path, tmp_path: Path) -> None:
+        run(out, "--out", tmp_path, "--tables", "trades")
+        selection = Selection(symbols=frozenset(["btcusdt"]))
+        batches = [batch for _, batch in read_tables(open_capture(out), [Table.TRADES], selection)]
+        assert pa.Table.from_batches(batches).num_rows == read(tmp_path, "trades").num_rows
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            (["--tables", "trade"], "--tables: found 'trade', expected trades, quotes"),
+            (["--channels", "tades"], "--channels: found 'tades', expected a channel of"),
+            (["--since", "yesterday"], "expected 2026-11-22T17:30:00Z"),
+        ],
+    )
+    def test_mistakes_are_named(self, out: Path, tmp_path: Path, arguments: list[str], expected: str) -> None:
+        assert expected in run(out, "--out", tmp_path, *arguments, status=2).stderr
+
+
+class TestFormats:
+    def test_readers_take_the_files_as_they_are(self, out: Path, tmp_path: Path) -> None:
+        run(out, "--out", tmp_path, "--tables", "trades")
+        files = f"{tmp_path}/table=trades/**/*.parquet"
+        query = f"select count(*), min(price), any_value(feed) from read_parquet('{files}', hive_partitioning = true)"
+        assert duckdb.sql(query).fetchall() == [(TRADES, 60000.1, "binance")]
+        assert pl.scan_parquet(files, hive_partitioning=True).select(pl.len()).collect().item() == TRADES
+        whole = ds.dataset(tmp_path / "table=trades", partitioning="hive").to_table()
+        assert whole.num_rows == TRADES
+
+    @pytest.mark.parametrize("kind", ["csv", "arrow"])
+    def test_others(self, out: Path, tmp_path: Path, kind: str) -> None:
+        run(out, "--out", tmp_path, "--tables", "trades", "--format", kind, "--time", "us")
+        paths = sorted(tmp_path.rglob(f"*.{kind}"))
+        tables = [pyarrow.csv.read_csv(p) if kind == "csv" else pyarrow.ipc.open_file(p).read_all() for p in paths]
+        whole = pa.concat_tables(tables)
+        assert (whole.num_rows, whole["price"].to_pylist()[0]) == (TRADES, 60000.1)
+
+    def test_microseconds_say_what_was_cut(self, out: Path, tmp_path: Path) -> None:
+        printed = run(out, "--out", tmp_path, "--tables", "trades", "--time", "us").stdout
+        assert "times were cut to microseconds" in printed
+        (first, *_) = sorted(tmp_path.rglob("*.parquet"))
+        assert pq.read_schema(first).field("recv_time").type == pa.timestamp("us", "UTC")
+
+    def test_decimals_are_exact_or_refused(self, out: Path, tmp_path: Path) -> None:
+        run(out, "--out", tmp_path, "--tables", "trades", "--numbers", "decimal")
+        assert str(read(tmp_path, "trades")["price"][0]) == "60000.100000000000000000"
+
+    def test_a_number_that_no_decimal_holds_is_an_error_with_its_message(self, tmp_path: Path) -> None:
+        record(tmp_path / "c", "binance", [(START, trade(1, price="0.1234567890123456789"))])
+        printed = run(tmp_path / "c", "--numbers", "decimal", status=1).stderr
+        assert "price: found 0.1234567890123456789" in printed
+        assert "message 0 of session s" in printed
+
+    def test_a_number_that_no_double_holds_is_counted(self, tmp_path: Path) -> None:
+        record(tmp_path / "c", "binance", [(START, trade(1, price="0.12345678901234567891"))])
+        assert json.loads(run(tmp_path / "c", "--json").stdout)["rounded"] == {"trades": 1}

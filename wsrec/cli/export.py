@@ -1,0 +1,146 @@
+"""The command `wsrec export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Grid
+
+from wsrec.cli.command import Command, CommandError
+from wsrec.config.click_options import click_options, settled, taken
+from wsrec.config.click_types import SourceType
+from wsrec.engine.choose import engine_for
+from wsrec.engine.work import EngineError
+from wsrec.feed.errors import ConfigError
+from wsrec.feed.table_columns import Table
+from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE, CaptureError, NoCaptureError, UnreadableError
+from wsrec.format.reading import open_capture
+from wsrec.options.engine import EngineOptions
+from wsrec.options.export import ExportOptions
+from wsrec.options.option import declared
+from wsrec.report.terminal import reading_progress
+from wsrec.tables.export import Exported, LeftOut, Request
+from wsrec.tables.export import export as export_tables
+from wsrec.terminal_tables import print_table
+from wsrec.units import clean, printable_json
+
+_OPTIONS = (*declared(ExportOptions), *declared(EngineOptions))
+_DAMAGED = 1
+
+
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("sources", nargs=-1, required=True, type=SourceType(), metavar="FILE|DIR|GLOB...")
+@click_options(_OPTIONS)
+@click.option("--json", is_flag=True, help="Print one JSON object.")
+def export(sources: tuple[str, ...], json: bool, **given: Any) -> None:
+    """Make tables of captures: trades, quotes, books and more, a file a table for each messages file.
+
+    Each row has the `session` and `seq` of the message that it came from, and in `state` what is known of it: `ok`
+    (proved complete), `unproved`, `suspect` (after a gap), `history` (sent again).
+
+    \b
+    Examples:
+      wsrec export captures
+      wsrec export captures --tables trades,quotes --out tables --symbols BTCUSDT
+      wsrec export captures --tables trades --since 2026-11-22T13:00Z --format csv --time us
+
+    Messages that no declaration fits are counted, with the reason. docs/tables.md explains the tables.
+
+    \b
+    Exit status: 0 exported; 1 a file is damaged, or a number does not fit; 2 wrong usage;
+    3 no capture there, or no message makes a row of these tables;
+    66 something cannot be read; 74 standard output cannot be written.
+    """
+    values = settled(_OPTIONS, given)
+    options, engine_options = taken(ExportOptions, values), taken(EngineOptions, values)
+    request = _request(sources, options)
+    try:
+        capture = open_capture(sources)
+        with engine_for(engine_options) as engine, reading_progress(Console(stderr=True)) as progress:
+            result = export_tables(capture, request, engine, progress)
+    except NoCaptureError as error:
+        raise CommandError(str(error), EXIT_NOTHING) from error
+    except UnreadableError as error:
+        raise CommandError(str(error), EXIT_UNREADABLE) from error
+    except (CaptureError, EngineError) as error:
+        raise CommandError(str(error), _DAMAGED) from error
+    if json:
+        click.echo(printable_json({"out": request.out, **msgspec.to_builtins(result)}))
+    else:
+        _print(result, request, Console(highlight=False))
+    for problem in result.errors:
+        click.secho(f"wsrec export: {clean(problem, 1000)}", fg="red", err=True)
+    if result.errors:
+        raise click.exceptions.Exit(_DAMAGED)
+    if not result.files:
+        raise CommandError("no message makes a row of these tables", EXIT_NOTHING)
+
+
+def _request(sources: tuple[str, ...], options: ExportOptions) -> Request:
+    known = {str(table): table for table in Table}
+    unknown = next((name for name in options.tables if name not in known), None)
+    if unknown is not None:
+        raise ConfigError(f"--tables: found {unknown!r}, expected {', '.join(known)}")
+    out = options.out
+    if out is None:
+        folders = [Path(source) for source in sources if Path(source).is_dir()]
+        if len(folders) != 1 or len(sources) != 1:
+            raise ConfigError(
+                "--out: found nothing, expected a folder for the tables, as the source is no single folder"
+            )
+        out = folders[0] / "tables"
+    return Request(
+        tables=tuple(known[name] for name in options.tables) or tuple(Table),
+        out=str(out),
+        since=options.since,
+        until=options.until,
+        symbols=options.symbols,
+        channels=options.channels,
+        format=options.format,
+        time=options.time,
+        numbers=options.numbers,
+        feed_file=options.feed,
+    )
+
+
+def _print(result: Exported, request: Request, console: Console) -> None:
+    grid = Grid(box=None, header_style="bold", pad_edge=False)
+    grid.add_column("table", no_wrap=True)
+    states = ("ok", "unproved", "suspect", "history")
+    for name in ("rows", *states, "rounded"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    for table, rows in result.rows.items():
+        counted = result.states.get(table, {})
+        cells = [f"{counted[state]:,}" if state in counted else "" for state in states]
+        grid.add_row(table, f"{rows:,}", *cells, f"{result.rounded.get(table, 0):,}")
+    if result.rows:
+        print_table(grid, console)
+    total, left_out = sum(result.rows.values()), [each for each in result.left_out if not each.is_skip]
+    exact = "every number is exact" if not sum(result.rounded.values()) else "rounded: not exact as a double"
+    written = f"{total:,} rows in {result.files:,} files ({result.bytes:,} bytes) below {clean(request.out)}"
+    click.echo(f"{result.messages:,} messages, {written}; {exact}")
+    if result.cut:
+        click.echo(f"{result.cut:,} times were cut to microseconds")
+    for heading, some in (
+        ("left out", left_out),
+        ("skipped by declaration", [e for e in result.left_out if e.is_skip]),
+    ):
+        if some:
+            click.echo(f"{heading}:")
+            _print_left_out(some, console)
+
+
+def _print_left_out(left_out: list[LeftOut], console: Console) -> None:
+    grid = Grid(box=None, header_style="bold", pad_edge=False)
+    for name in ("count", "feed", "channel", "table", "reason", "first"):
+        grid.add_column(name, justify="right" if name == "count" else "left", no_wrap=name != "reason")
+    for each in sorted(left_out, key=lambda each: -each.count):
+        first = f"{each.session} {each.seq}"
+        texts = (each.feed, each.channel or "-", each.table or "-", each.reason, first)
+        grid.add_row(f"{each.count:,}", *(escape(clean(text)) for text in texts))
+    print_table(grid, console)

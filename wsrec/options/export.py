@@ -1,0 +1,104 @@
+"""Declarations of the options of `wsrec export`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from wsrec.options.option import Option
+from wsrec.options.value_types import Choice, File, Folder, Instant, Names
+
+
+class Format(StrEnum):
+    """Format of exported files; the value is their suffix."""
+
+    PARQUET = "parquet"
+    CSV = "csv"
+    ARROW = "arrow"
+    """Arrow IPC file."""
+
+
+class TimeUnit(StrEnum):
+    """Unit of exported times."""
+
+    NS = "ns"
+    US = "us"
+
+
+class Numbers(StrEnum):
+    """How numbers are stored."""
+
+    FLOAT = "float"
+    """float64: correctly rounded from the digits as written."""
+    DECIMAL = "decimal"
+    """decimal128(38, 18), of rates decimal128(38, 24): exact, or refused."""
+
+
+class Rows(msgspec.Struct, frozen=True, kw_only=True):
+    """Which rows of the tables are wanted."""
+
+    since: Annotated[
+        int | None,
+        Option("Only rows that arrived at or after this time.", Instant(), metavar="TIME", in_run=False),
+    ] = None
+    until: Annotated[
+        int | None, Option("Only rows that arrived before this time.", Instant(), metavar="TIME", in_run=False)
+    ] = None
+    symbols: Annotated[
+        tuple[str, ...],
+        Option("Only these, as the exchange writes them.", Names(), metavar="SYM,...", default="all", in_run=False),
+    ] = ()
+    channels: Annotated[
+        tuple[str, ...],
+        Option(
+            "Only these: `trades`, `book`, `bbo`, `ticker`, or the exchange's own names.",
+            Names(),
+            metavar="CH,...",
+            default="all",
+            in_run=False,
+        ),
+    ] = ()
+
+
+class ExportOptions(Rows, frozen=True, kw_only=True):
+    """What is exported, and how."""
+
+    tables: Annotated[
+        tuple[str, ...],
+        Option(
+            "Which: `trades`, `quotes`, `book_changes`, `book_snapshots`, `tickers`, `derivative_ticker`, "
+            "`liquidations`, `candles`, `gaps`.",
+            Names(),
+            metavar="TABLE,...",
+            default="all",
+            in_run=False,
+        ),
+    ] = ()
+    out: Annotated[
+        Path | None,
+        Option("Folder for the files.", Folder(), short="o", default="tables in the capture", in_run=False),
+    ] = None
+    format: Annotated[Format, Option("Format of the files.", Choice(Format), in_run=False)] = Format.PARQUET
+    time: Annotated[
+        TimeUnit, Option("Unit of times; `us` cuts what is below, and says how often.", Choice(TimeUnit), in_run=False)
+    ] = TimeUnit.NS
+    numbers: Annotated[
+        Numbers,
+        Option(
+            "Prices and sizes as `float` (64 bits, correctly rounded), or as `decimal`: exact, or an error.",
+            Choice(Numbers),
+            in_run=False,
+        ),
+    ] = Numbers.FLOAT
+    feed: Annotated[
+        str | None,
+        Option(
+            "A feed's YAML file whose `tables` take the place of those of the catalogue.",
+            File("a feed's YAML file"),
+            metavar="FILE",
+            in_run=False,
+        ),
+    ] = None

@@ -1,0 +1,282 @@
+"""Messages of a capture as rows of the tables: batches of a messages file in, batches of each table out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wsrec.arrays import Int64s
+from wsrec.decode.packed import json_of
+from wsrec.decode.table_blocks import LeftOut, Messages, NumberRefusedError, TableBlock
+from wsrec.decode.table_implementation import TableReader
+from wsrec.feed.schema import Feed
+from wsrec.feed.table_columns import STATES, Table
+from wsrec.format.columns import words
+from wsrec.options.export import Numbers
+from wsrec.tables.schema import table_schema
+from wsrec.tables.trust import COLUMNS as TRUSTED
+from wsrec.tables.trust import HISTORY, UNPROVED, Codes, Trust
+
+NEEDED = tuple(
+    dict.fromkeys([*TRUSTED, "recv_time", "exchange_time", "opcode", "text", "data"]),
+)
+"""The columns of messages that a conversion reads."""
+
+
+class Reason(NamedTuple):
+    """Why messages, or parts of them, make no rows.
+
+    Attributes:
+        channel: the channel, as messages carry it; None: none.
+        table: the table; None: all.
+        reason: why.
+        is_skip: whether a declaration skips them by intent.
+
+    """
+
+    channel: str | None
+    table: Table | None
+    reason: str
+    is_skip: bool
+
+
+class Occurrences(NamedTuple):
+    """How often, and where first.
+
+    Attributes:
+        times: how often.
+        seq: `seq` of the first such message.
+
+    """
+
+    times: int
+    seq: int
+
+
+class RefusedNumberError(Exception):
+    """A number does not fit the decimal type; the text names the column, the number and its message."""
+
+
+class Converter:
+    """Converts the messages of one feed of one session, in order.
+
+    Args:
+        feed: the feed with the declarations.
+        session: the session.
+        tables: the tables that are wanted.
+        numbers: the type of numbers.
+        trust: what is known of the rows; None: nothing, so all are unproved.
+        multipliers: contract sizes by symbol; None: unknown.
+
+    Attributes:
+        trust: as given.
+        messages: how many messages were read.
+        rows: rows made, by table.
+        rounded: by table how many numbers a double does not hold exactly as written.
+        left_out: what makes no rows, by reason.
+
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        session: str,
+        tables: Sequence[Table],
+        numbers: Numbers = Numbers.FLOAT,
+        trust: Trust | None = None,
+        multipliers: Mapping[str, float] | None = None,
+    ) -> None:
+        self.reset_counts()
+        self.trust = trust
+        self._feed, self._session = feed, session
+        self._multipliers = multipliers
+        self._schemas: dict[Table, pa.Schema] = {
+            table: table_schema(table, numbers) for table in tables if table != Table.GAPS
+        }
+        self._reader = TableReader(feed, self._schemas)
+        self._names: dict[str | None, str | None] = {}
+
+    def reset_counts(self) -> None:
+        """Count from here."""
+        self.messages = 0
+        self.rows: dict[Table, int] = {}
+        self.rounded: dict[Table, int] = {}
+        self.left_out: dict[Reason, Occurrences] = {}
+
+    def convert(self, batch: pa.RecordBatch) -> Iterator[tuple[Table, pa.RecordBatch]]:
+        """The rows of a batch of messages (`NEEDED`), a batch a table, each in order of (`seq`, `item`).
+
+        Raises:
+            RefusedNumberError: a number does not fit the decimal type of its column.
+
+        """
+        payload = self._payload(batch)
+        symbols = batch.column("symbol").cast(pa.string())
+        conns = batch.column("conn").to_numpy().astype(np.int64)
+        seqs = batch.column("seq").to_numpy()
+        found: dict[Table, list[tuple[TableBlock, str]]] = {}
+        for channel, is_rest, chosen in _by_channel(batch):
+            self.messages += len(chosen)
+            messages = Messages(payload, chosen, channel, is_rest, symbols, conns)
+            try:
+                blocks, left_out = self._reader.read(messages)
+            except NumberRefusedError as error:
+                where = f"message {seqs[error.message]} of session {self._session}"
+                raise RefusedNumberError(f"{error}: {where}") from error
+            self._count(left_out, channel, seqs)
+            for block in blocks:
+                found.setdefault(block.table, []).append((block, self._catalogue_name(channel)))
+        states = self._states(found, batch)
+        for table in self._schemas:
+            if table in found:
+                made = self._merged(table, found[table], states[table is Table.BOOK_CHANGES], batch, symbols)
+                self.rows[table] = self.rows.get(table, 0) + made.num_rows
+                self.rounded[table] = self.rounded.get(table, 0) + sum(block.rounded for block, _ in found[table])
+                yield table, made
+
+    def disconnected(self, conn: int) -> None:
+        """Forget what is remembered of a connection that ended."""
+        self._reader.disconnected(conn)
+
+    def _catalogue_name(self, channel: str | None) -> str:
+        """The catalogue's name of a channel that messages may name otherwise."""
+        if channel not in self._names:
+            table, model = self._feed.channel_table, self._feed.channel_by_any_name.get(channel or "")
+            same = next((name for name, each in table.items() if each is model), channel)
+            self._names[channel] = channel if channel in table else same
+        return self._names[channel] or ""
+
+    def _states(
+        self, found: Mapping[Table, list[tuple[TableBlock, str]]], batch: pa.RecordBatch
+    ) -> tuple[Codes, Codes]:
+        """The states of the batch's messages in all tables but `book_changes`, and in that one."""
+        states = np.full((2, batch.num_rows), UNPROVED, np.uint8)
+        if self.trust is not None:
+            of_trust = batch.select(list(TRUSTED))
+            others = [block.message for table in found if table is not Table.BOOK_CHANGES for block, _ in found[table]]
+            if others:
+                rows = np.unique(np.concatenate(others))
+                states[0, rows] = self.trust.states(of_trust.take(pa.array(rows)))
+            books = [block for block, _ in found.get(Table.BOOK_CHANGES, ())]
+            if books:
+                rows = np.unique(np.concatenate([block.message for block in books]))
+                snapshots = np.zeros(batch.num_rows, np.bool_)
+                for block in books:
+                    is_snapshot = block.columns["is_snapshot"].to_numpy(zero_copy_only=False).astype(np.bool_)
+                    snapshots[block.message[is_snapshot]] = True
+                states[1, rows] = self.trust.book_states(of_trust.take(pa.array(rows)), snapshots[rows])
+        return states[0], states[1]
+
+    def _payload(self, batch: pa.RecordBatch) -> pa.Array:
+        """The payloads as JSON in one `large_binary` array."""
+        text, data = batch.column("text").cast(pa.binary()), batch.column("data")
+        whole = (text if data.null_count == len(data) else pc.coalesce(text, data)).cast(pa.large_binary())
+        fields = self._feed.fields
+        if fields is None or fields.binary == "json":
+            return whole
+        binary = pc.equal(batch.column("opcode").cast(pa.string()), "binary").to_numpy(zero_copy_only=False)
+        return json_of(fields.binary, whole, np.ones(len(whole), np.bool_), binary.astype(np.bool_))[0]
+
+    def _count(self, left_out: Sequence[LeftOut], channel: str | None, seqs: npt.NDArray[np.uint64]) -> None:
+        for each in left_out:
+            reason = Reason(channel, each.table, each.reason, each.is_skip)
+            known = self.left_out.get(reason)
+            seq = int(seqs[each.message]) if known is None else known.seq
+            self.left_out[reason] = Occurrences(1 if known is None else known.times + 1, seq)
+
+    def _merged(
+        self,
+        table: Table,
+        parts: Sequence[tuple[TableBlock, str]],
+        states: Codes,
+        batch: pa.RecordBatch,
+        symbols: pa.Array,
+    ) -> pa.RecordBatch:
+        """The blocks of a table as one batch, in the order of messages."""
+        schema = self._schemas[table]
+        batches = [self._batch(schema, block, channel, states, batch, symbols) for block, channel in parts]
+        if len(batches) == 1:
+            return batches[0]
+        order = np.argsort(np.concatenate([block.message for block, _ in parts]), kind="stable")
+        joined = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
+        (merged,) = joined.take(pa.array(order)).combine_chunks().to_batches()
+        return merged
+
+    def _batch(
+        self,
+        schema: pa.Schema,
+        block: TableBlock,
+        channel: str,
+        states: Codes,
+        batch: pa.RecordBatch,
+        symbols: pa.Array,
+    ) -> pa.RecordBatch:
+        count = len(block.message)
+        rows = pa.array(block.message)
+        given = dict(block.columns)
+        for name, word in (("feed", self._feed.name), ("session", self._session), ("channel", channel)):
+            given[name] = _constant(word, count)
+        for name in ("seq", "conn", "recv_time"):
+            given[name] = batch.column(name).take(rows)
+        given["item"] = pa.array(_items(block.message))
+        given["state"] = _state_column(states[block.message], block.columns.get("flags"))
+        if "exchange_time" not in given:
+            given["exchange_time"] = batch.column("exchange_time").take(rows)
+        if "symbol" not in given:
+            given["symbol"] = symbols.take(rows).dictionary_encode()
+        if self._multipliers and "multiplier" in schema.names:
+            given["multiplier"] = self._multiplier(given["symbol"], schema.field("multiplier").type)
+        columns = [given[field.name] if field.name in given else pa.nulls(count, field.type) for field in schema]
+        typed = [
+            column if column.type == field.type else column.cast(field.type)
+            for column, field in zip(columns, schema, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(typed, schema=schema)
+
+    def _multiplier(self, symbol: pa.Array, kind: pa.DataType) -> pa.Array:
+        known: Mapping[Any, float] = self._multipliers or {}
+        sizes = pa.array([known.get(name) for name in symbol.dictionary.to_pylist()], kind)
+        return sizes.take(symbol.indices)
+
+
+def _state_column(states: Codes, flags: pa.Array | None) -> pa.DictionaryArray:
+    """States as words; rows that were sent again on subscribing are history."""
+    if flags is not None:
+        is_snapshot = pc.equal(flags.flatten(), "snapshot").to_numpy(zero_copy_only=False).astype(np.bool_)
+        states[pc.list_parent_indices(flags).to_numpy()[is_snapshot]] = HISTORY
+    return pa.DictionaryArray.from_arrays(pa.array(states.astype(np.int32)), pa.array(STATES))
+
+
+def _by_channel(batch: pa.RecordBatch) -> Iterator[tuple[str | None, bool, Int64s]]:
+    """The messages of each channel, streamed and fetched ones apart: channel, whether fetched, indices."""
+    direction, directions = words(batch, "direction")
+    opcode, opcodes = words(batch, "opcode")
+    channel, channels = words(batch, "channel")
+    is_rest = direction == _code(directions, "rest")
+    is_message = np.isin(opcode, [_code(opcodes, "text"), _code(opcodes, "binary")])
+    received = is_message & (direction == _code(directions, "recv"))
+    for wanted, rest in ((received, False), (is_rest, True)):
+        for code in np.unique(channel[wanted]).tolist():
+            yield channels[code], rest, np.flatnonzero(wanted & (channel == code))
+
+
+def _code(known: Sequence[str | None], word: str) -> int:
+    return known.index(word) if word in known else -1
+
+
+def _items(message: Int64s) -> npt.NDArray[np.uint32]:
+    """The number of each row within its message."""
+    if not len(message):
+        return np.zeros(0, np.uint32)
+    is_first = np.concatenate([[True], message[1:] != message[:-1]])
+    starts = np.flatnonzero(is_first)
+    return (np.arange(len(message)) - np.repeat(starts, np.diff([*starts, len(message)]))).astype(np.uint32)
+
+
+def _constant(word: str, count: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([word], pa.string()))

@@ -1,0 +1,331 @@
+"""Export of tables: a file a table for each messages file, in its folders and with its name.
+
+    DIR/table=trades/feed=binance/date=2026-11-22/hour=13/SESSION-000001.parquet
+
+Made again, a file replaces itself. It has its final name only when it is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from wsrec.engine.work import Engine, Item, Progress, reduce
+from wsrec.feed.load import load_feed
+from wsrec.feed.schema import Feed
+from wsrec.feed.table_columns import Table
+from wsrec.format.capture_file import CaptureFile
+from wsrec.format.errors import CaptureError
+from wsrec.format.layout import EVENTS, place
+from wsrec.format.reading import Capture
+from wsrec.options.export import Format, Numbers, TimeUnit
+from wsrec.tables.convert import Converter
+from wsrec.tables.reading import (
+    Group,
+    Selection,
+    check_channels,
+    chosen_rows,
+    declared_feed,
+    groups,
+    outside,
+    wanted_channels,
+)
+from wsrec.tables.schema import TABLES_VERSION
+from wsrec.tables.session_tables import SessionTables
+from wsrec.tables.table_file import TableFile
+
+# files that one worker exports after another: few bytes, so that all end at about the same time
+_ITEM_BYTES, _ITEM_FILES = 128 << 20, 32
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is exported, and how.
+
+    Attributes:
+        tables: the tables.
+        out: the folder for the files.
+        since, until, symbols, channels: as `wsrec.tables.reading.Selection`.
+        format: the files' format.
+        time: unit of times; `us` cuts the last three digits.
+        numbers: type of numbers.
+        feed_file: a feed's YAML file in place of the catalogue's feed of its name; None: none.
+
+    """
+
+    tables: tuple[Table, ...]
+    out: str
+    since: int | None = None
+    until: int | None = None
+    symbols: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    format: Format = Format.PARQUET
+    time: TimeUnit = TimeUnit.NS
+    numbers: Numbers = Numbers.FLOAT
+    feed_file: str | None = None
+
+    @property
+    def selection(self) -> Selection:
+        """Which rows are wanted."""
+        return Selection(self.since, self.until, frozenset(map(str.casefold, self.symbols)), self.channels)
+
+
+class ExportItem(Item, frozen=True, kw_only=True):
+    """Neighbouring messages files of one feed of one session, to be exported together.
+
+    Attributes:
+        files: their paths.
+        earlier: paths of the messages files of the session and feed before them.
+        event_files: paths of all events files of the session and feed.
+        request: what is exported.
+
+    """
+
+    earlier: tuple[str, ...]
+    event_files: tuple[str, ...]
+    request: Request
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """Messages, or parts of them, that make no rows.
+
+    Attributes:
+        feed: the feed.
+        channel: as messages carry it; None: none.
+        table: the table; None: all.
+        reason: why.
+        is_skip: whether a declaration skips them by intent.
+        count: how many.
+        session, seq: the first of them.
+
+    """
+
+    feed: str
+    channel: str | None
+    table: str | None
+    reason: str
+    is_skip: bool
+    count: int
+    session: str
+    seq: int
+
+
+class Exported(msgspec.Struct, kw_only=True):
+    """The result of an export.
+
+    Attributes:
+        messages: messages read.
+        rows: rows written, by table.
+        states: rows by table and state.
+        rounded: numbers that a double does not hold exactly as written, by table.
+        cut: times whose last three digits were cut (`us`).
+        files: files written.
+        bytes: their size.
+        left_out: what makes no rows.
+        errors: files that could not be read.
+
+    """
+
+    messages: int = 0
+    rows: dict[str, int] = msgspec.field(default_factory=dict)
+    states: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+    rounded: dict[str, int] = msgspec.field(default_factory=dict)
+    cut: int = 0
+    files: int = 0
+    bytes: int = 0
+    left_out: list[LeftOut] = msgspec.field(default_factory=list)
+    errors: list[str] = msgspec.field(default_factory=list)
+
+
+def merge(one: Exported, other: Exported) -> Exported:
+    """The result of two exports, the second of which is of later files; changes the first."""
+    one.messages += other.messages
+    one.cut += other.cut
+    one.files += other.files
+    one.bytes += other.bytes
+    for mine, theirs in ((one.rows, other.rows), (one.rounded, other.rounded)):
+        for table, count in theirs.items():
+            mine[table] = mine.get(table, 0) + count
+    for table, states in other.states.items():
+        known = one.states.setdefault(table, {})
+        for state, count in states.items():
+            known[state] = known.get(state, 0) + count
+    one.left_out = _summed([*one.left_out, *other.left_out])
+    one.errors += other.errors
+    return one
+
+
+def _summed(left_out: Sequence[LeftOut]) -> list[LeftOut]:
+    found: dict[tuple[Any, ...], LeftOut] = {}
+    for each in left_out:
+        key = (each.feed, each.channel, each.table, each.reason, each.is_skip)
+        known = found.get(key)
+        found[key] = each if known is None else msgspec.structs.replace(known, count=known.count + each.count)
+    return list(found.values())
+
+
+def export_files(item: ExportItem) -> Exported:
+    """Export some files. The same files give the same bytes, whoever exports them beside which others.
+
+    Raises:
+        ConfigError: the given YAML has mistakes.
+        RefusedNumberError: a number does not fit the decimal type of its column.
+        OSError: a file cannot be written.
+
+    """
+    request, result = item.request, Exported()
+    try:
+        files = [CaptureFile(Path(path)) for path in (*item.earlier, *item.files)]
+        event_files = [CaptureFile(Path(path), EVENTS) for path in item.event_files]
+        feed = _feed(files[0], request.feed_file)
+        channels = wanted_channels(feed, request.channels)
+        session = SessionTables(feed, files, event_files, request.tables, channels, request.numbers)
+    except CaptureError as error:
+        return Exported(errors=[str(error)])
+    for file in files[len(item.earlier) :]:
+        if not outside(file, request.selection):
+            merge(result, _export_file(file, session, request, feed))
+    return result
+
+
+def _feed(file: CaptureFile, given: str | None) -> Feed:
+    feed = load_feed(Path(given)) if given is not None else None
+    return feed if feed is not None and feed.name == file.feed else declared_feed(file)
+
+
+def _export_file(file: CaptureFile, session: SessionTables, request: Request, feed: Feed) -> Exported:
+    outputs: dict[Table, TableFile] = {}
+    result = Exported()
+    source = _sha256(file.path)
+    try:
+        for table, batch in session.tables(file):
+            rows = chosen_rows(table, batch, request.selection)
+            if not rows.num_rows:
+                continue
+            if table not in outputs:
+                outputs[table] = TableFile(
+                    _path(file, table, request), table, request.format, request.time, request.numbers
+                )
+            result.cut += outputs[table].write(rows)
+            _count_states(result, table, rows)
+        about = {"source_sha256": source, "declarations_sha256": _declarations(feed)}
+        for output in outputs.values():
+            result.bytes += output.finish(_about(file, session.converter, about))
+            result.files += 1
+    except CaptureError as error:
+        result.errors.append(str(error))
+    finally:
+        for output in outputs.values():
+            output.discard()
+    converter = session.converter
+    result.messages = converter.messages
+    result.rows = {str(table): output.rows for table, output in outputs.items()}
+    result.rounded = {str(table): count for table, count in converter.rounded.items() if count}
+    result.left_out = _left_out(file, converter)
+    return result
+
+
+def _left_out(file: CaptureFile, converter: Converter) -> list[LeftOut]:
+    return [
+        LeftOut(
+            file.feed,
+            reason.channel,
+            reason.table and str(reason.table),
+            reason.reason,
+            reason.is_skip,
+            found.times,
+            file.session,
+            found.seq,
+        )
+        for reason, found in converter.left_out.items()
+    ]
+
+
+def _count_states(result: Exported, table: Table, rows: pa.RecordBatch) -> None:
+    if table is Table.GAPS:
+        return
+    known = result.states.setdefault(str(table), {})
+    for each in rows["state"].value_counts().to_pylist():
+        known[each["values"]] = known.get(each["values"], 0) + each["counts"]
+
+
+def _about(file: CaptureFile, converter: Converter, about: Mapping[str, str]) -> dict[str, Any]:
+    """The metadata of an exported file."""
+    return {
+        "tables_version": TABLES_VERSION,
+        "feed": file.feed,
+        "session": file.session,
+        **about,
+        "messages": converter.messages,
+        "rounded": sum(converter.rounded.values()),
+        "left_out": [msgspec.to_builtins(each) for each in _left_out(file, converter)],
+    }
+
+
+def _declarations(feed: Feed) -> str:
+    declared = {name: channel.model_dump(mode="json")["tables"] for name, channel in feed.channels.items()}
+    return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _path(file: CaptureFile, table: Table, request: Request) -> Path:
+    """The path of the file for a table: in the folders of the messages file."""
+    folders = [part for part in file.path.absolute().parts[-4:-1] if "=" in part]
+    below = Path(*folders) if len(folders) == 3 else place(file.feed, file.first_time or 0, "s", 0).parent
+    name = f"{file.path.stem}.{request.format}"
+    return Path(request.out) / f"table={table}" / below / name
+
+
+def items_of(of_sessions: Sequence[Group], request: Request) -> list[ExportItem]:
+    """What can be exported side by side: of each feed of each session some neighbouring files."""
+    found = []
+    for group in of_sessions:
+        events = tuple(str(file.path) for file in group.event_files)
+        paths = [str(file.path) for file in group.files]
+        begin = 0
+        while begin < len(paths):
+            end, size = begin, 0
+            while end < len(paths) and (end == begin or (size < _ITEM_BYTES and end - begin < _ITEM_FILES)):
+                size += group.files[end].size
+                end += 1
+            found.append(
+                ExportItem(
+                    files=tuple(paths[begin:end]),
+                    size=size,
+                    earlier=tuple(paths[:begin]),
+                    event_files=events,
+                    request=request,
+                )
+            )
+            begin = end
+    return found
+
+
+def export(capture: Capture, request: Request, engine: Engine, progress: Progress | None = None) -> Exported:
+    """Export the tables of a capture.
+
+    Args:
+        capture: the capture.
+        request: what is exported, and how.
+        engine: where the work runs.
+        progress: called from time to time.
+
+    Raises:
+        ConfigError: no feed has such a channel, or the given YAML has mistakes.
+        EngineError: an item failed.
+
+    """
+    of_sessions = groups(capture.files, capture.event_files)
+    feeds = {group.feed: _feed(group.files[0], request.feed_file) for group in of_sessions}
+    check_channels(list(feeds.values()), request.channels)
+    items = items_of(of_sessions, request)
+    return reduce(engine, export_files, merge, items, progress) or Exported()

@@ -1,0 +1,170 @@
+"""Tables of a capture, made on the fly: sessions one after the other, each feed's files in order."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wsrec.feed.errors import ConfigError
+from wsrec.feed.load import catalogue, find_feed
+from wsrec.feed.schema import Feed
+from wsrec.feed.table_columns import Table
+from wsrec.format.capture_file import CaptureFile
+from wsrec.format.errors import CaptureError
+from wsrec.format.reading import Capture
+from wsrec.options.export import Numbers
+from wsrec.tables.session_tables import SessionTables
+
+
+class Selection(NamedTuple):
+    """Which rows are wanted.
+
+    Attributes:
+        since, until: `recv_time` at or after, and before (ns since the epoch); of `gaps` those that reach into it.
+        symbols: as the exchange writes them, in any case; empty: all.
+        channels: names of the catalogue or common names (`trades`); empty: all.
+
+    """
+
+    since: int | None = None
+    until: int | None = None
+    symbols: frozenset[str] = frozenset()
+    channels: tuple[str, ...] = ()
+
+
+EVERYTHING = Selection()
+
+
+class Group(NamedTuple):
+    """The files of one feed of one session, in order."""
+
+    feed: str
+    session: str
+    files: list[CaptureFile]
+    event_files: list[CaptureFile]
+
+
+def groups(files: Sequence[CaptureFile], event_files: Sequence[CaptureFile]) -> list[Group]:
+    """The files by session and feed, in order of their first messages."""
+    found: dict[tuple[str, str], Group] = {}
+    for file in files:
+        found.setdefault((file.session, file.feed), Group(file.feed, file.session, [], [])).files.append(file)
+    for file in event_files:
+        if (group := found.get((file.session, file.feed))) is not None:
+            group.event_files.append(file)
+    for group in found.values():
+        group.files.sort(key=lambda file: file.number)
+        group.event_files.sort(key=lambda file: file.number)
+    return list(found.values())
+
+
+def read_tables(
+    capture: Capture,
+    tables: Collection[Table],
+    selection: Selection = EVERYTHING,
+    *,
+    feeds: Mapping[str, Feed] | None = None,
+    numbers: Numbers = Numbers.FLOAT,
+) -> Iterator[tuple[Table, pa.RecordBatch]]:
+    """The rows of tables, batch by batch: of each session and feed and table in order of (`seq`, `item`).
+
+    Args:
+        capture: the capture.
+        tables: the tables.
+        selection: which rows.
+        feeds: feeds in place of those of the catalogue, by name.
+        numbers: the type of numbers.
+
+    Raises:
+        ConfigError: a channel that no feed of the capture has.
+        CaptureError: a file is damaged.
+        RefusedNumberError: a number does not fit the decimal type of its column.
+
+    """
+    wanted = list(tables)
+    of_sessions = groups(capture.files, capture.event_files)
+    known: dict[str, Feed] = {group.feed: declared_feed(group.files[0]) for group in of_sessions} | dict(feeds or {})
+    check_channels([known[group.feed] for group in of_sessions], selection.channels)
+    for group in of_sessions:
+        feed = known[group.feed]
+        channels = wanted_channels(feed, selection.channels)
+        session = SessionTables(feed, group.files, group.event_files, wanted, channels, numbers)
+        for file in group.files:
+            if outside(file, selection):
+                continue
+            for table, batch in session.tables(file):
+                chosen = chosen_rows(table, batch, selection)
+                if chosen.num_rows:
+                    yield table, chosen
+
+
+def declared_feed(file: CaptureFile) -> Feed:
+    """The feed whose declarations a file's messages are converted by.
+
+    Returns:
+        The catalogue's feed of that name, so that older captures gain by its corrections; else the one that is stored
+        in the file.
+
+    Raises:
+        CaptureError: the stored one cannot be read.
+
+    """
+    if file.feed in catalogue():
+        return find_feed(file.feed)
+    try:
+        return Feed.model_validate(file.metadata.feed_config)
+    except ValueError as error:
+        raise CaptureError(f"{file.path}: its feed's configuration cannot be read: {error}") from error
+
+
+def wanted_channels(feed: Feed, names: Collection[str]) -> list[str] | None:
+    """Names that a feed's messages may carry for channels given by the catalogue's or a common name; None for all."""
+    if not names:
+        return None
+    by_name = feed.channel_by_any_name
+    found: set[str] = set()
+    for name in names:
+        meant = by_name.get(name)
+        found |= {key for key, channel in by_name.items() if channel is meant or channel.common == name}
+    return sorted(found)
+
+
+def check_channels(feeds: Collection[Feed], names: Collection[str]) -> None:
+    """Check that each channel is one of a feed.
+
+    Raises:
+        ConfigError: none of them has it.
+
+    """
+    for name in names:
+        if not any(wanted_channels(feed, [name]) for feed in feeds):
+            shown = " or ".join(sorted(f"`wsrec feeds show {feed.name}`" for feed in feeds))
+            raise ConfigError(f"--channels: found {name!r}, expected a channel of {shown}")
+
+
+def outside(file: CaptureFile, selection: Selection) -> bool:
+    """Whether no row of a file can be wanted, by its times."""
+    too_late = selection.until is not None and file.first_time is not None and file.first_time >= selection.until
+    too_early = selection.since is not None and file.last_time is not None and file.last_time < selection.since
+    return too_late or too_early
+
+
+def chosen_rows(table: Table, batch: pa.RecordBatch, selection: Selection) -> pa.RecordBatch:
+    """The rows of a batch that are wanted."""
+    begin, end = ("to", "from") if table is Table.GAPS else ("recv_time", "recv_time")
+    kept = []
+    if selection.since is not None:
+        kept.append(pc.greater_equal(batch[begin].view(pa.int64()), selection.since))
+    if selection.until is not None:
+        kept.append(pc.less(batch[end].view(pa.int64()), selection.until))
+    if selection.symbols:
+        column = batch["symbol"]
+        of_names = [name is None or name.casefold() in selection.symbols for name in column.dictionary.to_pylist()]
+        kept.append(pa.array(of_names, pa.bool_()).take(column.indices).fill_null(True))
+    # a gap without a time, or of all symbols, reaches everywhere
+    masks = [mask.fill_null(table is Table.GAPS) for mask in kept]
+    return batch.filter(functools.reduce(pc.and_, masks)) if masks else batch

@@ -1,0 +1,187 @@
+"""Tables of one feed of one session: each of its files converted, alone or after the one before, with equal results.
+
+A file alone is enough for almost all rows. What is needed of earlier ones is read again: the messages since the last
+loss, to find the first row after it (`wsrec.tables.trust`), and all messages of a channel whose declaration remembers
+something (`wsrec.decode.table_rows`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wsrec.feed.schema import Feed
+from wsrec.feed.table_columns import Table
+from wsrec.feed.table_declarations import TableDeclaration
+from wsrec.format.capture_file import CaptureFile
+from wsrec.format.stage_times import message_field
+from wsrec.options.export import Numbers
+from wsrec.ring.events import EventKind
+from wsrec.tables.breaks import SessionEvents
+from wsrec.tables.convert import NEEDED, Converter
+from wsrec.tables.gaps import COLUMNS as GAP_COLUMNS
+from wsrec.tables.gaps import gap_rows
+from wsrec.tables.trust import COLUMNS as TRUSTED
+from wsrec.tables.trust import Trust
+
+_EVENT_COLUMNS = ("time", "monotonic", "kind", "conn", "channel", "symbol", "detail")
+
+
+class SessionTables:
+    """Converts the files of one feed of one session.
+
+    Args:
+        feed: the feed with the declarations.
+        files: its messages files, in order.
+        event_files: its events files, in order.
+        tables: the tables that are wanted.
+        channels: only messages with these names of channels; None: all.
+        numbers: the type of numbers.
+        multipliers: contract sizes by symbol.
+
+    Attributes:
+        converter: that of the last file, with its counts.
+
+    Raises:
+        CaptureError: an events file is damaged.
+
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        files: Sequence[CaptureFile],
+        event_files: Sequence[CaptureFile],
+        tables: Sequence[Table],
+        channels: Collection[str] | None = None,
+        numbers: Numbers = Numbers.FLOAT,
+        multipliers: Mapping[str, float] | None = None,
+    ) -> None:
+        self._feed, self._files, self._tables, self._numbers = feed, list(files), list(tables), numbers
+        self._channels = channels
+        self._multipliers = multipliers
+        events = [(file.number, batch) for file in event_files for batch in file.batches(_EVENT_COLUMNS)]
+        connections = self._files[-1].metadata.connections if self._files else []
+        self._events = SessionEvents(feed, connections, events)
+        self._ends = sorted(end for _, batch in events for end in _disconnections(batch))
+        self._stateful = _stateful_channels(feed, self._tables)
+        self._in_band = _in_band_channels(feed)
+        self._trust = Trust(self._events, self._in_band)
+        self.converter = self._new_converter(self._trust)
+        self._next = 0
+
+    def tables(self, file: CaptureFile) -> Iterator[tuple[Table, pa.RecordBatch]]:
+        """The rows of one of the files, batch by batch; its own counts are then in `converter`.
+
+        Raises:
+            CaptureError: it, or one before it that has to be read, is damaged.
+            RefusedNumberError: a number does not fit the decimal type of its column.
+
+        """
+        index = self._files.index(file)
+        if index != self._next or not index:
+            self._prepare(index)
+        self._next = index + 1
+        self.converter.reset_counts()
+        self._trust.begin_file(file.number)
+        yield from self._converted(file, self._channels)
+        if Table.GAPS in self._tables:
+            messages = pa.Table.from_batches(file.batches(GAP_COLUMNS), _schema_of(GAP_COLUMNS))
+            yield Table.GAPS, gap_rows(self._events, file.session, file.number, messages)
+
+    def _new_converter(self, trust: Trust | None) -> Converter:
+        session = self._files[0].session if self._files else ""
+        return Converter(self._feed, session, self._tables, self._numbers, trust, self._multipliers)
+
+    def _prepare(self, index: int) -> None:
+        """Make converter and trust as they are after the files before this one."""
+        self._trust = Trust(self._events, self._in_band)
+        self.converter = self._new_converter(None)
+        if self._stateful:
+            for earlier in self._files[:index]:
+                for _ in self._converted(earlier, self._stateful):
+                    pass
+        self.converter.trust = self._trust
+        begin = _first_handoff(self._files[index])
+        since = self._trust.follow_from(begin) if begin is not None else None
+        if since is None:
+            return
+        for earlier in self._files[:index]:
+            self._trust.begin_file(earlier.number)
+            for batch in earlier.batches(TRUSTED):
+                later = batch.filter(pc.greater_equal(batch["handoff_monotonic"], since))
+                if later.num_rows:
+                    self._trust.follow(later)
+
+    def _converted(self, file: CaptureFile, channels: Collection[str] | None) -> Iterator[tuple[Table, pa.RecordBatch]]:
+        among = None if channels is None else {"channel": list(channels)}
+        # only what a declaration remembers needs to know which connections ended
+        ends = self._ends if self._stateful else []
+        for batch in file.batches(NEEDED, among=among):
+            for part, ended in _divided(batch, ends):
+                for conn in ended:
+                    self.converter.disconnected(conn)
+                yield from self.converter.convert(part)
+
+
+def _stateful_channels(feed: Feed, tables: Collection[Table]) -> list[str]:
+    """Names of channels whose declarations of these tables remember something between messages."""
+    return [
+        name
+        for name in feed.channel_by_any_name
+        if any(each.table in tables and _remembers(each) for each in feed.tables_of(name))
+    ]
+
+
+def _remembers(declaration: TableDeclaration) -> bool:
+    cells = [cell for cells in declaration.columns.values() for cell in cells]
+    remembered = any(cell.remembered_by is not None for cell in cells)
+    return remembered or declaration.begins is not None or declaration.snapshot == "first"
+
+
+def _in_band_channels(feed: Feed) -> list[str]:
+    """Names of channels whose own messages include snapshots of their books."""
+    return [
+        name
+        for name in feed.channel_by_any_name
+        if any(
+            each.table is Table.BOOK_CHANGES and each.source == "stream" and each.snapshot is not False
+            for each in feed.tables_of(name)
+        )
+    ]
+
+
+def _disconnections(events: pa.RecordBatch) -> Iterator[tuple[int, int]]:
+    """When (stage clock) which connection ended."""
+    ended = pc.equal(events["kind"].cast(pa.string()), EventKind.DISCONNECT.value)
+    sound = pc.and_(pc.and_(events["monotonic"].is_valid(), events["conn"].is_valid()), ended)
+    chosen = events.select(["monotonic", "conn"]).filter(sound)
+    yield from zip(chosen["monotonic"].to_pylist(), chosen["conn"].to_pylist(), strict=True)
+
+
+def _divided(batch: pa.RecordBatch, ends: Sequence[tuple[int, int]]) -> Iterator[tuple[pa.RecordBatch, Sequence[int]]]:
+    """The batch in parts, each with the connections that ended before it and after the part before."""
+    moments = batch["handoff_monotonic"].to_numpy()
+    begin = 0
+    ended: list[int] = []
+    for moment, conn in ends:
+        if not moments[0] <= moment <= moments[-1]:
+            continue
+        cut = int(np.searchsorted(moments, moment))
+        if cut > begin:
+            yield batch.slice(begin, cut - begin), ended
+            begin, ended = cut, []
+        ended.append(conn)
+    yield batch.slice(begin), ended
+
+
+def _first_handoff(file: CaptureFile) -> int | None:
+    first = next(file.batches(["handoff_monotonic"], most=1), None)
+    return None if first is None else int(first["handoff_monotonic"][0].as_py())
+
+
+def _schema_of(columns: Sequence[str]) -> pa.Schema:
+    return pa.schema([message_field(name) for name in columns])

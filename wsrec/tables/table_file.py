@@ -1,0 +1,152 @@
+"""A file of a table: Parquet, CSV or Arrow, in row groups of a size that does not depend on how its rows came."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from wsrec.feed.table_columns import Table
+from wsrec.options.export import Format, Numbers, TimeUnit
+from wsrec.tables.schema import table_schema
+
+ROW_GROUP_ROWS = 1 << 17
+_UNWRITTEN = ".unwritten"
+
+
+class TableFile:
+    """A file of a table that is being written; it has its name only once it is complete.
+
+    Args:
+        path: its path; a file of that name is replaced.
+        table: the table.
+        kind: its format.
+        time: unit of its times.
+        numbers: type of its numbers.
+
+    Attributes:
+        rows: rows so far.
+
+    Raises:
+        OSError: it cannot be created.
+
+    """
+
+    def __init__(self, path: Path, table: Table, kind: Format, time: TimeUnit, numbers: Numbers) -> None:
+        self.rows = 0
+        self._path, self._kind, self._time = path, kind, time
+        self._partial = path.with_name(f".{path.name}.{os.getpid()}{_UNWRITTEN}")
+        self._schema = _written_schema(table_schema(table, numbers), kind, time)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._held: list[pa.Table] = []
+        self._held_rows = 0
+        self._sink: pa.NativeFile | None = pa.OSFile(str(self._partial), "wb")
+        self._writer = _writer(self._sink, self._schema, kind)
+
+    def write(self, rows: pa.RecordBatch) -> int:
+        """Add rows; returns how many times lost digits."""
+        cut = _cut_times(rows) if self._time is TimeUnit.US else 0
+        self.rows += rows.num_rows
+        self._held_rows += rows.num_rows
+        self._held.append(_written(rows, self._schema, self._kind))
+        while self._held_rows >= ROW_GROUP_ROWS:
+            whole = pa.concat_tables(self._held)
+            self._group(whole.slice(0, ROW_GROUP_ROWS))
+            rest = whole.slice(ROW_GROUP_ROWS)
+            self._held, self._held_rows = [rest], rest.num_rows
+        return cut
+
+    def _group(self, rows: pa.Table) -> None:
+        whole = rows.unify_dictionaries().combine_chunks()
+        if isinstance(self._writer, pq.ParquetWriter):
+            self._writer.write_table(whole, row_group_size=ROW_GROUP_ROWS)
+        else:
+            self._writer.write_table(whole)
+
+    def finish(self, about: Mapping[str, Any]) -> int:
+        """Give the file its name; returns its size in bytes."""
+        if self._held_rows:
+            self._group(pa.concat_tables(self._held))
+            self._held, self._held_rows = [], 0
+        if isinstance(self._writer, pq.ParquetWriter):
+            self._writer.add_key_value_metadata({f"wsrec.{key}": json.dumps(value) for key, value in about.items()})
+        self._writer.close()
+        assert self._sink is not None
+        self._sink.close()
+        self._sink = None
+        self._partial.replace(self._path)
+        return self._path.stat().st_size
+
+    def discard(self) -> None:
+        """Remove the file if it was not finished."""
+        if self._sink is not None:
+            self._writer.close()
+            self._sink.close()
+            self._sink = None
+            self._partial.unlink(missing_ok=True)
+
+
+def _writer(sink: pa.NativeFile, schema: pa.Schema, kind: Format) -> Any:
+    if kind is Format.CSV:
+        return pyarrow.csv.CSVWriter(sink, schema)
+    if kind is Format.ARROW:
+        return pyarrow.ipc.new_file(sink, schema, options=pyarrow.ipc.IpcWriteOptions(compression="zstd"))
+    dictionaries = ["feed", *(field.name for field in schema if pa.types.is_dictionary(field.type))]
+    return pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        use_dictionary=dictionaries,
+        column_encoding=dict(_encodings(schema, dictionaries)),
+        write_statistics=True,
+    )
+
+
+def _encodings(schema: pa.Schema, dictionaries: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for field in schema:
+        if field.name in dictionaries or pa.types.is_list(field.type) or pa.types.is_boolean(field.type):
+            continue
+        if pa.types.is_float64(field.type):
+            yield field.name, "BYTE_STREAM_SPLIT"
+        elif pa.types.is_timestamp(field.type) or pa.types.is_integer(field.type):
+            yield field.name, "DELTA_BINARY_PACKED"
+
+
+def _written_schema(schema: pa.Schema, kind: Format, time: TimeUnit) -> pa.Schema:
+    fields = []
+    for field in schema:
+        if pa.types.is_timestamp(field.type) and time is TimeUnit.US:
+            field = field.with_type(pa.timestamp("us", "UTC"))
+        is_text = pa.types.is_list(field.type) and kind is Format.CSV
+        # an Arrow file cannot replace a dictionary; `feed` has to be what readers make of the folder's name
+        is_plain = kind is not Format.PARQUET or field.name == "feed"
+        if is_text or (pa.types.is_dictionary(field.type) and is_plain):
+            field = field.with_type(pa.string())
+        fields.append(field)
+    return pa.schema(fields)
+
+
+def _written(rows: pa.RecordBatch, schema: pa.Schema, kind: Format) -> pa.Table:
+    columns = []
+    for column, field in zip(rows.columns, schema, strict=True):
+        if pa.types.is_list(column.type) and kind is Format.CSV:
+            column = pa.array([None if each is None else json.dumps(each, default=str) for each in column.to_pylist()])
+        columns.append(column if column.type == field.type else column.cast(field.type, safe=False))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _cut_times(rows: pa.RecordBatch) -> int:
+    """How many times have digits below the microsecond."""
+    cut = 0
+    for column in rows.columns:
+        if pa.types.is_timestamp(column.type):
+            known = column.drop_null().view(pa.int64()).to_numpy()
+            cut += int((known % 1000 != 0).sum())
+    return cut
