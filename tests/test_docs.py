@@ -29,6 +29,7 @@ from wsrec.cli import main
 from wsrec.cli.bench import bench
 from wsrec.cli.record import record
 from wsrec.client.consumer import Message
+from wsrec.feed.load import find_feed
 from wsrec.format.reading import DERIVED
 from wsrec.net.proxy import ProxyRules
 from wsrec.plan.connections import plan
@@ -241,7 +242,8 @@ class TestReadings:
                 importlib.import_module(library) if os.environ.get("CI") else pytest.importorskip(library)
         for feed in ("demo", "binance"):
             gap = {"time": START, "monotonic": 1, "kind": "gap", "conn": 0}
-            capture.write(message_columns(50), feed=feed, session=f"20261122T130000Z-{feed}", events=[gap])
+            about = {"session": f"20261122T130000Z-{feed}", "feed_config": find_feed("binance").public_config()}
+            capture.write(message_columns(50), feed=feed, events=[gap], **about)
         (capture.out.parent / "captures").symlink_to(capture.out)
         monkeypatch.chdir(capture.out.parent)
         names: dict[str, Any] = {"__name__": "example"}
