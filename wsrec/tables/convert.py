@@ -180,7 +180,7 @@ class Converter:
         if fields is None or fields.binary == "json":
             return whole
         binary = pc.equal(batch.column("opcode").cast(pa.string()), "binary").to_numpy(zero_copy_only=False)
-        return json_of(fields.binary, whole, np.ones(len(whole), np.bool_), binary.astype(np.bool_))[0]
+        return json_of(fields, whole, np.ones(len(whole), np.bool_), binary.astype(np.bool_))[0]
 
     def _count(self, left_out: Sequence[LeftOut], channel: str | None, seqs: npt.NDArray[np.uint64]) -> None:
         for each in left_out:
