@@ -189,6 +189,22 @@ class TestBooks:
         (clear,) = rows(message, declared)
         assert (clear["action"], clear["is_snapshot"], clear["last"]) == ("clear", True, True)
 
+    def test_an_empty_snapshot_beside_others_leaves_its_mark(self) -> None:
+        declared = {
+            "table": "book_changes",
+            "rows": "events[].updates[]",
+            "symbol": "$.events[].product",
+            "snapshot": {"path": "$.events[].type", "equals": "snapshot"},
+            "columns": {"side": {"path": "side", "words": {"bid": "bid"}}, "price": "p", "size": "q"},
+        }
+        full = {"type": "snapshot", "product": "A", "updates": [{"side": "bid", "p": 1, "q": 2}]}
+        empty = {"type": "snapshot", "product": "B", "updates": []}
+        other = {"type": "update", "product": "C", "updates": []}
+        made = rows({"events": [full, empty, other]}, declared)
+        assert [(row["symbol"], row["action"], row["last"]) for row in made] == [
+            *(("A", "clear", False), ("A", "set", True), ("B", "clear", True))
+        ]
+
     def test_levels_with_their_side_in_them(self) -> None:
         declared = {
             "table": "book_changes",
@@ -242,7 +258,20 @@ class TestLeftOut:
         assert outcome(b"pong", conditioned).left_out == [(None, NOT_JSON)]
         assert outcome({"p": 1}, TRADES).left_out == [(Table.TRADES, "found no size")]
         assert outcome({"p": 1, "q": 1}, TRADES, symbol=None).left_out == [(Table.TRADES, "found no symbol")]
-        assert outcome({}, {**TRADES, "rows": "data[]"}).left_out == [(Table.TRADES, "found nothing at `data[]`")]
+
+    @pytest.mark.parametrize("way", ["data", "data[]", "data.rows", "data[].rows[]"])
+    @pytest.mark.parametrize("message", [{}, {"data": None}, {"data": "x"}, {"data": 5}, {"data": {"rows": True}}])
+    def test_a_message_without_its_rows_says_so(self, way: str, message: Any) -> None:
+        for declared in ({"table": "quotes"}, {**BOOK, "snapshot": True}):
+            made = outcome(message, {**declared, "rows": way})
+            if (way, message) != ("data", {"data": {"rows": True}}):
+                assert (made.rows, [reason.split(" at ")[0] for _, reason in made.left_out]) in (
+                    ([], ["found nothing"]),
+                    ([], ["found neither an object nor an array"]),
+                )
+
+    def test_an_empty_array_says_nothing(self) -> None:
+        assert outcome({"data": []}, {**TRADES, "rows": "data[]"}) == Outcome([], [])
 
     def test_a_message_can_be_skipped_with_its_reason(self) -> None:
         skip = {"skip": "repeats te", "when": {"path": "type", "equals": "tu"}}

@@ -23,7 +23,7 @@ from wsrec.decode.row_values import (
     reader,
     row_steps,
 )
-from wsrec.feed.paths import Step
+from wsrec.feed.paths import Every, Step
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import COLUMNS, FLAGS, Kind, Table, TableColumn
 from wsrec.feed.table_declarations import Cell, Cells, Flag, Levels, TableDeclaration
@@ -220,6 +220,8 @@ class _Maker:
         self._columns = {column.name: column for column in COLUMNS[self._table]}
         self._rows = declaration.rows[0]
         self._way = way = row_steps(self._rows)
+        self._no_rows = f"found neither an object nor an array at `{self._rows}`"
+        self._is_nested = self._table is Table.BOOK_CHANGES and way.count(Every.ELEMENT) > 1
         self.fits = conditions(declaration.when)
         self._where = conditions(declaration.where, way) if declaration.where else None
         self._symbol = cells_reader(declaration.symbol, _SYMBOL, way) if declaration.symbol else None
@@ -268,6 +270,9 @@ class _Maker:
                     reasons.append(f"found no text at `{self._rows}`")
                     continue
                 value = value.split(self._declaration.split)
+            elif not isinstance(value, dict | list):
+                reasons.append(self._no_rows)
+                continue
             row = whole._replace(value=value, around=around, key=key)
             if self._where is not None and not self._where(row):
                 continue
@@ -275,22 +280,30 @@ class _Maker:
                 made += self._make(row, making)
             except NotReadableError as error:
                 reasons.append(str(error))
-        if not count:
-            made += self._without_rows(whole, making)
+        if not count or self._is_nested:
+            made += self._empty_arrays(whole, making, count)
         if self._table is Table.BOOK_CHANGES:
             _mark_last(made)
         return made
 
-    def _without_rows(self, whole: Row, making: _Making) -> Iterator[TableRow]:
-        """The `clear` of an empty snapshot; a message without its rows is left out."""
-        container = next(elements(whole.message, self._way[:-1]), None) if self._way else None
-        if container is None:
+    def _empty_arrays(self, whole: Row, making: _Making, count: int) -> Iterator[TableRow]:
+        """The `clear` of each empty snapshot; a message that has neither rows nor an empty array is left out."""
+        is_array = bool(self._way) and self._way[-1] is Every.ELEMENT
+        found = count > 0
+        for array, around, key in elements(whole.message, self._way[:-1]) if is_array else ():
+            if not isinstance(array, dict | list):
+                found = True
+                making.reasons.append(self._no_rows)
+            elif not array:
+                found = True
+                empty = whole._replace(value=None, around=around, key=key)
+                if self._table is Table.BOOK_CHANGES and self._is_snapshot(empty, making):
+                    try:
+                        yield self._clear(empty, making)
+                    except NotReadableError as error:
+                        making.reasons.append(str(error))
+        if not found:
             making.reasons.append(f"found nothing at `{self._rows}`")
-        elif self._table is Table.BOOK_CHANGES and self._is_snapshot(empty := whole._replace(value=None), making):
-            try:
-                yield self._clear(empty, making)
-            except NotReadableError as error:
-                making.reasons.append(str(error))
 
     def _base(self, row: Row, cells: dict[str, Read]) -> TableRow:
         """The columns that hold for the row as a whole."""
