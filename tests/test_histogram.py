@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -137,6 +138,15 @@ class TestHistogram:
         after = Histogram.from_json(json.loads(json.dumps(before.to_json())))
         assert (after.counts == before.counts).all()
         assert after.to_json() == before.to_json()
+
+    def test_pickled_it_is_as_small_as_what_it_holds(self) -> None:
+        before = histogram([-3, 5, 5, 1 << 50])
+        pickled = pickle.dumps(before)
+        after = pickle.loads(pickled)
+        assert len(pickled) < 1000
+        assert after.to_json() == before.to_json()
+        after.add(np.array([7]))
+        assert after.count == 5
 
     def test_json_of_another_resolution_is_refused(self) -> None:
         other = {**histogram([1]).to_json(), "sub_bucket_bits": 5}

@@ -96,6 +96,16 @@ class Histogram:
         for high in (other.max,) if other.max is not None else ():
             self.max = high if self.max is None else max(self.max, high)
 
+    def __getstate__(self) -> dict[str, Any]:
+        used = self.counts.nonzero()[0]
+        return {**self.__dict__, "counts": (used.astype(np.uint16), self.counts[used])}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.counts = np.zeros(BUCKETS, np.int64)
+        used, counts = state["counts"]
+        self.counts[used] = counts
+
     @property
     def count(self) -> int:
         """Number of durations counted."""

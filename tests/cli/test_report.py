@@ -53,6 +53,25 @@ class TestReport:
         assert "binance on tokyo1" in result.stdout
         assert "complete: seq 0..4, none missing" in result.stdout
 
+    @pytest.mark.parametrize("options", [["--json"], []])
+    def test_the_number_of_processes_does_not_matter(self, out: Path, options: list[str]) -> None:
+        assert run(out, *options, "--jobs", "2").stdout_bytes == run(out, *options).stdout_bytes
+
+    def test_one_place_to_read_in(self, out: Path) -> None:
+        both = run(out, "--jobs", "2", "--spark", "spark://127.0.0.1:1")
+        assert (both.exit_code, both.stdout) == (2, "")
+        assert "--spark: found it beside --jobs, which excludes it" in both.stderr
+        wrong = run(out, "--spark", "127.0.0.1:7077")
+        assert wrong.exit_code == 2
+        assert "--spark: found '127.0.0.1:7077', expected the cluster's master, as in spark://host:7077" in wrong.stderr
+
+    def test_a_worker_that_cannot_start(self, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.executable", "/bin/false")
+        result = run(out, "--jobs", "2", "--json")
+        assert result.exit_code == 66
+        assert "s-000001.parquet: the worker process that read it ended with status 1" in result.stderr
+        assert json.loads(result.stdout)["status"] == 66
+
     def test_json(self, out: Path) -> None:
         result = run(out, "--json")
         assert result.exit_code == 0

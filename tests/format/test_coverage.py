@@ -14,11 +14,14 @@ batches = st.lists(st.lists(st.integers(0, 40), max_size=20), max_size=8)
 
 
 class TestContiguity:
-    @given(batches)
-    def test_same_as_a_set(self, numbers: list[list[int]]) -> None:
+    @given(batches, st.booleans())
+    def test_same_as_a_set(self, numbers: list[list[int]], merged: bool) -> None:
         seen = SequenceCoverage()
         for batch in numbers:
-            seen.add(np.array(batch, np.uint64))
+            part = SequenceCoverage() if merged else seen
+            part.add(np.array(batch, np.uint64))
+            if merged:
+                seen.merge(part)
         counts = Counter(number for batch in numbers for number in batch)
         assert seen.count == counts.total()
         assert seen.duplicates == counts.total() - len(counts)

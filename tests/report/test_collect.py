@@ -430,12 +430,30 @@ class TestDamage:
 
 
 class TestProgress:
-    def test_ends_with_all_rows(self, capture: Capture) -> None:
-        for part in range(3):
-            capture.write(message_columns(10, first_seq=10 * part))
+    def test_ends_with_all_bytes(self, capture: Capture) -> None:
+        sizes = [capture.write(message_columns(10, first_seq=10 * part)).stat().st_size for part in range(3)]
         seen: list[tuple[int, int]] = []
         collect([capture.out], lambda done, total: seen.append((done, total)))
-        assert seen == [(10, 30), (20, 30), (30, 30)]
+        assert seen == [(sum(sizes[: count + 1]), sum(sizes)) for count in range(3)]
+
+
+class TestPayload:
+    def ledger(self, rows: int, size: int) -> dict[str, Any]:
+        return {
+            "recv": {"rows": {"text": rows - 3}, "row_bytes": size - 9},
+            "own": {"rows": {"text": 3}, "row_bytes": 9},
+        }
+
+    def test_its_size_is_that_of_the_ledger(self, capture: Capture) -> None:
+        """The payloads are most of a file: they are not read."""
+        capture.write(message_columns(10), ledger=self.ledger(10, 4321))
+        assert only(collect([capture.out])).payload_bytes == 4321
+
+    def test_a_file_with_other_rows_than_its_ledger_is_counted(self, capture: Capture) -> None:
+        columns = message_columns(10)
+        columns["data"][3] = b"12345"
+        capture.write(columns, ledger=self.ledger(11, 4321))
+        assert only(collect([capture.out])).payload_bytes == sum(len(text.encode()) for text in columns["text"]) + 5
 
 
 PEAK = """

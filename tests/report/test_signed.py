@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsrec.report.grouped import add_between
 from wsrec.report.signed import LONGEST, SignedHistogram
 
 values = st.lists(st.one_of(st.integers(-300, 300), st.integers(-(2**42), 2**42)), min_size=1, max_size=100)
@@ -14,7 +15,9 @@ values = st.lists(st.one_of(st.integers(-300, 300), st.integers(-(2**42), 2**42)
 
 def histogram(numbers: list[int]) -> SignedHistogram:
     result = SignedHistogram()
-    result.add(np.array(numbers, np.int64))
+    stops, zeros = np.array(numbers, np.int64), np.zeros(len(numbers), np.int64)
+    one = np.zeros(1, np.uint16)
+    add_between([result.above], [result.below], zeros, stops, zeros.astype(np.int32), one, None, np.array([1]))
     return result
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from msgspec import structs
 
-from wsrec.format.capture import metadata, open_file
+from wsrec.format.capture import check_readable, metadata, open_file
 from wsrec.format.columns import Bools, row_batches, times
 from wsrec.format.errors import CaptureError, UnreadableError, first_line
 from wsrec.format.folders import parquet_files
@@ -35,6 +35,7 @@ class CaptureFile:
     Args:
         path: the file.
         kind: `messages` or `events`.
+        keep_footer: whether its footer and metadata are kept (30 kB and more) instead of read again at each use.
 
     Attributes:
         path, kind: as given.
@@ -52,12 +53,15 @@ class CaptureFile:
 
     """
 
-    def __init__(self, path: Path, kind: FileKind = MESSAGES) -> None:
+    def __init__(self, path: Path, kind: FileKind = MESSAGES, *, keep_footer: bool = False) -> None:
         self.path, self.kind = path, kind
+        self._kept: tuple[pq.FileMetaData, FileMetadata] | None = None
         name = NAME.fullmatch(path.name)
         self.number = int(name["number"]) if name else 0
         with open_file(path, kind) as file:
             about = self._about(file)
+            if keep_footer:
+                self._kept = file.metadata, about
             self.feed, self.session = about.feed, about.session
             self.host = str(about.host.get("name") or "")
             self.rows: int = file.metadata.num_rows
@@ -69,7 +73,7 @@ class CaptureFile:
 
     @property
     def metadata(self) -> FileMetadata:
-        """The file's metadata, read from disk on each call.
+        """The file's metadata, read from disk on each call unless they are kept (of message files).
 
         An events file has those of its session from the message file beside it (`OF_SESSION`), or if that is gone from
         the message file of the session with the nearest number.
@@ -78,6 +82,8 @@ class CaptureFile:
             CaptureError, UnreadableError: it can no longer be read, or no file has those of its session.
 
         """
+        if self._kept is not None and self.kind == MESSAGES:
+            return self._kept[1]
         with open_file(self.path, self.kind) as file:
             about, is_brief = self._about(file), self.kind == EVENTS and OF_SESSION[0] not in metadata(file)
         return structs.replace(about, **self._of_session()) if is_brief else about
@@ -101,6 +107,12 @@ class CaptureFile:
         named = [(NAME.fullmatch(path.name), path) for path in parquet_files(beside.parents[2], lambda _: None)]
         rest = [(int(name["number"]), path) for name, path in named if name and name["session"] == self.session]
         yield from (path for _, path in sorted(rest, key=lambda each: abs(each[0] - self.number)) if path != beside)
+
+    def _open(self) -> pq.ParquetFile:
+        if self._kept is None:
+            return open_file(self.path, self.kind)
+        check_readable(self.path)
+        return pq.ParquetFile(self.path, metadata=self._kept[0])
 
     def _about(self, file: pq.ParquetFile) -> FileMetadata:
         try:
@@ -141,7 +153,7 @@ class CaptureFile:
         wanted = pa.schema([field(name) for name in columns])
         given = 0
         try:
-            with open_file(self.path, self.kind) as file:
+            with self._open() as file:
                 for group in range(file.metadata.num_row_groups):
                     if not _may_hold(file, group, self.kind, since, until, chosen):
                         continue

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wsrec.arrays import codes
 from wsrec.format.capture import open_messages
 from wsrec.format.schema import UTC_NS
 from wsrec.format.stage_times import derived, stored_columns
@@ -76,4 +77,4 @@ def words(batch: Any, name: str) -> tuple[npt.NDArray[np.integer], list[str | No
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     known = [*column.dictionary.to_pylist(), None]
-    return column.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False), known
+    return codes(column, len(known) - 1), known

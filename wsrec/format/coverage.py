@@ -33,6 +33,10 @@ class SequenceCoverage:
         if not len(numbers):
             return
         self.count += len(numbers)
+        first, last = int(numbers[0]), int(numbers[-1])
+        if last - first == len(numbers) - 1 and (np.diff(numbers) == 1).all():
+            self._insert(first, last)
+            return
         if not (numbers[1:] > numbers[:-1]).all():
             numbers = np.sort(numbers)
             repeated = int(np.count_nonzero(numbers[1:] == numbers[:-1]))
@@ -43,6 +47,13 @@ class SequenceCoverage:
         starts = numbers[np.concatenate(([0], breaks + 1))].tolist()
         ends = numbers[np.concatenate((breaks, [len(numbers) - 1]))].tolist()
         for start, end in zip(starts, ends, strict=True):
+            self._insert(start, end)
+
+    def merge(self, other: SequenceCoverage) -> None:
+        """Add the numbers of another."""
+        self.count += other.count
+        self.duplicates += other.duplicates
+        for start, end in zip(other._starts, other._ends, strict=True):
             self._insert(start, end)
 
     def _insert(self, start: int, end: int) -> None:

@@ -159,6 +159,10 @@ class Capture:
         self._paths: dict[FileKind, list[Path]] = {MESSAGES: [*messages.values()], EVENTS: [*events.values()]}
         self._files: dict[FileKind, list[CaptureFile]] = {}
 
+    def paths(self, kind: FileKind) -> list[Path]:
+        """The files of a kind, `messages` or `events`, none of which is opened for it."""
+        return [*self._paths[kind]]
+
     @property
     def files(self) -> list[CaptureFile]:
         """The message files, in order of their smallest `recv_time`.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from wsrec.format.columns import times, words
+from wsrec.arrays import Flags, known, values
+from wsrec.format.columns import words
 from wsrec.histogram import Int64s
+from wsrec.report.grouped import add_between
 from wsrec.report.model import Delay
 from wsrec.report.signed import SignedHistogram
 from wsrec.units import duration
@@ -25,11 +28,6 @@ class _Delays:
     def __init__(self) -> None:
         self.delays = SignedHistogram()
         self.resolution = _SECOND
-
-    def add(self, delay: Int64s, exchange_time: Int64s) -> None:
-        self.delays.add(delay)
-        while self.resolution > 1 and (exchange_time % self.resolution).any():
-            self.resolution //= 1000
 
     def merge(self, other: _Delays) -> None:
         self.delays.merge(other.delays)
@@ -53,41 +51,74 @@ class _Delays:
 
 
 class ExchangeDelays:
-    """The delays of one feed on one host, by channel; beyond a limit of channels the others are merged."""
+    """The delays of one feed on one host, by channel.
+
+    Beyond a limit channels are merged: all but the first ones by name, so that the order of files does not matter.
+    """
 
     def __init__(self) -> None:
         self._delays: dict[str | None, _Delays] = {}
+        self._others = _Delays()
 
-    def add(self, batch: Any, recv_time: Int64s) -> None:
-        """Count the received rows of a batch that have an exchange time."""
-        exchange_time, known = times(batch, "exchange_time")
-        if not known.any():
+    def add(self, batch: Any, recv_time: Int64s, received: Flags | None) -> None:
+        """Count the received rows of a batch that have an exchange time; `received` None: all were received."""
+        column = batch.column("exchange_time")
+        timed = known(column) if column.null_count else None
+        counted = timed if received is None else received if timed is None else timed & received
+        if counted is not None and not counted.any():
             return
         channel, channels = words(batch, "channel")
-        groups: dict[str | None, int] = {}
-        group_of = np.zeros(len(channels), np.int64)
-        for code in np.unique(channel[known]).tolist():
-            name = channels[code]
-            if name not in self._delays and len(self._delays) >= _CHANNELS:
-                name = _OTHER_CHANNELS
+        used = np.bincount(channel if counted is None else channel[counted]).nonzero()[0].tolist()
+        self._keep({channels[code] for code in used})
+        found = [self._others, *self._delays.values()]
+        number_of = {name: number for number, name in enumerate(self._delays, 1)}
+        group_of = np.zeros(len(channels), np.uint16)
+        for code in used:
+            group_of[code] = number_of.get(channels[code], 0)
+        resolution = np.array([each.resolution for each in found])
+        exchange_time = values(column.view(pa.int64()))
+        add_between(
+            [each.delays.above for each in found],
+            [each.delays.below for each in found],
+            exchange_time,
+            recv_time,
+            channel,
+            group_of,
+            counted,
+            resolution,
+        )
+        for each, lowest in zip(found, resolution.tolist(), strict=True):
+            each.resolution = lowest
+
+    def _keep(self, names: Iterable[str | None]) -> None:
+        """Have an entry for each of these channels that is within the limit, and none beyond it."""
+        every = sorted({*self._delays, *names}, key=lambda name: (name is not None, name or ""))
+        for name in every[_CHANNELS:]:
+            beyond = self._delays.pop(name, None)
+            if beyond is not None:
+                self._others.merge(beyond)
+        for name in every[:_CHANNELS]:
             self._delays.setdefault(name, _Delays())
-            group_of[code] = groups.setdefault(name, len(groups))
-        group, delay = group_of[channel], recv_time - exchange_time
-        for name, number in groups.items():
-            rows = known & (group == number) if len(groups) > 1 else known
-            self._delays[name].add(delay[rows], exchange_time[rows])
+
+    def merge(self, other: ExchangeDelays) -> None:
+        """Add the delays of another."""
+        self._keep(other._delays)
+        self._others.merge(other._others)
+        for name, delays in other._delays.items():
+            self._delays.get(name, self._others).merge(delays)
 
     def result(self) -> Delay | None:
         """The delay over all channels."""
         everything = _Delays()
-        for delays in self._delays.values():
+        for delays in (self._others, *self._delays.values()):
             everything.merge(delays)
         return everything.result(None)
 
     def by_channel(self) -> list[Delay]:
         """The delay of each channel, by descending count."""
-        found = [delays.result(channel) for channel, delays in self._delays.items()]
-        return sorted((delay for delay in found if delay is not None), key=lambda delay: -delay.count)
+        found = [delays.result(name) for name, delays in [*self._delays.items(), (_OTHER_CHANNELS, self._others)]]
+        there = [delay for delay in found if delay is not None]
+        return sorted(there, key=lambda delay: (-delay.count, delay.channel is not None, delay.channel or ""))
 
 
 def delay_warnings(delay: Delay | None) -> Iterator[str]:

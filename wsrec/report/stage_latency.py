@@ -8,15 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from wsrec.format.columns import times, words
-from wsrec.histogram import FLOOR, Histogram
+from wsrec.arrays import Flags, known, values
+from wsrec.format.columns import words
+from wsrec.histogram import FLOOR, Histogram, Int64s
+from wsrec.report import grouped
+from wsrec.report.grouped import NO_GROUP, Uint16s
 from wsrec.report.model import Latency, Stage1, StageTable
-from wsrec.stages import EVENT, HANDOFF, NIC, RECV_END, STAGES, STEPS, TOTAL, Step
+from wsrec.stages import EVENT, HANDOFF, STEPS, TOTAL, Step
 from wsrec.units import duration
 
 TOTAL_WITHOUT_NIC = Step("event_to_handoff", EVENT, HANDOFF)
+COLUMNS = ("recv_source", *(step.key for step in STEPS), "frame_in_read")
+"""What `StageLatencies.add` needs of a batch."""
 
 _SECOND = 1_000_000_000
+# with stage 1; the steps from EVENT to RECV_END, after which it cannot lie
+_FROM_NIC, *_READ = (step.key for step in STEPS[:3])
 
 
 class StageLatencies:
@@ -26,37 +33,67 @@ class StageLatencies:
         self._sources: Counter[str] = Counter()
         self._after_event = self._after_read = 0
         self._latest: int | None = None
-        self._steps = {
-            (behind, step.key): Histogram() for behind in (False, True) for step in (*STEPS, TOTAL, TOTAL_WITHOUT_NIC)
-        }
+        # of the first in a read, and of those behind others
+        self._steps = {step.key: (Histogram(), Histogram()) for step in (*STEPS, TOTAL, TOTAL_WITHOUT_NIC)}
 
-    def add(self, batch: Any) -> None:
-        """Count the rows of a batch, all of them received."""
-        stamps = {stage: times(batch, stage.column) for stage in STAGES}
-        stamped = stamps[NIC][1]
+    def add(self, batch: Any, received: Flags | None) -> None:
+        """Count the received rows of a batch; None: all of them."""
+        behind: Uint16s = (values(batch.column("frame_in_read")) > 0).astype(np.uint16)
+        if received is not None:
+            behind[~received] = NO_GROUP
+        total, timed = np.zeros(batch.num_rows, np.int64), None
+        for step in reversed(STEPS[1:]):
+            ns, valid = _step(batch, step.key)
+            grouped.add(self._steps[step.key], ns, _among(behind, valid), total)
+            timed = valid if timed is None else timed if valid is None else timed & valid
+        ns, stamped = _step(batch, _FROM_NIC)
+        self._count_sources(batch, received, stamped)
+        whole = _among(behind, timed)
+        if stamped is not None:
+            grouped.add(self._steps[TOTAL_WITHOUT_NIC.key], total, _among(whole, ~stamped))
+        grouped.add(self._steps[_FROM_NIC], ns, _among(behind, stamped), total)
+        grouped.add(self._steps[TOTAL.key], total, _among(whole, stamped))
+        early = ns < 0
+        if early.any():
+            self._count_late_stamps(batch, ns, early & (_among(behind, stamped) != NO_GROUP))
+
+    def _count_sources(self, batch: Any, received: Flags | None, stamped: Flags | None) -> None:
         source, sources = words(batch, "recv_source")
-        hardware = stamped & np.array([word == "nic" for word in sources])[source]
-        nic, all_stamped = int(np.count_nonzero(hardware)), int(np.count_nonzero(stamped))
-        self._sources.update(nic=nic, kernel=all_stamped - nic, none=len(stamped) - all_stamped)
-        after_read = stamped & stamps[RECV_END][1] & (stamps[NIC][0] > stamps[RECV_END][0])
-        after_event = stamped & stamps[EVENT][1] & (stamps[NIC][0] > stamps[EVENT][0]) & ~after_read
-        self._after_event += int(np.count_nonzero(after_event))
+        counted = received if stamped is None else stamped if received is None else stamped & received
+        every = len(source) if counted is None else int(np.count_nonzero(counted))
+        rows = len(source) if received is None else int(np.count_nonzero(received))
+        hardware = 0
+        for code, word in enumerate(sources):
+            if word == "nic":
+                by_nic = source == code
+                hardware += int(np.count_nonzero(by_nic if counted is None else by_nic & counted))
+        self._sources.update(nic=hardware, kernel=every - hardware, none=rows - every)
+
+    def _count_late_stamps(self, batch: Any, ns: Int64s, early: Flags) -> None:
+        """Count stamps after EVENT, a few of the rows, by whether they are after RECV_END, too."""
+        rows = np.flatnonzero(early)
+        late = ns[rows]
+        timed = np.ones(len(rows), np.bool_)
+        for key in _READ:
+            step, valid = _step(batch, key)
+            late = late + step[rows]
+            timed &= True if valid is None else valid[rows]
+        after_read = timed & (late < 0)
+        self._after_event += int(np.count_nonzero(~after_read))
         if after_read.any():
             self._after_read += int(np.count_nonzero(after_read))
-            latest = int(np.max((stamps[NIC][0] - stamps[RECV_END][0])[after_read]))
-            self._latest = max(self._latest or 0, latest)
-        behind = batch.column("frame_in_read").to_numpy(zero_copy_only=False) > 0
-        any_behind = bool(behind.any())
-        for step in (*STEPS, TOTAL, TOTAL_WITHOUT_NIC):
-            (start, has_start), (end, has_end) = stamps[step.start], stamps[step.end]
-            counts = has_start & has_end
-            if step is TOTAL_WITHOUT_NIC:
-                counts &= ~stamped
-            ns = end - start
-            if any_behind:
-                self._steps[True, step.key].add(ns[counts & behind])
-                counts &= ~behind
-            self._steps[False, step.key].add(ns if counts.all() else ns[counts])
+            self._latest = max(self._latest or 0, -int(np.min(late[after_read])))
+
+    def merge(self, other: StageLatencies) -> None:
+        """Add the rows of another."""
+        self._sources.update(other._sources)
+        self._after_event += other._after_event
+        self._after_read += other._after_read
+        if other._latest is not None:
+            self._latest = max(self._latest or 0, other._latest)
+        for key, pair in other._steps.items():
+            for mine, theirs in zip(self._steps[key], pair, strict=True):
+                mine.merge(theirs)
 
     def stage1(self, reasons: Mapping[str, int]) -> Stage1:
         """The sources of stage 1; `reasons` are those for null."""
@@ -73,12 +110,11 @@ class StageLatencies:
     def tables(self) -> list[StageTable]:
         """The tables `all`, `first` and `behind`, without empty ones."""
         everything = {}
-        for step in (*STEPS, TOTAL, TOTAL_WITHOUT_NIC):
-            everything[step.key] = Histogram()
-            for behind in (False, True):
-                everything[step.key].merge(self._steps[behind, step.key])
-        first = {key: self._steps[False, key] for key in everything}
-        others = {key: self._steps[True, key] for key in everything}
+        for key, pair in self._steps.items():
+            everything[key] = Histogram()
+            for each in pair:
+                everything[key].merge(each)
+        first, others = ({key: pair[behind] for key, pair in self._steps.items()} for behind in (0, 1))
         tables = [
             StageTable(frames="all", steps=_latencies(everything)),
             StageTable(frames="first", steps=_latencies(first)),
@@ -104,6 +140,17 @@ class StageLatencies:
                     f"{step.name} is negative in {step.negative:,} of {step.count:,} frames: "
                     "these files were changed after wsrec wrote them"
                 )
+
+
+def _step(batch: Any, key: str) -> tuple[Int64s, Flags | None]:
+    """A step's durations (ns), undefined where null, and which are not null; None if none is."""
+    column = batch.column(key)
+    return values(column), known(column) if column.null_count else None
+
+
+def _among(group: Uint16s, rows: Flags | None) -> Uint16s:
+    """The groups, of these rows alone."""
+    return group if rows is None else np.where(rows, group, np.uint16(NO_GROUP))
 
 
 def _latencies(histograms: dict[str, Histogram]) -> list[Latency]:

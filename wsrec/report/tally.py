@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wsrec.counts import Counts
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.columns import times, words
 from wsrec.format.coverage import SequenceCoverage
+from wsrec.format.metadata import FileMetadata
 from wsrec.histogram import Int64s
 from wsrec.report.exchange_delay import ExchangeDelays, delay_warnings
 from wsrec.report.model import (
@@ -27,17 +28,28 @@ from wsrec.report.model import (
     Unchecked,
 )
 from wsrec.report.rate import SECOND, Seconds
+from wsrec.report.stage_latency import COLUMNS as STAGE_COLUMNS
 from wsrec.report.stage_latency import StageLatencies
 from wsrec.ring.events import EventKind, refused_count
 
 PAYLOAD = ("text", "data")
+COLUMNS = (
+    "seq",
+    "recv_time",
+    "direction",
+    "opcode",
+    "channel",
+    "exchange_time",
+    *STAGE_COLUMNS,
+)
+"""What `RecordingTally.add` needs of a batch."""
 
 _INCIDENTS_A_KIND = 20
 _RANGES = 100
 
 
 class RecordingTally:
-    """Running totals of one feed on one host.
+    """Running totals of one feed on one host, of any of its files in any order.
 
     Args:
         feed, host: their names.
@@ -62,27 +74,21 @@ class RecordingTally:
         self._gaps_checked = False
         self._compared: Counter[str | None] = Counter()
         self._skipped: dict[str | None, Counter[str]] = {}
-        self._clocks: list[str] = []
+        self._clocks: set[str] = set()
         self._anchors: dict[str, int] = {}
         self._width: int | None = None
-        self._clock_steps: list[int] = []
+        self._clock_steps = 0
+        self._largest_step: int | None = None
         self._events: Counter[str] = Counter()
         self._topics: Counter[str] = Counter()
         self._stalled = self._lost = 0
-        self._incidents: list[Incident] = []
+        self._incidents: dict[str, list[Incident]] = {}
 
-    def begin(self, file: CaptureFile) -> None:
-        """Begin a message file; files come in order of their beginning.
-
-        Raises:
-            CaptureError: its metadata can no longer be read.
-
-        """
-        about = file.metadata
+    def begin(self, file: CaptureFile, about: FileMetadata) -> None:
+        """Begin a message file."""
         self._files += 1
         self._file_bytes += file.size
         self._sessions.setdefault(file.session, _Session()).files += 1
-        self._seconds.settle(file.first_time or 0)
         self._counts += about.counts
         self._gaps_checked |= about.gaps_checked
         for word, rows in about.stage1.items():
@@ -90,8 +96,8 @@ class RecordingTally:
                 self._reasons[word.removeprefix("none: ")] += rows
         clock = about.clock
         name = clock.get("clock")
-        if isinstance(name, str) and name not in self._clocks:
-            self._clocks.append(name)
+        if isinstance(name, str):
+            self._clocks.add(name)
         # counts since the session began
         self._anchors[file.session] = max(self._anchors.get(file.session, 0), integer(clock.get("anchors")))
         if isinstance(clock.get("widest_bracket_ns"), int):
@@ -102,6 +108,10 @@ class RecordingTally:
         self._sessions.setdefault(file.session, _Session())
         self._events_files += 1
 
+    def add_payload(self, size: int) -> None:
+        """Count payloads (bytes)."""
+        self._payload_bytes += size
+
     def add(self, session: str, batch: Any) -> None:
         """Count a batch of rows."""
         if not batch.num_rows:
@@ -109,22 +119,20 @@ class RecordingTally:
         recv_time, _ = times(batch, "recv_time")
         seq = batch.column("seq").cast(pa.uint64()).to_numpy(zero_copy_only=False)
         self._sessions[session].add(seq, recv_time)
-        for name in PAYLOAD:
-            self._payload_bytes += pc.sum(pc.binary_length(batch.column(name))).as_py() or 0
         direction, directions = words(batch, "direction")
         opcode, opcodes = words(batch, "opcode")
-        pairs = np.bincount(direction.astype(np.int64) * len(opcodes) + opcode)
-        for pair in np.flatnonzero(pairs).tolist():
-            kind = (directions[pair // len(opcodes)] or "(null)", opcodes[pair % len(opcodes)] or "(null)")
-            self._rows[kind] += int(pairs[pair])
-        received = np.array([word == "recv" for word in directions])[direction]
-        if not received.any():
+        by_direction = _pairs(direction, opcode, len(directions), len(opcodes))
+        for one, other in np.argwhere(by_direction).tolist():
+            kind = directions[one] or "(null)", opcodes[other] or "(null)"
+            self._rows[kind] += int(by_direction[one, other])
+        is_received = np.array([word == "recv" for word in directions])
+        count = int(by_direction[is_received].sum())
+        if not count:
             return
-        if not received.all():
-            batch, recv_time = batch.filter(pa.array(received)), recv_time[received]
-        self._seconds.add(recv_time)
-        self._stages.add(batch)
-        self._delays.add(batch, recv_time)
+        received = None if count == batch.num_rows else is_received[direction]
+        self._seconds.add(recv_time if received is None else recv_time[received])
+        self._stages.add(batch, received)
+        self._delays.add(batch, recv_time, received)
 
     def add_event(self, incident: Incident) -> None:
         """Count an event; keep it if it is one of the first of its kind."""
@@ -144,9 +152,57 @@ class RecordingTally:
             stated = {str(reason): integer(count) for reason, count in pairs.items()} if isinstance(pairs, dict) else {}
             self._skipped.setdefault(incident.channel, Counter()).update(stated)
         elif kind == EventKind.CLOCK_STEP:
-            self._clock_steps.append(integer(detail.get("step_ns")))
-        if kind in INCIDENT_KINDS and self._events[kind] <= _INCIDENTS_A_KIND:
-            self._incidents.append(incident)
+            self._clock_steps += 1
+            self._largest_step = _larger(self._largest_step, integer(detail.get("step_ns")))
+        if kind in INCIDENT_KINDS:
+            self._keep(kind, [incident])
+
+    def _keep(self, kind: str, incidents: list[Incident]) -> None:
+        """Keep the first incidents of a kind."""
+        kept = self._incidents.setdefault(kind, [])
+        kept += incidents
+        # sorted now and then: an events file is in order already
+        if len(kept) > 2 * _INCIDENTS_A_KIND:
+            kept.sort(key=_order)
+            del kept[_INCIDENTS_A_KIND:]
+
+    def merge(self, other: RecordingTally) -> RecordingTally:
+        """Add the totals of other files, and return this."""
+        self.events_unread += other.events_unread
+        for name, session in other._sessions.items():
+            self._sessions.setdefault(name, _Session()).merge(session)
+        self._files += other._files
+        self._file_bytes += other._file_bytes
+        self._payload_bytes += other._payload_bytes
+        self._events_files += other._events_files
+        self._seconds.merge(other._seconds)
+        self._stages.merge(other._stages)
+        self._delays.merge(other._delays)
+        self._counts += other._counts
+        self._gaps_checked |= other._gaps_checked
+        self._clocks |= other._clocks
+        for counts, others in (
+            (self._rows, other._rows),
+            (self._reasons, other._reasons),
+            (self._compared, other._compared),
+            (self._events, other._events),
+            (self._topics, other._topics),
+        ):
+            cast("Counter[Any]", counts).update(cast("Counter[Any]", others))
+        for channel, skipped in other._skipped.items():
+            self._skipped.setdefault(channel, Counter()).update(skipped)
+        for name, anchors in other._anchors.items():
+            self._anchors[name] = max(self._anchors.get(name, 0), anchors)
+        if other._width is not None:
+            self._width = max(self._width or 0, other._width)
+        self._clock_steps += other._clock_steps
+        if other._largest_step is not None:
+            self._largest_step = _larger(self._largest_step, other._largest_step)
+        self._stalled += other._stalled
+        self._lost += other._lost
+        for kind, incidents in other._incidents.items():
+            self._keep(kind, incidents)
+        return self
 
     def result(self) -> Recording:
         """The totals as the report's struct."""
@@ -154,7 +210,7 @@ class RecordingTally:
         first = [session.first for session in self._sessions.values() if session.first is not None]
         last = [session.last for session in self._sessions.values() if session.last is not None]
         rows: dict[str, dict[str, int]] = {}
-        for (direction, opcode), count in self._rows.most_common():
+        for (direction, opcode), count in _descending(self._rows):
             rows.setdefault(direction, {})[opcode] = count
         recorded = _union([(s.first, s.last) for s in self._sessions.values()])
         received = sum(rows.get("recv", {}).values())
@@ -180,21 +236,24 @@ class RecordingTally:
             gaps=self._counts.gaps if self._gaps_checked else None,
             counts=self._counts,
             unchecked=[
-                Unchecked(channel=channel, compared=self._compared[channel], skipped=dict(skipped))
-                for channel, skipped in self._skipped.items()
+                Unchecked(channel=channel, compared=self._compared[channel], skipped=dict(_descending(skipped)))
+                for channel, skipped in sorted(self._skipped.items(), key=lambda item: (item[0] or "", item[0] is None))
             ],
             events=dict(sorted(self._events.items())),
             topics=dict(sorted(self._topics.items())),
             stalled=self._stalled,
             lost=self._lost,
-            incidents=sorted(self._incidents, key=lambda incident: incident.time),
-            stage1=self._stages.stage1(dict(self._reasons.most_common())),
+            incidents=sorted(
+                (each for kept in self._incidents.values() for each in sorted(kept, key=_order)[:_INCIDENTS_A_KIND]),
+                key=_order,
+            ),
+            stage1=self._stages.stage1(dict(_descending(self._reasons))),
             clock=Clock(
-                clocks=self._clocks,
+                clocks=sorted(self._clocks),
                 anchors=sum(self._anchors.values()),
                 width=self._width,
-                steps=len(self._clock_steps),
-                largest_step=max(self._clock_steps, key=abs, default=None),
+                steps=self._clock_steps,
+                largest_step=self._largest_step,
             ),
             stages=stages,
             exchange_delay=exchange_delay,
@@ -219,6 +278,13 @@ class _Session:
         first, last = int(np.min(recv_time)), int(np.max(recv_time))
         self.first = first if self.first is None else min(self.first, first)
         self.last = last if self.last is None else max(self.last, last)
+
+    def merge(self, other: _Session) -> None:
+        self.files += other.files
+        self.seq.merge(other.seq)
+        if other.first is not None and other.last is not None:
+            self.first = other.first if self.first is None else min(self.first, other.first)
+            self.last = other.last if self.last is None else max(self.last, other.last)
 
 
 def _session(name: str, session: _Session) -> Session:
@@ -258,3 +324,30 @@ def _unread_warnings(count: int, received: int) -> Iterator[str]:
 def integer(value: Any) -> int:
     """An integer of an event's detail, which may hold anything; 0 if it is not one."""
     return value if isinstance(value, int) else 0
+
+
+def _pairs(
+    direction: npt.NDArray[np.integer], opcode: npt.NDArray[np.integer], directions: int, opcodes: int
+) -> Int64s:
+    """The number of rows by direction and opcode: nearly all are as the first one."""
+    counts = np.zeros((directions, opcodes), np.int64)
+    others = ((direction != direction[0]) | (opcode != opcode[0])).nonzero()[0]
+    counts[direction[0], opcode[0]] = len(direction) - len(others)
+    np.add.at(counts, (direction[others], opcode[others]), 1)
+    return counts
+
+
+def _order(incident: Incident) -> tuple[Any, ...]:
+    """The order of incidents, the same whichever files were read first."""
+    where = incident.conn or 0, incident.channel or "", incident.symbol or ""
+    return incident.time, incident.session, incident.kind, *where, msgspec.json.encode(incident.detail)
+
+
+def _descending(counts: Counter[Any]) -> list[tuple[Any, int]]:
+    """Words and their counts, the largest first."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _larger(one: int | None, other: int) -> int:
+    """The step of the clock that is larger in either direction."""
+    return other if one is None else max(one, other, key=lambda step: (abs(step), step))

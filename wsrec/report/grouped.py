@@ -1,0 +1,90 @@
+"""Counting durations into the histograms of their groups: compiled if that was built and WSREC_PURE is not set.
+
+A row of a capture adds to eight histograms, of its group: first in its read or behind others, and its channel. numpy
+goes through all durations about ten times for each histogram, the compiled loop once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from wsrec.arrays import Flags
+from wsrec.histogram import Histogram, Int64s
+
+Uint16s = npt.NDArray[np.uint16]
+Int32s = npt.NDArray[np.int32]
+
+NO_GROUP = 0xFFFF
+"""The group of durations that do not count."""
+
+
+def python_add(histograms: Sequence[Histogram], ns: Int64s, group: Uint16s, total: Int64s | None = None) -> None:
+    """Count each duration (ns) in the histogram of its group; those of groups without one do not count.
+
+    Args:
+        histograms: fewer than `NO_GROUP`.
+        ns: the durations, contiguous.
+        group: of each duration, an index of `histograms`.
+        total: to which each duration is added, whatever its group.
+
+    """
+    if total is not None:
+        total += ns
+    for number, histogram in enumerate(histograms):
+        histogram.add(ns[group == number])
+
+
+def python_add_between(
+    later: Sequence[Histogram],
+    earlier: Sequence[Histogram],
+    start: Int64s,
+    stop: Int64s,
+    code: Int32s,
+    group_of: Uint16s,
+    counted: Flags | None,
+    resolution: Int64s,
+) -> None:
+    """Count the durations between times in the histogram of their group.
+
+    Args:
+        later, earlier: by group, for durations from 0, and for negative ones, with their sign reversed.
+        start, stop: the times (ns).
+        code: of each duration, an index of `group_of`.
+        group_of: an index of `later` and of `earlier`; those of groups without one do not count.
+        counted: which durations count; None: all.
+        resolution: by group, 10**9, 10**6, 1000 or 1: lowered to one of which all its `start` are multiples.
+
+    """
+    group = group_of[code]
+    if counted is not None:
+        group[~counted] = NO_GROUP
+    ns = stop - start
+    negative = ns < 0
+    python_add(later, ns, np.where(negative, np.uint16(NO_GROUP), group))
+    if negative.any():
+        python_add(earlier, -ns, np.where(negative, group, np.uint16(NO_GROUP)))
+    for number in np.unique(group[group < len(later)]).tolist():
+        times = start[group == number]
+        while resolution[number] > 1 and (times % resolution[number]).any():
+            resolution[number] //= 1000
+
+
+if TYPE_CHECKING:
+    compiled_add: Callable[..., None] | None
+    compiled_add_between: Callable[..., None] | None
+else:
+    try:
+        from wsrec.report._grouped import add as compiled_add
+        from wsrec.report._grouped import add_between as compiled_add_between
+    except ImportError:
+        compiled_add = compiled_add_between = None
+
+add: Callable[..., None] = python_add
+add_between: Callable[..., None] = python_add_between
+if compiled_add is not None and compiled_add_between is not None and not os.environ.get("WSREC_PURE"):
+    add, add_between = compiled_add, compiled_add_between
