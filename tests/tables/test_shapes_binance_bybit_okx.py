@@ -113,11 +113,21 @@ class TestBybit:
         [row] = rows("bybit-linear", "orderbook.1", Table.QUOTES, message)
         has(row, bid_price=None, bid_size=None, ask_price="3", ask_size="4", update_id=8)
 
-    def test_changes_of_the_best_prices_are_skipped(self):
-        message = {"type": "delta", "ts": TIME, "data": {"s": "S", "b": [], "a": [["3", "0"], ["4", "1"]], "u": 8}}
-        made = outcome("bybit-spot", "orderbook.1", message)
+    @pytest.mark.parametrize("market", ["bybit-spot", "bybit-linear", "bybit-inverse"])
+    def test_changes_of_both_best_prices_say_what_they_are(self, market):
+        levels = {"b": [["27994.60", "0"], ["27991.70", "0.777"]], "a": [["27994.40", "0.058"], ["27994.80", "0"]]}
+        message = {"type": "delta", "ts": TIME, "data": {"s": "S", **levels, "u": 8}}
+        [row] = rows(market, "orderbook.1", Table.QUOTES, message)
+        has(row, bid_price="27991.70", bid_size="0.777", ask_price="27994.40", ask_size="0.058", update_id=8)
+        message["data"]["a"] = [["27994.80", "0"]]
+        [row] = rows(market, "orderbook.1", Table.QUOTES, message)
+        has(row, bid_price="27991.70", ask_price=None, ask_size=None)
+
+    @pytest.mark.parametrize("levels", [{"b": [], "a": [["3", "4"]]}, {"b": [["1", "2"]], "a": []}])
+    def test_changes_of_one_best_price_are_skipped(self, levels):
+        made = outcome("bybit-spot", "orderbook.1", {"type": "delta", "ts": TIME, "data": {"s": "S", **levels, "u": 8}})
         assert (made.rows, made.left_out) == ([], [])
-        assert made.skipped == "changes of the best prices, as before 2024"
+        assert made.skipped == "a change of one side of the best prices, as before 2024"
 
     def test_a_change_of_statistics_makes_rows_of_what_it_says(self):
         made = outcome("bybit-linear", "tickers", {"type": "delta", "data": {"symbol": "S", "openInterest": "5"}})
