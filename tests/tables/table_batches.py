@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,44 +63,48 @@ def book(seq: int, *levels: tuple[str, str | None, float | None, float | None], 
 
 def usdm_rows() -> Iterator[tuple[Table, pa.RecordBatch]]:
     """The tables of the USD-M recording, by an independent reading in plain Python; its arrival times are the rows'."""
+    trades, quotes, changes = (defaultdict[str, list[Any]](list) for _ in range(3))
     with gzip.open(DATA / "binance-usdm-btcusdt-20240808.txt.gz") as lines:
-        trades: list[dict[str, Any]] = []
-        quotes: list[dict[str, Any]] = []
-        changes: list[dict[str, Any]] = []
         for seq, line in enumerate(lines):
             message = json.loads(line[20:])
-            about = {"feed": "binance-usdm", "seq": seq, "recv_time": int(line[:19])}
             data = message.get("data", message)
-            about |= {"exchange_time": data["E"] * MS}
-            matched = data["T"] * MS
+            about = {"seq": seq, "recv_time": int(line[:19]), "exchange_time": data["E"] * MS}
+            matched = {"transact_time": data["T"] * MS}
             if data.get("e") == "trade":
                 if data["X"] == "MARKET":
-                    side = "sell" if data["m"] else "buy"
-                    numbers = {"price": float(data["p"]), "size": float(data["q"])}
-                    trades.append(about | numbers | {"side": side, "trade_time": matched, "trade_id": str(data["t"])})
+                    row = {"side": "sell" if data["m"] else "buy", "price": float(data["p"]), "size": float(data["q"])}
+                    _append(trades, about | row | {"trade_time": data["T"] * MS, "trade_id": str(data["t"])})
             elif data.get("e") == "bookTicker":
                 best = zip(("bid_price", "bid_size", "ask_price", "ask_size"), "bBaA", strict=True)
-                quotes.append(about | {name: float(data[key]) for name, key in best} | {"transact_time": matched})
+                _append(quotes, about | matched | {name: float(data[key]) for name, key in best})
             else:
-                about |= {"transact_time": matched, "is_snapshot": "bids" in data}
-                levels = [
-                    (
-                        "delete" if float(size) == 0 else "set",
-                        side,
-                        float(price),
-                        float(size),
-                    )
-                    for side, keys in (("bid", ("b", "bids")), ("ask", ("a", "asks")))
-                    for key in keys
-                    for price, size in data.get(key, ())
-                ]
-                clear = [("clear", None, None, None)] if "bids" in data else []
-                changes += book(seq, *clear, *levels, **{key: value for key, value in about.items() if key != "seq"})
-    yield batch(Table.TRADES, *trades)
-    yield batch(Table.QUOTES, *quotes)
-    # in parts that cut messages in two
-    for start in range(0, len(changes), 100_003):
-        yield batch(Table.BOOK_CHANGES, *changes[start : start + 100_003])
+                _append_book(changes, about | matched, data)
+    for table, columns in ((Table.TRADES, trades), (Table.QUOTES, quotes), (Table.BOOK_CHANGES, changes)):
+        count = len(columns["seq"])
+        full = {name: [value] * count for name, value in (_DEFAULTS | {"feed": "binance-usdm"}).items()}
+        full |= {"channel": [_CHANNELS[table]] * count} | columns
+        schema = table_schema(table)
+        arrays = [pa.array(full.get(each.name, [None] * count), _plain(each.type)).cast(each.type) for each in schema]
+        whole = pa.RecordBatch.from_arrays(arrays, schema=schema)
+        # in parts that cut messages in two
+        for start in range(0, count, 100_003):
+            yield table, whole.slice(start, 100_003)
+
+
+def _append(columns: defaultdict[str, list[Any]], row: dict[str, Any]) -> None:
+    for name, value in row.items():
+        columns[name].append(value)
+
+
+def _append_book(columns: defaultdict[str, list[Any]], about: dict[str, Any], data: dict[str, Any]) -> None:
+    snapshot = "bids" in data
+    levels: list[tuple[str, str | None, float | None, float | None]] = [("clear", None, None, None)] if snapshot else []
+    for side, keys in (("bid", ("b", "bids")), ("ask", ("a", "asks"))):
+        for price, size in data.get(keys[snapshot], ()):
+            levels.append(("set" if float(size) else "delete", side, float(price), float(size)))
+    for item, (action, side, price, size) in enumerate(levels):
+        level = {"action": action, "side": side, "price": price, "size": size, "item": item, "is_snapshot": snapshot}
+        _append(columns, about | level | {"last": item == len(levels) - 1})
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -1,0 +1,105 @@
+"""What the other tools make of exported files: run by their own interpreter (.venv-tools), which has no wsrec.
+
+python in_other_tools.py QUESTION RESULT.json ARGUMENTS...
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+TICK, LOT = 0.1, 0.001
+
+
+def hftbacktest(recording: str, exported: str, with_quotes: str, *tardis_files: str) -> dict[str, Any]:
+    """Its conversion of the recording beside the exported events, backtests of these, its reading of tardis files."""
+    import numpy as np
+    from hftbacktest.data.utils import binancefutures, tardis
+
+    theirs = binancefutures.convert(recording, buffer_size=1_000_000)
+    ours = np.load(exported)["data"]
+    return {
+        "events": len(theirs),
+        "same_type": ours.dtype == theirs.dtype,
+        "equal": bool(np.array_equal(ours, theirs)),
+        "backtests": [backtest(file) for file in (exported, with_quotes)],
+        "from_tardis": len(tardis.convert(list(tardis_files), buffer_size=1_000_000)),
+    }
+
+
+def backtest(exported: str) -> dict[str, Any]:
+    """A backtest in steps of a second: a market order after 10 s, and the book at its end."""
+    import hftbacktest as hft
+
+    asset = (
+        hft.BacktestAsset()
+        .data([exported])
+        .linear_asset(1.0)
+        .constant_order_latency(1_000_000, 1_000_000)
+        .risk_adverse_queue_model()
+        .no_partial_fill_exchange()
+        .trading_value_fee_model(0.0002, 0.0005)
+        .tick_size(TICK)
+        .lot_size(LOT)
+        .last_trades_capacity(100_000)
+    )
+    run = hft.HashMapMarketDepthBacktest([asset])
+    steps = trades = 0
+    while run.elapse(1_000_000_000) == 0:
+        steps += 1
+        trades += len(run.last_trades(0))
+        run.clear_last_trades(0)
+        if steps == 10:
+            run.submit_buy_order(0, 1, round(run.depth(0).best_ask + 10, 1), 0.002, hft.GTC, hft.LIMIT, True)
+    depth = run.depth(0)
+    found = {"bid": round(depth.best_bid, 1), "ask": round(depth.best_ask, 1), "position": run.position(0)}
+    run.close()
+    return found | {"trades": trades}
+
+
+def nautilus_reads(catalogue: str, instrument: str) -> dict[str, Any]:
+    """What its catalogue reads, and the book that its deltas make."""
+    from nautilus_trader.model.book import OrderBook
+    from nautilus_trader.model.enums import BookType
+    from nautilus_trader.model.identifiers import InstrumentId
+    from nautilus_trader.persistence.catalog import ParquetDataCatalog
+
+    catalog = ParquetDataCatalog(catalogue)
+    trades, quotes = catalog.trade_ticks([instrument]), catalog.quote_ticks([instrument])
+    deltas = catalog.order_book_deltas([instrument])
+    book = OrderBook(InstrumentId.from_str(instrument), BookType.L2_MBP)
+    for delta in deltas:
+        book.apply_delta(delta)
+    sides = (book.bids(), book.asks())
+    return {
+        "counts": [len(trades), len(quotes), len(deltas)],
+        "trades": [
+            [str(t.price), str(t.size), t.aggressor_side.name, str(t.trade_id), t.ts_event, t.ts_init] for t in trades
+        ],
+        "quotes": [
+            [str(q.bid_price), str(q.bid_size), str(q.ask_price), str(q.ask_size), q.ts_event, q.ts_init]
+            for q in quotes
+        ],
+        "book": [[[str(level.price), f"{level.size():.3f}"] for level in side] for side in sides],
+    }
+
+
+def nautilus_reads_tardis(*files: str) -> dict[str, Any]:
+    """How many rows its reader of tardis files finds in each, by dataset, and the first one's instrument."""
+    from nautilus_trader.adapters.tardis.loaders import TardisCSVDataLoader
+
+    loader = TardisCSVDataLoader()
+    readers = {"trades": loader.load_trades, "book_ticker": loader.load_quotes, "incremental": loader.load_deltas}
+    found = {}
+    for file in files:
+        (reader,) = (reader for name, reader in readers.items() if name in file)
+        rows = reader(file)
+        found[Path(file).name] = [len(rows), str(rows[0].instrument_id)]
+    return found
+
+
+if __name__ == "__main__":
+    question, result, *arguments = sys.argv[1:]
+    Path(result).write_text(json.dumps(globals()[question](*arguments)))
