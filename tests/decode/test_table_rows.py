@@ -251,6 +251,55 @@ class TestBooks:
         assert made.left_out == [(Table.BOOK_CHANGES, "size: found '0.-10000', which is no number, at `[1]`")]
 
 
+BOTH_SIDES = {
+    # Bybit until 2023: a snapshot, then what changed of the two best prices; a level of size 0 went
+    f"{side}_{name}": [
+        {"path": f"{side[0]}[0][{index}]", "when": {"path": f"{side[0]}[0][1]", "zero": False}, "remembered_by": "s"},
+        {"path": f"{side[0]}[1][{index}]", "when": {"path": f"{side[0]}[1][1]", "zero": False}},
+        {"value": 0, "when": {"path": f"{side[0]}[0]"}},
+        {"value": 0, "when": {"path": "type", "equals": "snapshot"}},
+    ]
+    for side in ("bid", "ask")
+    for index, name in enumerate(("price", "size"))
+}
+
+
+class TestMemory:
+    """What a message lacks, from those before it."""
+
+    @staticmethod
+    def reader() -> TableRowReader:
+        return TableRowReader(feed_of({"table": "quotes", "columns": BOTH_SIDES}))
+
+    @staticmethod
+    def quote(reader: TableRowReader, bids: Any, asks: Any, kind: str = "delta", symbol: str = "X") -> Any:
+        message = json.dumps({"type": kind, "s": symbol, "b": bids, "a": asks}).encode()
+        made = reader.read(Message(message, "data", symbol))
+        if not made.rows:
+            return made.left_out
+        [(_, [row])] = made.rows
+        return [row.get(f"{side}_{name}") for side in ("bid", "ask") for name in ("price", "size")]
+
+    def test_a_side_that_did_not_change_is_the_one_before(self) -> None:
+        reader = self.reader()
+        assert self.quote(reader, [["10", "1"]], [["11", "2"]], "snapshot") == ["10", "1", "11", "2"]
+        assert self.quote(reader, [["10", "3"]], []) == ["10", "3", "11", "2"]
+        assert self.quote(reader, [], [["11", "0"], ["12", "4"]]) == ["10", "3", "12", "4"]
+        assert self.quote(reader, [["10", "0"]], []) == [None, None, "12", "4"]
+        assert self.quote(reader, [], [["12", "5"]]) == [None, None, "12", "5"]
+        assert self.quote(reader, [["9", "1"]], [], "snapshot") == ["9", "1", None, None]
+
+    def test_without_one_before_the_row_is_left_out(self) -> None:
+        reader = self.reader()
+        self.quote(reader, [["10", "1"]], [["11", "2"]], "snapshot")
+        [(table, reason)] = self.quote(reader, [], [["5", "1"]], symbol="Y")
+        assert table is Table.QUOTES
+        assert reason.startswith("bid_price: found none, and none before it")
+        reader.disconnected(0)
+        [(_, reason)] = self.quote(reader, [["10", "3"]], [])
+        assert reason.startswith("ask_price: found none, and none before it")
+
+
 class TestLeftOut:
     def test_each_with_its_reason(self) -> None:
         conditioned = {**TRADES, "when": {"path": "type", "equals": "fill"}}

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import cache
-from functools import cache
 from typing import Any
 
 from wsrec.decode.table_rows import Message, Outcome, TableRow, TableRowReader
 from wsrec.feed.load import find_feed
-from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import Table
 
 Read = Callable[..., Outcome]
@@ -38,11 +36,6 @@ def outcome(market: str, channel: str, message: Any, *, symbol: str = "S", is_re
     """What a message makes."""
     reader = TableRowReader(_feed(market))
     return reader.read(Message(json.dumps(message).encode(), channel, symbol, is_rest=is_rest))
-
-
-@cache
-def _feed(market: str) -> Feed:
-    return find_feed(market)
 
 
 def rows(market: str, channel: str, table: Table, message: Any, **known: Any) -> list[TableRow]:

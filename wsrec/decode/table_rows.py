@@ -180,9 +180,9 @@ class _Memory:
 
     def __init__(self) -> None:
         self.begun: set[tuple[int, str | None]] = set()
-        self._values: dict[tuple[int, str | None], dict[str, Any]] = {}
+        self._values: dict[tuple[int, str | None], dict[tuple[str, str], Any]] = {}
 
-    def values(self, conn: int, symbol: str | None) -> dict[str, Any]:
+    def values(self, conn: int, symbol: str | None) -> dict[tuple[str, str], Any]:
         return self._values.setdefault((conn, symbol), {})
 
     def restart(self, conn: int, symbol: str | None) -> None:
@@ -318,8 +318,9 @@ class _Maker:
                 made[name] = value
         return made
 
-    def _plain(self, row: Row, _making: _Making) -> Iterator[TableRow]:
+    def _plain(self, row: Row, making: _Making) -> Iterator[TableRow]:
         made = self._base(row, self._cells)
+        self._recall(made, row, making)
         for price, size, count in _BEST:
             if price in self._cells and (made.get(price) is None or is_zero(made[price])):
                 for name in (price, size, count):
@@ -381,8 +382,7 @@ class _Maker:
             yield self._clear(row, making)
         elif not is_snapshot and self._begins_later(symbol, making):
             return
-        for name, key in self._remembered.items():
-            self._remember(made, name, str(key(row)), self.memory.values(making.conn, symbol))
+        self._recall(made, row, making)
         deletes = self._delete is not None and self._delete(row)
         yield from self._level(made, deletes, making.reasons)
 
@@ -393,14 +393,20 @@ class _Maker:
         making.reasons.append("before the first snapshot")
         return True
 
-    def _remember(self, made: TableRow, name: str, key: str, known: dict[str, Any]) -> None:
-        if made.get(name) is not None:
-            if len(known) < _REMEMBERED_MAX:
-                known[key] = made[name]
-        elif key in known:
-            made[name] = known[key]
-        else:
-            raise NotReadableError(f"{name}: found none, and none before it with the same key")
+    def _recall(self, made: TableRow, row: Row, making: _Making) -> None:
+        """Remember the values of a row that later ones may lack, and add those that it lacks."""
+        if not self._remembered:
+            return
+        known = self.memory.values(making.conn, made["symbol"])
+        for name, read in self._remembered.items():
+            key = name, str(read(row))
+            if made.get(name) is not None:
+                if len(known) < _REMEMBERED_MAX or key in known:
+                    known[key] = made[name]
+            elif key in known:
+                made[name] = known[key]
+            else:
+                raise NotReadableError(f"{name}: found none, and none before it with the same key")
 
     def _level(self, made: TableRow, deletes: bool, reasons: list[str]) -> Iterator[TableRow]:
         """A level as a row; none if it is no level."""

@@ -98,8 +98,8 @@ class Cell(Model):
     )
     remembered_by: RowPath | None = Field(
         default=None,
-        description="If it is absent: the value last seen in rows of the same symbol and of the same value at this "
-        "path since the last snapshot.",
+        description="If it is absent: the column's value last seen in rows of the same symbol and of the same value at "
+        "this path, on the same connection and since the last snapshot. Without one before it the row is left out.",
     )
 
     @field_validator("value", mode="before")
