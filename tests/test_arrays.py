@@ -1,12 +1,13 @@
-"""wsrec.arrays: payloads as an Arrow array, which holds what it was given no longer than it has to."""
+"""wsrec.arrays: what is between Arrow and numpy, and payloads that are held no longer than they have to be."""
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsrec.arrays import large_binary
+from wsrec.arrays import distinct, large_binary, lengths
 
 
 @settings(deadline=None)
@@ -26,3 +27,17 @@ def test_payloads_are_let_go():
         for each in memory:
             # refused while anything has a view of it
             each.append(0)
+
+
+@given(st.lists(st.integers(0, 65_535)))
+def test_the_different_numbers_of_an_array(numbers):
+    assert distinct(np.array(numbers, np.uint16)) == sorted(set(numbers))
+
+
+@given(st.lists(st.binary(max_size=20)), st.integers(0, 5))
+def test_the_lengths_of_payloads_also_of_a_slice(payloads, start):
+    assert lengths(pa.array(payloads, pa.large_binary())[start:]).tolist() == list(map(len, payloads[start:]))
+
+
+def test_the_length_of_a_null_is_0():
+    assert lengths(pa.array([b"ab", None, b"c"], pa.large_binary())).tolist() == [2, 0, 1]

@@ -21,6 +21,18 @@ def where_set(flags: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
     return flags.nonzero()[0]
 
 
+def distinct(numbers: npt.NDArray[np.integer]) -> list[int]:
+    """The different numbers of an array of small ones (up to 16 bits, or codes), none below 0, in order."""
+    found: list[int] = np.bincount(numbers).nonzero()[0].tolist()
+    return found
+
+
+def lengths(payload: pa.Array) -> Int64s:
+    """The length of each payload (bytes) of a `large_binary` array; 0 for null."""
+    offsets = np.frombuffer(payload.buffers()[1], np.int64, len(payload) + 1, payload.offset * 8)
+    return np.diff(offsets)
+
+
 def values(column: pa.Array) -> npt.NDArray[Any]:
     """The integers of a column without a copy; undefined for nulls."""
     kind = column.type.to_pandas_dtype()

@@ -23,8 +23,8 @@ _BATCH_BYTES = 64 << 20
 Bools = npt.NDArray[np.bool_]
 
 
-def batches(path: Path, columns: Sequence[str]) -> Iterator[Any]:
-    """The rows of a message file, so many at a time as fit into some 64 MB.
+def batches(path: Path, columns: Sequence[str], most: int | None = None) -> Iterator[Any]:
+    """The rows of a message file, so many at a time as fit into some 64 MB, and at most `most`.
 
     Raises:
         CaptureError: it is no message file of this version.
@@ -32,7 +32,7 @@ def batches(path: Path, columns: Sequence[str]) -> Iterator[Any]:
 
     """
     with open_messages(path) as file:
-        yield from row_batches(file, columns)
+        yield from row_batches(file, columns, most=most)
 
 
 def row_batches(

@@ -3,79 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsrec.decode.columns import FieldColumns
+from wsrec.arrays import codes
 from wsrec.feed.schema import Feed
-from wsrec.format.columns import Bools, times, words
 from wsrec.format.schema import UTC_NS
-from wsrec.monitor.check import Finding, MonitorEvent, RowBatch, RowColumns, SnapshotRow
+from wsrec.monitor.check import Finding, MonitorEvent, RowBatch
 from wsrec.monitor.feed_monitor import FeedMonitor, is_shown
 from wsrec.monitor.sequence_gap import SequenceGap
 from wsrec.plan.request_table import RequestTable
 from wsrec.ring.events import EventKind
 from wsrec.verify.agreement import Agreement, is_finding
 from wsrec.verify.events import AFTERWARDS, EventRow
-from wsrec.verify.rows import FileRows
+from wsrec.verify.rows import FileRows, Rows, Words
 from wsrec.verify.session_clock import SessionClock
 from wsrec.verify.stream_rows import Held
 from wsrec.verify.streams import Streams
 
-# the columns read from the payload, except the time
-_READ = (("channel", pa.string()), ("symbol", pa.string()), ("exchange_seq", pa.uint64()))
-
-
-class Rows:
-    """Rows of a message file as columns.
-
-    Attributes:
-        table: the rows as stored in the file.
-        stage: hand-off of each row (ns on the stage clock).
-        conns: connection of each row.
-        payload: `large_binary` array.
-        carried: received rows that are text or binary.
-        received: rows that were received.
-        binary: rows that are binary.
-        fetched: rows that were fetched over HTTP.
-
-    """
-
-    def __init__(self, table: Any) -> None:
-        self.table = table
-        self.stage = table.column("handoff_monotonic").to_numpy()
-        self.conns = table.column("conn").to_numpy(zero_copy_only=False)
-        self.seq = table.column("seq").to_numpy(zero_copy_only=False)
-        direction, opcode = (words(table, name) for name in ("direction", "opcode"))
-        self.received, self.fetched = _among(direction, {"recv"}), _among(direction, {"rest"})
-        self.binary, self.messages = _among(opcode, {"binary"}), _among(opcode, {"text", "binary"})
-        self.carried = self.received & self.messages
-        payload = pc.coalesce(table.column("text").cast(pa.binary()), table.column("data"))
-        self.payload = payload.cast(pa.large_binary())
-        self.channels, self.symbols = words(table, "channel"), words(table, "symbol")
-
-    def columns(self, start: int, stop: int) -> RowColumns:
-        """A range of the rows in the form that the monitor reads."""
-        span = slice(start, stop)
-        part = self.table.slice(start, stop - start)
-        requests = part.column("request").fill_null(0).to_numpy(zero_copy_only=False)
-        return RowColumns(
-            first=int(self.seq[start]),
-            conns=self.conns[span],
-            stage=self.stage[span],
-            arrival=times(part, "recv_time")[0],
-            payload=self.payload[span],
-            received=self.received[span],
-            carries=self.messages[span],
-            readable=self.carried[span],
-            binary=self.binary[span],
-            requests=requests,
-            snapshots={row: _snapshot(part, row) for row in np.flatnonzero(self.fetched[span]).tolist()},
-        )
+# the columns read from the payload
+_READ = (
+    ("channel", pa.string()),
+    ("symbol", pa.string()),
+    ("exchange_seq", pa.uint64()),
+    ("exchange_time", pa.int64()),
+)
 
 
 class Judgement:
@@ -202,15 +156,30 @@ class Judgement:
 
     def _compare(self, rows: Rows, start: int, batch: RowBatch, about: FileRows, *, complete: bool) -> None:
         """Compare the columns that were read from the payload with the payload."""
-        own = pa.array(~rows.fetched[start : start + len(batch.stage)])
+        span = slice(start, start + len(batch.stage))
+        fetched = rows.fetched[span]
         # the payload of a snapshot does not name its stream
-        stored = rows.table.slice(start, len(batch.stage)).filter(own)
-        read = FieldColumns._make(column.filter(own) for column in batch.fields)
+        own = pa.array(~fetched) if fetched.any() else None
         lenient = self._learns and not complete
+        of = {"channel": rows.channels, "symbol": rows.symbols}
         for name, kind in _READ:
-            _same(name, stored.column(name).cast(kind), getattr(read, name).cast(kind), about, lenient=lenient)
-        exchange_time = stored.column("exchange_time").cast(UTC_NS).cast(pa.int64())
-        _same("exchange_time", exchange_time, read.exchange_time, about, lenient=lenient)
+            stored, read = rows.table.column(name)[span], getattr(batch.fields, name)
+            if name in of and _same_words((of[name][0][span], of[name][1]), read):
+                continue
+            if own is not None:
+                stored, read = stored.filter(own), read.filter(own)
+            if name == "exchange_time":
+                stored = stored.cast(UTC_NS)
+            _same(name, stored.cast(kind), read.cast(kind), about, lenient=lenient)
+
+
+def _same_words(stored: Words, read: pa.DictionaryArray) -> bool:
+    """Whether two columns of words are known to be equal, by their codes alone."""
+    places, names = stored
+    of_name = {name: code for code, name in enumerate(names)}
+    null = len(names) - 1
+    as_stored = np.array([*(of_name.get(name, -1) for name in read.dictionary.to_pylist()), null])
+    return bool((as_stored[codes(read, len(as_stored) - 1)] == places).all())
 
 
 def _same(name: str, stored: pa.Array, read: pa.Array, about: FileRows, *, lenient: bool) -> None:
@@ -223,13 +192,3 @@ def _same(name: str, stored: pa.Array, read: pa.Array, about: FileRows, *, lenie
             return
     differing = pc.or_(pc.xor(stored.is_null(), read.is_null()), pc.fill_null(pc.not_equal(stored, read), False))
     about.problems[f"{name} differs from the payload"] += pc.sum(differing).as_py()
-
-
-def _snapshot(part: Any, row: int) -> SnapshotRow:
-    return SnapshotRow(*(part.column(name)[row].as_py() for name in ("channel", "symbol", "exchange_seq")))
-
-
-def _among(codes: tuple[npt.NDArray[np.integer], list[str | None]], known: set[str]) -> Bools:
-    """Mask of a column's values that are in `known`."""
-    found: Bools = np.array([word in known for word in codes[1]])[codes[0]]
-    return found

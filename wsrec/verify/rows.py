@@ -1,4 +1,4 @@
-"""Checks of message rows: order, stages, valid values, totals."""
+"""Rows of a message file as columns, and checks of them: order, stages, valid values, totals."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wsrec.arrays import distinct, known, lengths
 from wsrec.counts import Counts
 from wsrec.format.columns import Bools, times, words
 from wsrec.format.counting import count_rows
 from wsrec.format.layout import hour
 from wsrec.histogram import Histogram, Int64s
+from wsrec.monitor.check import RowColumns, SnapshotRow
 from wsrec.stages import EVENT, HANDOFF, NIC, RECV_END, STAGES, STEPS, TOTAL
 
 COLUMNS = (
@@ -42,6 +44,58 @@ _OPCODES = {"text", "binary", "ping", "pong", "close"}
 _SOURCES = {"nic", "kernel", "user"}
 # allowed difference in UTC from the anchors around a row: the clock's rate may change between them
 _SLACK_NS = 1_000_000
+
+Words = tuple[npt.NDArray[np.integer], list[str | None]]
+"""A column of words as codes, and the word of each; the last code is null's."""
+
+
+class Rows:
+    """Rows of a message file as columns.
+
+    Attributes:
+        table: the rows as stored in the file.
+        stage: hand-off of each row (ns on the stage clock).
+        conns: connection of each row.
+        payload: `large_binary` array.
+        carried: received rows that are text or binary.
+        received: rows that were received.
+        binary: rows that are binary.
+        messages: rows that are text or binary.
+        sent, fetched: rows that were sent, and those that were fetched over HTTP.
+        direction, opcode, channels, symbols: the columns of words.
+
+    """
+
+    def __init__(self, table: Any) -> None:
+        self.table = table
+        self.stage = table.column("handoff_monotonic").to_numpy()
+        self.conns = table.column("conn").to_numpy(zero_copy_only=False)
+        self.seq = table.column("seq").to_numpy(zero_copy_only=False)
+        self.direction, self.opcode = (words(table, name) for name in ("direction", "opcode"))
+        self.received, self.sent, self.fetched = (_among(self.direction, {way}) for way in ("recv", "sent", "rest"))
+        self.binary, self.messages = _among(self.opcode, {"binary"}), _among(self.opcode, {"text", "binary"})
+        self.carried = self.received & self.messages
+        self.payload = _payload(table.column("text"), table.column("data"))
+        self.channels, self.symbols = words(table, "channel"), words(table, "symbol")
+
+    def columns(self, start: int, stop: int) -> RowColumns:
+        """A range of the rows in the form that the monitor reads."""
+        span = slice(start, stop)
+        part = self.table.slice(start, stop - start)
+        requests = part.column("request").fill_null(0).to_numpy(zero_copy_only=False)
+        return RowColumns(
+            first=int(self.seq[start]),
+            conns=self.conns[span],
+            stage=self.stage[span],
+            arrival=times(part, "recv_time")[0],
+            payload=self.payload[span],
+            received=self.received[span],
+            carries=self.messages[span],
+            readable=self.carried[span],
+            binary=self.binary[span],
+            requests=requests,
+            snapshots={row: _snapshot(part, row) for row in np.flatnonzero(self.fetched[span]).tolist()},
+        )
 
 
 class Anchors:
@@ -118,31 +172,30 @@ class FileRows:
         self._before = handoff
         self._sources: Counter[str] = Counter()
 
-    def add(self, batch: Any, payload: pa.Array, carried: Bools, received: Bools) -> None:
-        """Check a batch of rows; `received` and `carried` (received text or binary) are masks."""
-        seq = batch.column("seq").to_numpy(zero_copy_only=False)
+    def add(self, rows: Rows) -> None:
+        """Check a batch of rows."""
+        batch, seq = rows.table, rows.seq
         recv_time, _ = times(batch, "recv_time")
         if not self.rows:
             self.first_seq, self.first_time = int(seq[0]), int(recv_time[0])
         self.last_seq, self.last_time = int(seq[-1]), int(recv_time[-1])
         self.rows += len(seq)
-        lengths = pc.binary_length(payload).to_numpy(zero_copy_only=False)
-        codes, names = words(batch, "direction")
-        sent = np.array([name == "sent" for name in names])[codes]
-        self.counts += count_rows(received, carried, sent, lengths)
-        self._count_opcodes(batch, lengths)
-        self._check_words(batch)
-        self._check_payload(batch)
-        self._check_stages(batch, recv_time)
+        bytes_of = lengths(rows.payload)
+        self.counts += count_rows(rows.received, rows.carried, rows.sent, bytes_of)
+        source = words(batch, "recv_source")
+        self._count_opcodes(rows, bytes_of)
+        self._check_words(rows, source)
+        self._check_payload(rows)
+        self._check_stages(rows, recv_time, source)
 
-    def _count_opcodes(self, batch: Any, lengths: Int64s) -> None:
-        (ways, way_names), (codes, code_names) = words(batch, "direction"), words(batch, "opcode")
+    def _count_opcodes(self, rows: Rows, bytes_of: Int64s) -> None:
+        (ways, way_names), (codes, code_names) = rows.direction, rows.opcode
         pairs = np.bincount(ways * len(code_names) + codes)
         for pair in np.flatnonzero(pairs).tolist():
             way, code = divmod(pair, len(code_names))
             self.opcodes[way_names[way], code_names[code]] += int(pairs[pair])
-        for way in np.unique(ways).tolist():
-            self.bytes[way_names[way]] += int(lengths.sum(where=ways == way))
+        for way in distinct(ways):
+            self.bytes[way_names[way]] += int(bytes_of.sum(where=ways == way))
 
     def stage1(self, stated: Any) -> Any:
         """The expected `wsrec.stage1`; only the writer knows the reasons of rows without a stamp."""
@@ -152,29 +205,27 @@ class FileRows:
         fits = all(isinstance(value, int) for value in reasons.values()) and sum(reasons.values()) == none
         return {**self._sources, **(reasons if fits else {"none": none} if none else {})}
 
-    def _check_words(self, batch: Any) -> None:
-        for column, known in (("direction", _DIRECTIONS), ("opcode", _OPCODES), ("recv_source", _SOURCES)):
-            codes, names = words(batch, column)
-            for code in np.unique(codes).tolist():
-                if names[code] not in known:
+    def _check_words(self, rows: Rows, source: Words) -> None:
+        columns = ("direction", rows.direction, _DIRECTIONS), ("opcode", rows.opcode, _OPCODES)
+        for column, (codes, names), expected in (*columns, ("recv_source", source, _SOURCES)):
+            for code in distinct(codes):
+                if names[code] not in expected:
                     self.problems[f"{column} has an unknown value"] += int(np.count_nonzero(codes == code))
-        conns = batch.column("conn").to_numpy(zero_copy_only=False)
-        strange = [conn for conn in np.unique(conns).tolist() if conn not in self._conns]
+        strange = [conn for conn in distinct(rows.conns) if conn not in self._conns]
         if strange:
-            self.problems["their connection is not in wsrec.connections"] += int(np.isin(conns, strange).sum())
+            self.problems["their connection is not in wsrec.connections"] += int(np.isin(rows.conns, strange).sum())
 
-    def _check_payload(self, batch: Any) -> None:
-        text, data = (batch.column(name).is_valid().to_numpy(zero_copy_only=False) for name in ("text", "data"))
+    def _check_payload(self, rows: Rows) -> None:
+        text, data = (known(rows.table.column(name)) for name in ("text", "data"))
         self._count(text == data, "not exactly one of text and data has the payload")
-        opcode, names = words(batch, "opcode")
-        is_text = np.array([name == "text" for name in names])[opcode]
-        self._count(text & ~is_text, "a payload is in text, but its opcode is not text")
+        self._count(text & ~_among(rows.opcode, {"text"}), "a payload is in text, but its opcode is not text")
 
-    def _check_stages(self, batch: Any, recv_time: Int64s) -> None:
+    def _check_stages(self, rows: Rows, recv_time: Int64s, source: Words) -> None:
+        batch, received = rows.table, rows.received
         stamps = {stage: times(batch, stage.column) for stage in STAGES}
         handoff = stamps[HANDOFF][0]
         self.hours |= {int(hour(np.min(handoff))), int(hour(np.max(handoff)))}
-        order = batch.column("handoff_monotonic").to_numpy()
+        order = rows.stage
         previous = np.concatenate(([order[0] if self._before is None else self._before], order[:-1]))
         for row in np.flatnonzero(order < previous).tolist():
             if not self._anchors.explain(int(previous[row]), int(order[row])):
@@ -183,8 +234,6 @@ class FileRows:
         self._before = self.last_handoff = int(order[-1])
         if self.first_handoff is None:
             self.first_handoff = int(order[0])
-        codes, names = words(batch, "direction")
-        received = np.array([name == "recv" for name in names])[codes]
         decreasing = np.zeros(len(handoff), np.bool_)
         for start, end in itertools.pairwise(_MONOTONIC):
             both = stamps[start][1] & stamps[end][1]
@@ -198,11 +247,9 @@ class FileRows:
         # a sent frame may have waited before its hand-off
         own = ~received & ~stamped
         self._count(np.where(own, recv_time > handoff, best != recv_time), "recv_time is not the best arrival time")
-        source, sources = words(batch, "recv_source")
-        user = np.array([name == "user" for name in sources])[source]
-        self._count(user == stamped, "recv_source does not fit stage 1")
-        counts = np.bincount(source[received], minlength=len(sources))
-        self._sources.update({name: int(n) for name, n in zip(sources, counts, strict=True) if n and name})
+        self._count(_among(source, {"user"}) == stamped, "recv_source does not fit stage 1")
+        counts = np.bincount(source[0][received], minlength=len(source[1]))
+        self._sources.update({name: int(n) for name, n in zip(source[1], counts, strict=True) if n and name})
         for step in (*STEPS, TOTAL):
             (begin, has_begin), (stop, has_stop) = stamps[step.start], stamps[step.end]
             self.steps[step.key].add((stop - begin)[received & has_begin & has_stop])
@@ -210,3 +257,26 @@ class FileRows:
     def _count(self, wrong: npt.NDArray[np.bool_], what: str) -> None:
         if wrong.any():
             self.problems[what] += int(np.count_nonzero(wrong))
+
+
+def _snapshot(part: Any, row: int) -> SnapshotRow:
+    return SnapshotRow(*(part.column(name)[row].as_py() for name in ("channel", "symbol", "exchange_seq")))
+
+
+def _among(codes: tuple[npt.NDArray[np.integer], list[str | None]], known: set[str]) -> Bools:
+    """Mask of a column's values that are in `known`."""
+    are = np.array([word in known for word in codes[1]])
+    # the last code is null's
+    if len(are) == 2:
+        return np.full(len(codes[0]), are[0]) if not codes[0].any() else are[codes[0]]
+    found: Bools = are[codes[0]]
+    return found
+
+
+def _payload(text: pa.Array, data: pa.Array) -> pa.Array:
+    """The payloads as `large_binary`; those of a batch of only texts, or none, are not copied."""
+    if not text.null_count:
+        return text.cast(pa.binary()).cast(pa.large_binary())
+    if not data.null_count:
+        return data.cast(pa.large_binary())
+    return pc.coalesce(text.cast(pa.binary()), data).cast(pa.large_binary())

@@ -22,16 +22,18 @@ from wsrec.verify.events import EventRow, finding_of, read_events
 from wsrec.verify.files import UNREADABLE, check_figures
 from wsrec.verify.finding_log import FindingLog
 from wsrec.verify.inventory import Pair, SessionTask
-from wsrec.verify.judgement import Judgement, Rows
+from wsrec.verify.judgement import Judgement
 from wsrec.verify.ledger import LedgerAudit, read_ledger
 from wsrec.verify.meter import Meter, size_of
 from wsrec.verify.model import Kind, Loss, Session
 from wsrec.verify.pair_files import PairFiles, open_pair
 from wsrec.verify.result import SessionResult
-from wsrec.verify.rows import COLUMNS, FileRows
+from wsrec.verify.rows import COLUMNS, FileRows, Rows
 from wsrec.verify.session_clock import SessionClock
 
 _LOSSES = 1_000
+# as fast as larger ones, whose payloads do not fit into the processor's caches, in less memory
+_BATCH_ROWS = 1 << 14
 
 
 class SessionReading:
@@ -252,7 +254,7 @@ class SessionReading:
         waiting = read_events(events, self._log.add) if events is not None else iter(())
         upcoming = next(waiting, None)
         try:
-            for batch in batches(path, COLUMNS):
+            for batch in batches(path, COLUMNS, _BATCH_ROWS):
                 if not batch.num_rows:
                     continue
                 rows = Rows(batch)
@@ -264,7 +266,7 @@ class SessionReading:
                     upcoming = next(waiting, None)
                 self._clock.learn_rows(rows.stage, times(batch, "handoff_time")[0], anchors)
                 self._rows_follow.follow(path, rows.seq, rows.stage, self._judged)
-                about.add(batch, rows.payload, rows.carried, rows.received)
+                about.add(rows)
                 for event in self._judged.rows(rows, ahead, about, complete=self._rows_follow.complete):
                     self._apply(event)
         except UNREADABLE as error:

@@ -10,11 +10,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from wsrec.arrays import distinct
 from wsrec.feed.sequence_rules import SequenceScope
 from wsrec.format.columns import Bools
 from wsrec.histogram import Int64s
 from wsrec.monitor.comparison import Link, Links
 from wsrec.monitor.sequence_gap import SequenceGap
+from wsrec.monitor.stream_keys import by_stream
 from wsrec.verify.epochs import Epochs
 from wsrec.verify.model import Loss, State
 from wsrec.verify.session_facts import SessionFacts
@@ -130,10 +132,10 @@ class StreamRows:
             counted = carried & (channels[0] != len(channels[1]) - 1)
             self.unattributed += int(np.count_nonzero(carried) - np.count_nonzero(counted))
         place = np.flatnonzero(counted)
-        wide = (len(channels[1]), len(symbols[1]))
-        code = (conns.astype(np.int64) * wide[0] + channels[0]) * wide[1] + symbols[0]
-        order = place[np.argsort(code[place], kind="stable")]
-        bounds = np.flatnonzero(np.diff(code[order], prepend=-1, append=-1))
+        of_channel, of_symbol = (of[0][place].astype(np.int64) for of in (channels, symbols))
+        order, keys = by_stream(conns[place], of_channel, of_symbol, len(channels[1]), len(symbols[1]))
+        order = place[order]
+        bounds = np.flatnonzero(np.diff(keys, prepend=-1, append=-1))
         groups = {}
         for begin, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
             rows = order[begin:stop]
@@ -153,7 +155,7 @@ class StreamRows:
         for gap in held.gaps:
             if gap.from_conn is not None:
                 self.take_unjoined(gap)
-        for conn in np.unique(conns[carried]).tolist():
+        for conn in distinct(conns[carried]):
             self._last_row[conn] = self._epochs.current(conn).last_row = int(
                 handoff[np.flatnonzero(carried & (conns == conn))[-1]]
             )
