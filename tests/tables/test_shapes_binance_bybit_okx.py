@@ -65,6 +65,18 @@ class TestBinanceFutures:
         has(first, symbol="A", mark_price="1", index_price="2", funding_rate="0.0001", next_funding_time=TIME * MS)
         has(second, symbol="A_2612", funding_rate=None, next_funding_time=None, exchange_time=(TIME + 1) * MS)
 
+    def test_indices(self):
+        composite = {"e": "compositeIndex", "E": TIME, "s": "DEFIUSDT", "p": "554.41604065", "C": "baseAsset", "c": []}
+        message = stream("defiusdt@compositeIndex", composite)
+        [row] = rows("binance-usdm", "compositeIndex", Table.DERIVATIVE_TICKER, message)
+        has(row, index_price="554.41604065", mark_price=None)
+        assets = [
+            {"e": "assetIndexUpdate", "E": TIME, "s": s, "i": "0.27462452", "b": "0.1"} for s in ("ADAUSD", "BTCUSD")
+        ]
+        made = rows("binance-usdm", "!assetIndex@arr", Table.DERIVATIVE_TICKER, stream("!assetIndex@arr", assets))
+        assert [row["symbol"] for row in made] == ["ADAUSD", "BTCUSD"]
+        has(made[1], index_price="0.27462452", exchange_time=TIME * MS)
+
     def test_statistics_of_all_symbols(self):
         data = [{"e": "24hrTicker", "E": TIME, "s": s, "c": "5", "Q": "1", "v": "9", "q": "3"} for s in "AB"]
         made = rows("binance-coinm", "!ticker@arr", Table.TICKERS, stream("!ticker@arr", data))
@@ -235,6 +247,9 @@ class TestOkx:
         trade = {"sprdId": symbol, "tradeId": "2", "px": "64.9", "sz": "13430", "side": "sell", "ts": str(TIME)}
         [row] = rows("okx", "sprd-public-trades", Table.TRADES, of_okx("sprd-public-trades", trade))
         has(row, symbol=symbol, side="sell", size_unit=unit)
+        ticker = {"sprdId": symbol, "last": "4", "open24h": "-7", "vol24h": "9.87", "bidPx": "5.9", "bidSz": "5.79"}
+        [row] = rows("okx", "sprd-tickers", Table.TICKERS, of_okx("sprd-tickers", {**ticker, "ts": str(TIME)}))
+        has(row, open_24h="-7", volume_24h="9.87", volume_unit=unit, bid_price="5.9", exchange_time=TIME * MS)
 
 
 def test_binance_spot_books_of_the_best_levels_have_neither_symbol_nor_time():
