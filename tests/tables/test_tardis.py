@@ -11,13 +11,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tests.tables.table_batches import MS, START, batch, book
+from tests.tables.table_batches import START, batch, book
 from wsrec.feed.load import catalogue
 from wsrec.feed.table_columns import Table
 from wsrec.tables.csv_files import CsvFiles
 from wsrec.tables.outcome import ExportError
-from wsrec.tables.schema import Numbers
-from wsrec.tables.tardis import EXCHANGES, exchange_name, to_tardis, with_names
+from wsrec.tables.schema import Numbers, table_schema
+from wsrec.tables.tardis import EXCHANGES, NAMES, exchange_name, to_tardis
 
 T = START // 1000
 
@@ -154,18 +154,11 @@ def test_its_names_are_of_feeds_of_the_catalogue() -> None:
     assert exchange_name("my-exchange", "X") == "my-exchange"
 
 
-def test_its_names_for_columns() -> None:
-    _, rows = batch(Table.TRADES, {"price": 1.0, "size": 2.0, "trade_id": "a", "recv_time": START + 1999})
-    named = with_names(rows)
-    assert named.schema.names[:9] == [
-        *("exchange", "session", "seq", "item", "conn", "local_timestamp", "timestamp", "symbol", "channel")
-    ]
-    assert {"id", "price", "amount", "side"} < set(named.schema.names)
-    assert named.schema.field("amount").metadata == rows.schema.field("size").metadata
-    assert named["local_timestamp"].type == pa.timestamp("us", tz="UTC")
-    assert named["local_timestamp"].cast(pa.int64()).to_pylist() == [T + 1]
-    _, rows = batch(Table.TRADES, {"exchange_time": None, "recv_time": MS - 1})
-    assert with_names(rows)["timestamp"].null_count == 1, "nothing is filled in"
+@pytest.mark.parametrize("table", Table)
+def test_its_names_for_columns_are_of_columns_and_no_two_are_alike(table: Table) -> None:
+    assert set(NAMES) <= {name for each in Table for name in table_schema(each).names}
+    names = [NAMES.get(name, name) for name in table_schema(table).names]
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("in_memory", [0, 1 << 20])

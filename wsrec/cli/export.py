@@ -21,13 +21,16 @@ from wsrec.feed.table_columns import Table
 from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE, CaptureError, NoCaptureError, UnreadableError
 from wsrec.format.reading import open_capture
 from wsrec.options.engine import EngineOptions
-from wsrec.options.export import ExportOptions
+from wsrec.options.export import ExportOptions, Tool
 from wsrec.options.option import declared
 from wsrec.report.terminal import reading_progress
+from wsrec.tables.convert import RefusedNumberError
 from wsrec.tables.export import Exported, LeftOut, Request
 from wsrec.tables.export import export as export_tables
+from wsrec.tables.other_tools import ToolExport, export_to, tables_of
+from wsrec.tables.outcome import ExportError
 from wsrec.terminal_tables import print_table
-from wsrec.units import clean, printable_json
+from wsrec.units import clean, plural, printable_json, system_error
 
 _OPTIONS = (*declared(ExportOptions), *declared(EngineOptions))
 _DAMAGED = 1
@@ -48,8 +51,10 @@ def export(sources: tuple[str, ...], json: bool, **given: Any) -> None:
       wsrec export captures
       wsrec export captures --tables trades,quotes --out tables --symbols BTCUSDT
       wsrec export captures --tables trades --since 2026-11-22T13:00Z --format csv --time us
+      wsrec export captures --to hftbacktest --symbols BTCUSDT --channels trades,book
 
-    Messages that no declaration fits are counted, with the reason. docs/tables.md explains the tables.
+    Messages that no declaration fits are counted, with the reason. docs/tables.md explains the tables,
+    docs/other-tools.md what `--to` writes.
 
     \b
     Exit status: 0 exported; 1 a file is damaged, or a number does not fit; 2 wrong usage;
@@ -59,6 +64,16 @@ def export(sources: tuple[str, ...], json: bool, **given: Any) -> None:
     values = settled(_OPTIONS, given)
     options, engine_options = taken(ExportOptions, values), taken(EngineOptions, values)
     request = _request(sources, options)
+    if options.to is not None:
+        if engine_options != EngineOptions():
+            name = "--spark" if engine_options.spark else "--jobs"
+            raise ConfigError(f"{name}: found it beside --to, whose files need all rows in one process: give one")
+        _export_to(sources, options.to, request, options.exchange_offset, as_json=json)
+        return
+    if options.exchange_offset is not None:
+        raise ConfigError(
+            "--exchange-offset: found it without --to, whose files need a time of the exchange in each row"
+        )
     try:
         capture = open_capture(sources)
         with engine_for(engine_options) as engine, reading_progress(Console(stderr=True)) as progress:
@@ -86,16 +101,18 @@ def _request(sources: tuple[str, ...], options: ExportOptions) -> Request:
     unknown = next((name for name in options.tables if name not in known), None)
     if unknown is not None:
         raise ConfigError(f"--tables: found {unknown!r}, expected {', '.join(known)}")
-    out = options.out
-    if out is None:
-        folders = [Path(source) for source in sources if Path(source).is_dir()]
-        if len(folders) != 1 or len(sources) != 1:
+    tables = tuple(known[name] for name in options.tables)
+    if options.to is not None:
+        possible, usual = tables_of(options.to)
+        unfit = next((table for table in tables if table not in possible), None)
+        if unfit is not None:
             raise ConfigError(
-                "--out: found nothing, expected a folder for the tables, as the source is no single folder"
+                f"--tables: found {unfit}, which {options.to} has nothing for, expected {', '.join(possible)}"
             )
-        out = folders[0] / "tables"
+        tables = tables or usual
+    out = _out(sources, options)
     return Request(
-        tables=tuple(known[name] for name in options.tables) or tuple(Table),
+        tables=tables or tuple(Table),
         out=str(out),
         since=options.since,
         until=options.until,
@@ -104,8 +121,77 @@ def _request(sources: tuple[str, ...], options: ExportOptions) -> Request:
         format=options.format,
         time=options.time,
         numbers=options.numbers,
+        names=options.names,
         feed_file=options.feed,
     )
+
+
+def _out(sources: tuple[str, ...], options: ExportOptions) -> Path:
+    """The folder for the files."""
+    folders = [Path(source) for source in sources if Path(source).is_dir()]
+    if options.to is not None:
+        out = options.out or Path(options.to)
+        inside = next((each for each in folders if out.resolve().is_relative_to(each.resolve())), None)
+        if options.to is Tool.NAUTILUS and inside is not None:
+            problem = "whose readers would take the catalogue's files for messages"
+            raise ConfigError(f"--out: found {str(out)!r} in {str(inside)!r}, {problem}, expected a folder elsewhere")
+        return out
+    if options.out is not None:
+        return options.out
+    if len(folders) != 1 or len(sources) != 1:
+        raise ConfigError("--out: found nothing, expected a folder for the tables, as the source is no single folder")
+    return folders[0] / "tables"
+
+
+def _export_to(
+    sources: tuple[str, ...], tool: Tool, request: Request, exchange_offset: float | None, *, as_json: bool
+) -> None:
+    offset = None if exchange_offset is None else round(exchange_offset * 1e9)
+    try:
+        with reading_progress(Console(stderr=True)) as progress:
+            result = export_to(open_capture(sources), tool, request, offset, progress)
+    except NoCaptureError as error:
+        raise CommandError(str(error), EXIT_NOTHING) from error
+    except UnreadableError as error:
+        raise CommandError(str(error), EXIT_UNREADABLE) from error
+    except (CaptureError, RefusedNumberError) as error:
+        raise CommandError(str(error), _DAMAGED) from error
+    except ExportError as error:
+        raise ConfigError(str(error)) from error
+    except OSError as error:
+        raise CommandError(f"{clean(request.out)}: {system_error(error)}", EXIT_UNREADABLE) from error
+    if as_json:
+        click.echo(printable_json(_as_object(result, tool, request)))
+    else:
+        _print_tool(result, request, Console(highlight=False))
+    if not result.outcome.files:
+        raise CommandError(f"no message makes a row for {tool}", EXIT_NOTHING)
+
+
+def _as_object(result: ToolExport, tool: Tool, request: Request) -> dict[str, Any]:
+    outcome = result.outcome
+    return {
+        "out": request.out,
+        "to": tool,
+        "messages": result.messages,
+        "files": [str(path) for path in outcome.files],
+        "written": outcome.written,
+        "rounded": result.rounded,
+        "rows_left_out": [
+            {"table": table, "reason": reason, "count": count} for (table, reason), count in outcome.left_out.items()
+        ],
+        "left_out": msgspec.to_builtins(result.left_out),
+        "notes": outcome.notes,
+    }
+
+
+def _print_tool(result: ToolExport, request: Request, console: Console) -> None:
+    for line in result.outcome.lines():
+        click.echo(clean(line, 1000))
+    exact = "every number is exact" if not result.rounded else f"{result.rounded:,} numbers are rounded to doubles"
+    files = plural(len(result.outcome.files), "file")
+    click.echo(f"{result.messages:,} messages, {files} below {clean(request.out)}; {exact}")
+    _print_reasons(result.left_out, console)
 
 
 def _print(result: Exported, request: Request, console: Console) -> None:
@@ -120,16 +206,18 @@ def _print(result: Exported, request: Request, console: Console) -> None:
         grid.add_row(table, f"{rows:,}", *cells, f"{result.rounded.get(table, 0):,}")
     if result.rows:
         print_table(grid, console)
-    total, left_out = sum(result.rows.values()), [each for each in result.left_out if not each.is_skip]
+    total = sum(result.rows.values())
     exact = "every number is exact" if not sum(result.rounded.values()) else "rounded: not exact as a double"
     written = f"{total:,} rows in {result.files:,} files ({result.bytes:,} bytes) below {clean(request.out)}"
     click.echo(f"{result.messages:,} messages, {written}; {exact}")
     if result.cut:
         click.echo(f"{result.cut:,} times were cut to microseconds")
-    for heading, some in (
-        ("left out", left_out),
-        ("skipped by declaration", [e for e in result.left_out if e.is_skip]),
-    ):
+    _print_reasons(result.left_out, console)
+
+
+def _print_reasons(left_out: list[LeftOut], console: Console) -> None:
+    for heading, skipped in (("left out", False), ("skipped by declaration", True)):
+        some = [each for each in left_out if each.is_skip == skipped]
         if some:
             click.echo(f"{heading}:")
             _print_left_out(some, console)

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 
 from wsrec.options.option import Option
-from wsrec.options.value_types import Choice, File, Folder, Instant, Names
+from wsrec.options.value_types import Choice, Duration, File, Folder, Instant, Names
 
 
 class Format(StrEnum):
@@ -35,6 +35,22 @@ class Numbers(StrEnum):
     """float64: correctly rounded from the digits as written."""
     DECIMAL = "decimal"
     """decimal128(38, 18), of rates decimal128(38, 24): exact, or refused."""
+
+
+class ColumnNames(StrEnum):
+    """Whose names the columns have."""
+
+    WSREC = "wsrec"
+    TARDIS = "tardis"
+    """tardis.dev's, where it has one; times are then in microseconds."""
+
+
+class Tool(StrEnum):
+    """A tool whose own files are written."""
+
+    HFTBACKTEST = "hftbacktest"
+    NAUTILUS = "nautilus"
+    TARDIS = "tardis"
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,13 +89,19 @@ class ExportOptions(Rows, frozen=True, kw_only=True):
             "`liquidations`, `candles`, `gaps`.",
             Names(),
             metavar="TABLE,...",
-            default="all",
+            default="all, or those that the tool usually takes",
             in_run=False,
         ),
     ] = ()
     out: Annotated[
         Path | None,
-        Option("Folder for the files.", Folder(), short="o", default="tables in the capture", in_run=False),
+        Option(
+            "Folder for the files.",
+            Folder(),
+            short="o",
+            default="`tables` in the capture; of `--to` one here, named after the tool",
+            in_run=False,
+        ),
     ] = None
     format: Annotated[Format, Option("Format of the files.", Choice(Format), in_run=False)] = Format.PARQUET
     time: Annotated[
@@ -93,6 +115,29 @@ class ExportOptions(Rows, frozen=True, kw_only=True):
             in_run=False,
         ),
     ] = Numbers.FLOAT
+    names: Annotated[
+        ColumnNames,
+        Option("Names of columns; with `tardis` times are in microseconds.", Choice(ColumnNames), in_run=False),
+    ] = ColumnNames.WSREC
+    to: Annotated[
+        Tool | None,
+        Option(
+            "Write another tool's files: events of `hftbacktest`, a catalogue of `nautilus`_trader, or CSV files like "
+            "those of `tardis`.dev.",
+            Choice(Tool),
+            excludes="format",
+            in_run=False,
+        ),
+    ] = None
+    exchange_offset: Annotated[
+        float | None,
+        Option(
+            "With `--to`: a row without a time of the exchange happened this long before it arrived.",
+            Duration(),
+            metavar="TIME",
+            in_run=False,
+        ),
+    ] = None
     feed: Annotated[
         str | None,
         Option(

@@ -24,7 +24,7 @@ from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import CaptureError
 from wsrec.format.layout import EVENTS, place
 from wsrec.format.reading import Capture
-from wsrec.options.export import Format, Numbers, TimeUnit
+from wsrec.options.export import ColumnNames, Format, Numbers, TimeUnit
 from wsrec.tables.convert import Converter
 from wsrec.tables.reading import (
     Group,
@@ -54,6 +54,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         format: the files' format.
         time: unit of times; `us` cuts the last three digits.
         numbers: type of numbers.
+        names: names of columns.
         feed_file: a feed's YAML file in place of the catalogue's feed of its name; None: none.
 
     """
@@ -67,6 +68,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     format: Format = Format.PARQUET
     time: TimeUnit = TimeUnit.NS
     numbers: Numbers = Numbers.FLOAT
+    names: ColumnNames = ColumnNames.WSREC
     feed_file: str | None = None
 
     @property
@@ -155,12 +157,13 @@ def merge(one: Exported, other: Exported) -> Exported:
         known = one.states.setdefault(table, {})
         for state, count in states.items():
             known[state] = known.get(state, 0) + count
-    one.left_out = _summed([*one.left_out, *other.left_out])
+    one.left_out = summed([*one.left_out, *other.left_out])
     one.errors += other.errors
     return one
 
 
-def _summed(left_out: Sequence[LeftOut]) -> list[LeftOut]:
+def summed(left_out: Sequence[LeftOut]) -> list[LeftOut]:
+    """The same with one for each reason."""
     found: dict[tuple[Any, ...], LeftOut] = {}
     for each in left_out:
         key = (each.feed, each.channel, each.table, each.reason, each.is_skip)
@@ -209,7 +212,7 @@ def _export_file(file: CaptureFile, session: SessionTables, request: Request, fe
                 continue
             if table not in outputs:
                 outputs[table] = TableFile(
-                    _path(file, table, request), table, request.format, request.time, request.numbers
+                    _path(file, table, request), table, request.format, request.time, request.numbers, request.names
                 )
             result.cut += outputs[table].write(rows)
             _count_states(result, table, rows)
@@ -226,11 +229,12 @@ def _export_file(file: CaptureFile, session: SessionTables, request: Request, fe
     result.messages = converter.messages
     result.rows = {str(table): output.rows for table, output in outputs.items()}
     result.rounded = {str(table): count for table, count in converter.rounded.items() if count}
-    result.left_out = _left_out(file, converter)
+    result.left_out = left_out_of(file, converter)
     return result
 
 
-def _left_out(file: CaptureFile, converter: Converter) -> list[LeftOut]:
+def left_out_of(file: CaptureFile, converter: Converter) -> list[LeftOut]:
+    """What of a file made no rows, by the counts of its conversion."""
     return [
         LeftOut(
             file.feed,
@@ -263,7 +267,7 @@ def _about(file: CaptureFile, converter: Converter, about: Mapping[str, str]) ->
         **about,
         "messages": converter.messages,
         "rounded": sum(converter.rounded.values()),
-        "left_out": [msgspec.to_builtins(each) for each in _left_out(file, converter)],
+        "left_out": [msgspec.to_builtins(each) for each in left_out_of(file, converter)],
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import CaptureError
 from wsrec.format.reading import Capture
 from wsrec.options.export import Numbers
+from wsrec.tables.convert import Converter
 from wsrec.tables.session_tables import SessionTables
 
 
@@ -69,6 +70,7 @@ def read_tables(
     *,
     feeds: Mapping[str, Feed] | None = None,
     numbers: Numbers = Numbers.FLOAT,
+    on_file: Callable[[CaptureFile, Converter], None] = lambda _file, _converter: None,
 ) -> Iterator[tuple[Table, pa.RecordBatch]]:
     """The rows of tables, batch by batch: of each session and feed and table in order of (`seq`, `item`).
 
@@ -78,6 +80,7 @@ def read_tables(
         selection: which rows.
         feeds: feeds in place of those of the catalogue, by name.
         numbers: the type of numbers.
+        on_file: called with each file when its rows are read, and with what counted them.
 
     Raises:
         ConfigError: a channel that no feed of the capture has.
@@ -100,6 +103,7 @@ def read_tables(
                 chosen = chosen_rows(table, batch, selection)
                 if chosen.num_rows:
                     yield table, chosen
+            on_file(file, session.converter)
 
 
 def declared_feed(file: CaptureFile) -> Feed:

@@ -14,8 +14,9 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from wsrec.feed.table_columns import Table
-from wsrec.options.export import Format, Numbers, TimeUnit
+from wsrec.options.export import ColumnNames, Format, Numbers, TimeUnit
 from wsrec.tables.schema import table_schema
+from wsrec.tables.tardis import NAMES
 
 ROW_GROUP_ROWS = 1 << 17
 _UNWRITTEN = ".unwritten"
@@ -30,6 +31,7 @@ class TableFile:
         kind: its format.
         time: unit of its times.
         numbers: type of its numbers.
+        names: the names of its columns; those of tardis.dev bring its microseconds.
 
     Attributes:
         rows: rows so far.
@@ -39,11 +41,22 @@ class TableFile:
 
     """
 
-    def __init__(self, path: Path, table: Table, kind: Format, time: TimeUnit, numbers: Numbers) -> None:
+    def __init__(
+        self,
+        path: Path,
+        table: Table,
+        kind: Format,
+        time: TimeUnit,
+        numbers: Numbers,
+        names: ColumnNames = ColumnNames.WSREC,
+    ) -> None:
         self.rows = 0
-        self._path, self._kind, self._time = path, kind, time
+        self._path, self._kind = path, kind
+        self._time = time if names is ColumnNames.WSREC else TimeUnit.US
         self._partial = path.with_name(f".{path.name}.{os.getpid()}{_UNWRITTEN}")
-        self._schema = _written_schema(table_schema(table, numbers), kind, time)
+        self._schema = _written_schema(table_schema(table, numbers), kind, self._time)
+        if names is ColumnNames.TARDIS:
+            self._schema = pa.schema([each.with_name(NAMES.get(each.name, each.name)) for each in self._schema])
         path.parent.mkdir(parents=True, exist_ok=True)
         self._held: list[pa.Table] = []
         self._held_rows = 0
@@ -98,7 +111,8 @@ def _writer(sink: pa.NativeFile, schema: pa.Schema, kind: Format) -> Any:
         return pyarrow.csv.CSVWriter(sink, schema)
     if kind is Format.ARROW:
         return pyarrow.ipc.new_file(sink, schema, options=pyarrow.ipc.IpcWriteOptions(compression="zstd"))
-    dictionaries = ["feed", *(field.name for field in schema if pa.types.is_dictionary(field.type))]
+    # `feed` is the first column, whatever its name
+    dictionaries = [schema.names[0], *(field.name for field in schema if pa.types.is_dictionary(field.type))]
     return pq.ParquetWriter(
         sink,
         schema,

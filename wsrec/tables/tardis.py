@@ -106,21 +106,6 @@ def exchange_name(feed: str, symbol: str) -> str:
     return EXCHANGES.get(feed, feed)
 
 
-def with_names(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """A table's rows with its names for columns, and with its times in microseconds: each cut, not rounded up.
-
-    Nulls stay null, and all columns stay: only the CSV files have its habits.
-    """
-    columns = [
-        column.cast(_US, safe=False) if pa.types.is_timestamp(column.type) else column for column in batch.columns
-    ]
-    fields = [
-        pa.field(NAMES.get(field.name, field.name), column.type, field.nullable, field.metadata)
-        for field, column in zip(batch.schema, columns, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields, batch.schema.metadata))
-
-
 def to_tardis(rows: TableRows, out: Path, *, levels: int = 25) -> Outcome:
     """Write `EXCHANGE_DATASET_YYYY-MM-DD_SYMBOL.csv.gz` a dataset, day (UTC, of the arrival) and symbol.
 

@@ -1,0 +1,122 @@
+"""Export to another tool: the rows of a capture, made on the fly, to the tool's own files."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from wsrec.engine.work import Progress
+from wsrec.feed.load import load_feed
+from wsrec.feed.table_columns import Table
+from wsrec.format.capture_file import CaptureFile
+from wsrec.format.reading import Capture
+from wsrec.options.export import Tool
+from wsrec.tables import hftbacktest, nautilus, tardis
+from wsrec.tables.convert import Converter
+from wsrec.tables.export import LeftOut, Request, left_out_of, summed
+from wsrec.tables.outcome import Outcome, TableRows
+from wsrec.tables.reading import read_tables
+
+
+class _Exporter(NamedTuple):
+    """What a tool takes.
+
+    Attributes:
+        tables: the tables that it has something for.
+        usual: those that are exported if the user names none.
+        write: writes the files; takes the rows, the folder and the offset for rows without a time of the exchange (ns).
+
+    """
+
+    tables: tuple[Table, ...]
+    usual: tuple[Table, ...]
+    write: Callable[[TableRows, Path, int | None], Outcome]
+
+
+_EXPORTERS = {
+    Tool.HFTBACKTEST: _Exporter(
+        hftbacktest.TABLES,
+        hftbacktest.DEFAULT_TABLES,
+        lambda rows, out, offset: hftbacktest.to_hftbacktest(rows, out, exchange_offset=offset),
+    ),
+    Tool.NAUTILUS: _Exporter(
+        nautilus.TABLES,
+        nautilus.DEFAULT_TABLES,
+        lambda rows, out, offset: nautilus.to_nautilus(rows, out, exchange_offset=offset),
+    ),
+    # its `timestamp` is the local one where there is no other
+    Tool.TARDIS: _Exporter(tardis.TABLES, tardis.DEFAULT_TABLES, lambda rows, out, _: tardis.to_tardis(rows, out)),
+}
+
+
+class ToolExport(msgspec.Struct, kw_only=True):
+    """The result of an export to a tool.
+
+    Attributes:
+        outcome: what was written and what not.
+        messages: messages read.
+        rounded: numbers that a double does not hold exactly as written.
+        left_out: messages, or parts of them, that make no rows.
+
+    """
+
+    outcome: Outcome
+    messages: int = 0
+    rounded: int = 0
+    left_out: list[LeftOut] = msgspec.field(default_factory=list)
+
+
+def tables_of(tool: Tool) -> tuple[tuple[Table, ...], tuple[Table, ...]]:
+    """The tables that a tool has something for, and those that it usually takes."""
+    exporter = _EXPORTERS[tool]
+    return exporter.tables, exporter.usual
+
+
+def export_to(
+    capture: Capture, tool: Tool, request: Request, exchange_offset: int | None = None, progress: Progress | None = None
+) -> ToolExport:
+    """Export a capture to a tool.
+
+    Args:
+        capture: the capture.
+        tool: the tool.
+        request: which rows, of which tables, to which folder.
+        exchange_offset: how long before its arrival a row without any time of the exchange happened (ns).
+        progress: called from time to time, with bytes.
+
+    Raises:
+        ExportError: rows do not fit the tool, and only the user can say what is to be done.
+        ConfigError: no feed has such a channel, or the given YAML has mistakes.
+        CaptureError: a file is damaged; nothing is written then.
+        RefusedNumberError: a number does not fit the decimal type of its column.
+        OSError: a file cannot be written.
+
+    """
+    result = ToolExport(outcome=Outcome())
+    given = load_feed(Path(request.feed_file)) if request.feed_file is not None else None
+    rows = read_tables(
+        capture,
+        request.tables,
+        request.selection,
+        feeds={given.name: given} if given is not None else None,
+        numbers=request.numbers,
+        on_file=functools.partial(_count, result, progress, sum(file.size for file in capture.files), [0]),
+    )
+    result.outcome = _EXPORTERS[tool].write(rows, Path(request.out), exchange_offset)
+    result.left_out = summed(result.left_out)
+    return result
+
+
+def _count(
+    result: ToolExport, progress: Progress | None, total: int, done: list[int], file: CaptureFile, converter: Converter
+) -> None:
+    result.messages += converter.messages
+    result.rounded += sum(converter.rounded.values())
+    result.left_out += left_out_of(file, converter)
+    done[0] += file.size
+    if progress is not None:
+        progress(done[0], total)
