@@ -11,7 +11,7 @@ import pytest
 from wsrec.ipc import encode_job
 from wsrec.options.option import declared
 from wsrec.options.record import RecordOptions, TlsMode, WorkerOptions
-from wsrec.options.value_types import Rotation
+from wsrec.options.value_types import Choice, Rotation
 from wsrec.receive.job import ReceiverJob
 from wsrec.writer.job import WriterJob
 
@@ -50,6 +50,6 @@ class TestWorkerOptions:
 
 @pytest.mark.parametrize("each", declared(RecordOptions), ids=lambda each: each.field)
 def test_a_default_is_read_back_from_what_is_shown_of_it(each):
-    if each.option.default or not each.shown_default or each.field in ("out", "tls"):
+    if each.option.default or not each.shown_default or each.field == "out" or isinstance(each.option.type, Choice):
         return
     assert each.option.type.parse(each.shown_default) == each.default

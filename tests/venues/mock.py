@@ -172,6 +172,8 @@ def local_copy(feed: str, url: str, folder: Path, **changes: Any) -> Path:
     config = feed_keys(feed)
     # what its captures are of can be served here all the same
     config.pop("closed", None)
+    # what lists its instruments is another host
+    config.pop("instruments", None)
     scheme, host, *_ = urlsplit(url)
     for socket in config["sockets"].values():
         _, _, path, query, _ = urlsplit(socket["url"])

@@ -35,6 +35,30 @@ class Action(StrEnum):
     """Replaces the connection."""
 
 
+def check_snapshot_url(url: str, *, symbols: bool = True) -> str:
+    """Make sure that a recorder may fetch `url`, which may hold `{symbol}` if `symbols` is set.
+
+    Raises:
+        ValueError: it may not; the text says what was expected.
+
+    """
+    expected = "expected https://HOST/PATH without user, password or ${NAME}, and no placeholder"
+    expected += " but {symbol}" * symbols
+    filled = url.replace("{symbol}", "x") if symbols else url
+    try:
+        parts = urlsplit(filled)
+        usable = parts.hostname and (parts.port is None or parts.port > 0) and not parts.username
+    except ValueError:
+        usable = False
+    plain = filled.isascii() and filled.isprintable() and not re.search(r"[\s{}#]", filled)
+    if not usable or not plain:
+        raise ValueError(expected)
+    local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if parts.scheme != "https" and not (local and parts.scheme == "http"):
+        raise ValueError(expected)
+    return url
+
+
 class Snapshot(Addressed):
     """A snapshot of a stream's state over HTTP, without a key: a row with direction `rest`."""
 
@@ -51,20 +75,7 @@ class Snapshot(Addressed):
     @field_validator("url")
     @classmethod
     def _https(cls, url: str) -> str:
-        expected = "expected https://HOST/PATH without user, password or ${NAME}, and no placeholder but {symbol}"
-        filled = url.replace("{symbol}", "x")
-        try:
-            parts = urlsplit(filled)
-            usable = parts.hostname and (parts.port is None or parts.port > 0) and not parts.username
-        except ValueError:
-            usable = False
-        plain = filled.isascii() and filled.isprintable() and not re.search(r"[\s{}#]", filled)
-        if not usable or not plain:
-            raise ValueError(expected)
-        local = parts.hostname in ("localhost", "127.0.0.1", "::1")
-        if parts.scheme != "https" and not (local and parts.scheme == "http"):
-            raise ValueError(expected)
-        return url
+        return check_snapshot_url(url)
 
     def filled(self, symbol: str | None, url: str | None = None) -> str:
         """The URL of a symbol's snapshot, or of `url` in place of this one."""

@@ -18,6 +18,7 @@ from wsrec.feed import placeholders
 from wsrec.feed.channel import Channel
 from wsrec.feed.errors import ConfigError, ConflictError
 from wsrec.feed.fields import Fields, check_names
+from wsrec.feed.instruments import Instruments
 from wsrec.feed.keep_alive import ClientKeepAlive, ClosingNotice
 from wsrec.feed.limits import Limits
 from wsrec.feed.masking import mask_url, url_parts, url_parts_of_tail
@@ -59,6 +60,9 @@ class Feed(Model):
     )
     symbols: Symbols | None = Field(default=None, description="Notation of symbols.")
     default_symbols: tuple[str, ...] = Field(default=(), description="Recorded when no symbols are requested.")
+    instruments: Instruments | None = Field(
+        default=None, description="The venue's listing of its instruments, with their contract sizes."
+    )
     channels: dict[str, Channel] = Field(default={}, description="The channels, by the exchange's own names.")
     on_connect: OnConnect | None = Field(
         default=None, description="Steps before the first subscription on each connection."
@@ -215,6 +219,13 @@ class Feed(Model):
         shared = self.channels[tables].tables if isinstance(tables, str) else tables
         return shared if isinstance(shared, tuple) else ()
 
+    @cached_property
+    def counts_contracts(self) -> bool:
+        """Whether sizes in its tables count contracts, and need their multipliers."""
+        declared = (each for name in self.channels for each in self.tables_of(name))
+        units = (cell for each in declared for cell in each.columns.get("size_unit", ()))
+        return any((cell.value or "").startswith("contracts") for cell in units)
+
     def sequence_rule(self, channel: str | None) -> SequenceRule:
         """The rule for messages of a channel, by any of its names or none."""
         if self.sequence is not None:
@@ -270,6 +281,7 @@ class Feed(Model):
                 "proxy": self.proxy and mask_url(self.proxy),
                 "sockets": {key: socket.public(parts) for key, socket in self.sockets.items()},
                 "symbols": symbols,
+                "instruments": self.instruments and self.instruments.public(parts),
                 "subscribe": subscribe and subscribe.public(parts),
                 "channels": {key: channel.public(parts) for key, channel in self.channels.items()},
             }
@@ -281,6 +293,7 @@ class Feed(Model):
         urls += [socket.token.url for socket in self.sockets.values() if socket.token is not None]
         if self.symbols is not None and self.symbols.listing is not None:
             urls.append(self.symbols.listing.url)
+        urls += self.instruments.urls if self.instruments is not None else ()
         return urls + [channel.snapshot.url for channel in self.channels.values() if channel.snapshot is not None]
 
     def open(self) -> Feed:

@@ -106,6 +106,7 @@ def _text(name: str, meaning: str) -> TableColumn:
 
 _SIZE_UNIT = _word("size_unit", "what the size counts", SIZE_UNITS)
 _MULTIPLIER = _number("multiplier", "size of one contract, from the exchange's listing at recording time")
+_MULTIPLIER_UNIT = _word("multiplier_unit", "what the multiplier counts: base or quote currency", ("base", "quote"))
 _FLAGS = TableColumn("flags", Kind.WORDS, "what is special about it: " + ", ".join(FLAGS), FLAGS)
 _TRANSACT = _time("transact_time", "the matching engine's time, beside that of the message")
 _BEST = (
@@ -138,6 +139,7 @@ COLUMNS: dict[Table, tuple[TableColumn, ...]] = {
         _number("size", _SIZE),
         _SIZE_UNIT,
         _MULTIPLIER,
+        _MULTIPLIER_UNIT,
         _FLAGS,
         _integer("first_trade_id", "of an aggregate: its first trade"),
         _integer("last_trade_id", "of an aggregate: its last trade"),
@@ -149,6 +151,7 @@ COLUMNS: dict[Table, tuple[TableColumn, ...]] = {
         TableColumn("ask_count", Kind.COUNT, "orders at the best ask"),
         _SIZE_UNIT,
         _MULTIPLIER,
+        _MULTIPLIER_UNIT,
         _TRANSACT,
         _integer("update_id", "the exchange's number"),
         _word("source", "`bbo`: each change; `ticker`: throttled", ("bbo", "ticker")),
@@ -163,6 +166,7 @@ COLUMNS: dict[Table, tuple[TableColumn, ...]] = {
         TableColumn("last", Kind.TRUTH, "whether it is the message's last row of this symbol"),
         _SIZE_UNIT,
         _MULTIPLIER,
+        _MULTIPLIER_UNIT,
         _TRANSACT,
         _integer("first_update_id", "first number that the message covers"),
         _integer("update_id", "last number that the message covers"),
@@ -180,6 +184,7 @@ COLUMNS: dict[Table, tuple[TableColumn, ...]] = {
         TableColumn("depth", Kind.COUNT, "levels of the longer side"),
         _SIZE_UNIT,
         _MULTIPLIER,
+        _MULTIPLIER_UNIT,
         _TRANSACT,
         _integer("update_id", "the exchange's number"),
         _word("origin", "`message`: as sent; `built`: from changes", ("message", "built")),
@@ -223,6 +228,7 @@ COLUMNS: dict[Table, tuple[TableColumn, ...]] = {
         _number("size", _SIZE),
         _SIZE_UNIT,
         _MULTIPLIER,
+        _MULTIPLIER_UNIT,
         _FLAGS,
     ),
     Table.CANDLES: (

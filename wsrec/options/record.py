@@ -46,6 +46,14 @@ class TlsMode(StrEnum):
     OPENSSL = "openssl"
 
 
+class InstrumentsMode(StrEnum):
+    """Which feeds' listings of instruments are fetched."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Which symbols and channels of the targets are recorded; an empty field means the target's own default."""
 
@@ -170,6 +178,14 @@ class RecordOptions(WorkerOptions, frozen=True, kw_only=True):
             default="auto",
         ),
     ] = None
+    instruments: Annotated[
+        InstrumentsMode,
+        Option(
+            "Record the exchange's listing of instruments, at the start and daily. `auto`: of feeds with sizes in "
+            "contracts, which need the contracts' size. `always`: of all feeds that declare one.",
+            Choice(InstrumentsMode),
+        ),
+    ] = InstrumentsMode.AUTO
     takeover: Annotated[
         bool,
         Option(

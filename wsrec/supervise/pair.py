@@ -128,7 +128,7 @@ class Pair:
             out=str(options.out),
             **shared._asdict(),
             connections=public,
-            feeds=tuple(FeedJob.of(f, proxies[f.name]) for f in feeds if f.name in proxies),
+            feeds=tuple(FeedJob.of(f, proxies[f.name], options.instruments) for f in feeds if f.name in proxies),
             options=options.for_workers(),
             session_start=start,
             began=self._began,

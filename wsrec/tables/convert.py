@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,12 @@ from wsrec.arrays import Int64s
 from wsrec.decode.packed import json_of
 from wsrec.decode.table_blocks import LeftOut, Messages, NumberRefusedError, TableBlock
 from wsrec.decode.table_implementation import TableReader
+from wsrec.feed.instruments import CHANNEL
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import STATES, Table
 from wsrec.format.columns import words
 from wsrec.options.export import Numbers
+from wsrec.tables.listings import Listings
 from wsrec.tables.schema import table_schema
 from wsrec.tables.trust import COLUMNS as TRUSTED
 from wsrec.tables.trust import HISTORY, UNPROVED, Codes, Trust
@@ -71,7 +73,7 @@ class Converter:
         tables: the tables that are wanted.
         numbers: the type of numbers.
         trust: what is known of the rows; None: nothing, so all are unproved.
-        multipliers: contract sizes by symbol; None: unknown.
+        listings: the instruments with their contract sizes; None: unknown.
 
     Attributes:
         trust: as given.
@@ -89,12 +91,12 @@ class Converter:
         tables: Sequence[Table],
         numbers: Numbers = Numbers.FLOAT,
         trust: Trust | None = None,
-        multipliers: Mapping[str, float] | None = None,
+        listings: Listings | None = None,
     ) -> None:
         self.reset_counts()
         self.trust = trust
         self._feed, self._session = feed, session
-        self._multipliers = multipliers
+        self._listings = listings
         self._schemas: dict[Table, pa.Schema] = {
             table: table_schema(table, numbers) for table in tables if table != Table.GAPS
         }
@@ -121,6 +123,9 @@ class Converter:
         seqs = batch.column("seq").to_numpy()
         found: dict[Table, list[tuple[TableBlock, str]]] = {}
         for channel, is_rest, chosen in _by_channel(batch):
+            if is_rest and channel == CHANNEL:
+                # a listing of instruments: about rows, not of rows
+                continue
             self.messages += len(chosen)
             messages = Messages(payload, chosen, channel, is_rest, symbols, conns)
             try:
@@ -229,19 +234,15 @@ class Converter:
             given["exchange_time"] = batch.column("exchange_time").take(rows)
         if "symbol" not in given:
             given["symbol"] = symbols.take(rows).dictionary_encode()
-        if self._multipliers and "multiplier" in schema.names:
-            given["multiplier"] = self._multiplier(given["symbol"], schema.field("multiplier").type)
+        if self._listings and "multiplier" in schema.names:
+            times = given["recv_time"].cast(pa.int64()).to_numpy()
+            given |= self._listings.columns(given["symbol"], times, schema.field("multiplier").type)
         columns = [given[field.name] if field.name in given else pa.nulls(count, field.type) for field in schema]
         typed = [
             column if column.type == field.type else column.cast(field.type)
             for column, field in zip(columns, schema, strict=True)
         ]
         return pa.RecordBatch.from_arrays(typed, schema=schema)
-
-    def _multiplier(self, symbol: pa.Array, kind: pa.DataType) -> pa.Array:
-        known: Mapping[Any, float] = self._multipliers or {}
-        sizes = pa.array([known.get(name) for name in symbol.dictionary.to_pylist()], kind)
-        return sizes.take(symbol.indices)
 
 
 def _state_column(states: Codes, flags: pa.Array | None) -> pa.DictionaryArray:

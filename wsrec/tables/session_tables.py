@@ -7,12 +7,13 @@ something (`wsrec.decode.table_rows`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wsrec.feed.instruments import CHANNEL
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import Table
 from wsrec.feed.table_declarations import TableDeclaration
@@ -24,6 +25,7 @@ from wsrec.tables.breaks import SessionEvents
 from wsrec.tables.convert import NEEDED, Converter
 from wsrec.tables.gaps import COLUMNS as GAP_COLUMNS
 from wsrec.tables.gaps import gap_rows
+from wsrec.tables.listings import Listings
 from wsrec.tables.trust import COLUMNS as TRUSTED
 from wsrec.tables.trust import Trust
 
@@ -40,7 +42,6 @@ class SessionTables:
         tables: the tables that are wanted.
         channels: only messages with these names of channels; None: all.
         numbers: the type of numbers.
-        multipliers: contract sizes by symbol.
 
     Attributes:
         converter: that of the last file, with its counts.
@@ -58,13 +59,13 @@ class SessionTables:
         tables: Sequence[Table],
         channels: Collection[str] | None = None,
         numbers: Numbers = Numbers.FLOAT,
-        multipliers: Mapping[str, float] | None = None,
     ) -> None:
         self._feed, self._files, self._tables, self._numbers = feed, list(files), list(tables), numbers
         self._channels = channels
-        self._multipliers = multipliers
         events = [(file.number, batch) for file in event_files for batch in file.batches(_EVENT_COLUMNS)]
         connections = self._files[-1].metadata.connections if self._files else []
+        listed = {number for number, batch in events if _has_listing(batch)}
+        self._listings = Listings.of_files(feed, [file for file in self._files if file.number in listed])
         self._events = SessionEvents(feed, connections, events)
         self._ends = sorted(end for _, batch in events for end in _disconnections(batch))
         self._stateful = _stateful_channels(feed, self._tables)
@@ -94,7 +95,7 @@ class SessionTables:
 
     def _new_converter(self, trust: Trust | None) -> Converter:
         session = self._files[0].session if self._files else ""
-        return Converter(self._feed, session, self._tables, self._numbers, trust, self._multipliers)
+        return Converter(self._feed, session, self._tables, self._numbers, trust, self._listings)
 
     def _prepare(self, index: int) -> None:
         """Make converter and trust as they are after the files before this one."""
@@ -160,6 +161,14 @@ def _disconnections(events: pa.RecordBatch) -> Iterator[tuple[int, int]]:
     sound = pc.and_(pc.and_(events["monotonic"].is_valid(), events["conn"].is_valid()), ended)
     chosen = events.select(["monotonic", "conn"]).filter(sound)
     yield from zip(chosen["monotonic"].to_pylist(), chosen["conn"].to_pylist(), strict=True)
+
+
+def _has_listing(events: pa.RecordBatch) -> bool:
+    """Whether a listing of instruments came: then its answer is in the messages file beside."""
+    of_listings = pc.equal(events["channel"].cast(pa.string()), CHANNEL)
+    return bool(
+        pc.any(pc.and_(of_listings, pc.equal(events["kind"].cast(pa.string()), EventKind.SNAPSHOT.value))).as_py()
+    )
 
 
 def _divided(batch: pa.RecordBatch, ends: Sequence[tuple[int, int]]) -> Iterator[tuple[pa.RecordBatch, Sequence[int]]]:

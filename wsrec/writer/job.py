@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from wsrec.format.moment import Moment
 from wsrec.net.proxy import DIRECT, ProxyRules
-from wsrec.options.record import WorkerOptions
+from wsrec.options.record import InstrumentsMode, WorkerOptions
 from wsrec.plan.connections import ConnectionPlan
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ class FeedJob(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: its name.
         config: its configuration, secrets removed (`wsrec.feed.schema.Feed`).
-        snapshots: URL of each channel's snapshot. May be secret, like `proxies`: neither is ever stored.
+        snapshots: URL of each channel's snapshot. May be secret, like the next two: they are never stored.
+        instruments: URLs of the listing of instruments, where it is to be fetched.
         proxies: proxy selection for the snapshots.
 
     """
@@ -30,14 +31,22 @@ class FeedJob(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     config: dict[str, Any]
     snapshots: dict[str, str] = {}
+    instruments: tuple[str, ...] = ()
     proxies: ProxyRules = DIRECT
 
     @classmethod
-    def of(cls, feed: Feed, proxies: ProxyRules = DIRECT) -> FeedJob:
+    def of(
+        cls, feed: Feed, proxies: ProxyRules = DIRECT, instruments: InstrumentsMode = InstrumentsMode.AUTO
+    ) -> FeedJob:
         """The job of a feed."""
         table = feed.channel_table
         urls = {name: channel.snapshot.url for name, channel in table.items() if channel.snapshot is not None}
-        return cls(name=feed.name, config=feed.public_config(), snapshots=urls, proxies=proxies)
+        wanted = instruments is InstrumentsMode.ALWAYS or (
+            instruments is InstrumentsMode.AUTO and feed.counts_contracts
+        )
+        listings = feed.instruments.urls if feed.instruments is not None and wanted else ()
+        config = feed.public_config()
+        return cls(name=feed.name, config=config, snapshots=urls, instruments=listings, proxies=proxies)
 
 
 class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,4 +93,6 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
 
     def public(self) -> WriterJob:
         """The job without secrets, for storage."""
-        return replace(self, feeds=tuple(replace(feed, snapshots={}, proxies=DIRECT) for feed in self.feeds))
+        return replace(
+            self, feeds=tuple(replace(feed, snapshots={}, instruments=(), proxies=DIRECT) for feed in self.feeds)
+        )

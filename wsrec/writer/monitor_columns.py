@@ -10,6 +10,7 @@ from wsrec.arrays import where_set
 from wsrec.decode.columns import FieldColumns
 from wsrec.decode.places import integer_in
 from wsrec.feed.channel import Snapshot
+from wsrec.feed.instruments import CHANNEL
 from wsrec.feed.schema import Feed
 from wsrec.monitor.check import RowBatch, RowColumns, SnapshotRow
 from wsrec.monitor.streams import StreamTable
@@ -17,6 +18,7 @@ from wsrec.ring.slot_flags import FLAG_REST, FLAG_RSV1
 from wsrec.ring.slotring import request_numbers
 from wsrec.wire import frames
 from wsrec.writer.gather import Slots
+from wsrec.writer.instrument_requests import LISTING_STREAMS
 from wsrec.writer.rows import Stamps
 
 
@@ -55,7 +57,9 @@ class SlotColumns:
         )
 
     def _snapshot(self, stream: int, payload: bytes) -> SnapshotRow:
-        """A snapshot fetched for a stream."""
+        """A snapshot fetched for a stream, or a listing of instruments."""
+        if stream >= LISTING_STREAMS:
+            return SnapshotRow(CHANNEL, None, None)
         topic = self._streams.streams[stream].topic
         snapshot = self._snapshots[topic.channel]
         number = None if snapshot is None else integer_in(payload, snapshot.exchange_seq)

@@ -39,6 +39,7 @@ from wsrec.units import system_error
 from wsrec.writer import session_start
 from wsrec.writer.batch import Batch, Drain
 from wsrec.writer.disk import JOURNAL_RESERVE, NotAsWrittenError, RetryingDisk
+from wsrec.writer.instrument_requests import InstrumentRequests
 from wsrec.writer.job import WriterJob
 from wsrec.writer.journal import Journal
 from wsrec.writer.journal_format import Span, journal_path
@@ -100,6 +101,7 @@ class Writer:
         # hand-off (ns on the stage clock) of the last journalled slot
         self._written_until = 0
         self._snapshots = SnapshotThread(job.options.ca_file, {feed.name: feed.proxies for feed in job.feeds})
+        self._instruments = InstrumentRequests(job)
         self._pipeline = Pipeline(job, self._folder, self._status, disk=self._disk, act=self._act)
         recovery = self._disk.retry(lambda: JournalRecovery(Path(job.out), self._folder)) if job.resume else None
         self._parquet = ParquetThread(
@@ -284,6 +286,8 @@ class Writer:
         self._beat()
         if self.moved_to is not None:
             raise FileNotFoundError(errno.ENOENT, "moved or renamed during the recording", str(self._folder))
+        for request in self._instruments.due(now):
+            self._snapshots.request(request)
         self._check_journal()
         self._follow_clock()
         current = int(period(np.int64(time.time_ns() - _GRACE_NS), self._job.options.rotate.seconds))

@@ -1,4 +1,4 @@
-"""HTTP snapshots: fetched beside the stream by threads of the writer, at the rate that the feed allows.
+"""HTTP snapshots and listings: fetched beside the stream by threads of the writer, at the rate that the feed allows.
 
 Only public data: nothing secret is sent. Redirects are followed on the same host only. Each host gets one request at a
 time, and hosts do not wait for each other: one that hangs delays only its own snapshots.
@@ -51,6 +51,7 @@ class SnapshotRequest(NamedTuple):
         reason: why it is needed.
         public_url: `url` with potential secrets masked.
         wait: delay (s) before it is fetched.
+        what: what it is, in words.
 
     """
 
@@ -64,6 +65,7 @@ class SnapshotRequest(NamedTuple):
     reason: str
     public_url: str
     wait: float = 0.0
+    what: str = "snapshot"
 
 
 class Fetched(NamedTuple):
@@ -224,7 +226,9 @@ class SnapshotThread(threading.Thread):
         event = Event(kind, request.conn, detail={**about, **detail})
         self.done.append(Fetched(request, time.monotonic_ns(), event, body))
         if body is None:
-            ipc.warn(f"{request.feed}: no snapshot from {request.public_url}: {detail['message']}", conn=request.conn)
+            ipc.warn(
+                f"{request.feed}: no {request.what} from {request.public_url}: {detail['message']}", conn=request.conn
+            )
 
 
 def _failure(error: HttpError, wait: float | None) -> dict[str, Any]:
