@@ -58,6 +58,7 @@ class Wsrec:
 # those that take longest, by a run of each: they begin first, so that none runs on when all others are done
 FIRST = (
     "receive/test_machine.py",
+    "engine/test_spark.py",
     "test_package.py",
     "endurance/test_endurance.py",
     "supervise/test_restarts.py",

@@ -6,6 +6,7 @@ socket. What is given out runs at most a few items ahead of what was yielded, so
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -88,7 +89,9 @@ class _Worker:
                 start_new_session=True,
                 env=parent_death.with_parent_death(worker_environment()),
             )
-        self.connection.send(sys.path)
+        with contextlib.suppress(OSError):
+            # if it has ended already, its first item says so
+            self.connection.send(sys.path)
 
     def give(self, function: Callable[[Any], Any], number: int, item: Item) -> None:
         self.item, self._number = item, number

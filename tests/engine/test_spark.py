@@ -1,0 +1,114 @@
+"""`--spark`: what a real cluster makes of 100 files is what one process does, also where a worker is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.capture_files import Capture, message_columns
+from tests.engine import work
+from tests.spark_cluster import Cluster, spark_cluster
+from wsrec.engine.spark import _OnWorker
+from wsrec.engine.work import Failure, Item
+
+FILES, ROWS = 100, 2000
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory):
+    with spark_cluster(tmp_path_factory.mktemp("spark")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 files of four sessions, one of them damaged."""
+    capture = Capture(tmp_path_factory.mktemp("capture") / "out")
+    for number in range(FILES):
+        columns = message_columns(ROWS, seed=number, first_seq=number // 4 * ROWS)
+        events = [{"time": 7 + number, "kind": "stall", "conn": 0, "detail": {"duration_ns": number}}]
+        capture.write(columns, session=f"20261122T130000Z-a{number % 4}", events=events)
+    damaged = sorted(capture.out.glob("messages/**/*.parquet"))[50]
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:2000] + bytes(100) + content[2100:])
+    return capture.out
+
+
+def wsrec(cluster: Cluster, *arguments: object, cwd: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-m", "wsrec", *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=cwd, env=cluster.environment, stdout=pipe, stderr=pipe)
+
+
+def outcome(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
+    out, err = process.communicate(timeout=240)
+    assert b"Traceback" not in err, err.decode()
+    return process.returncode, out
+
+
+@pytest.mark.long
+class TestCluster:
+    def test_same_bytes_as_one_process(self, cluster: Cluster, out: Path) -> None:
+        """With a relative path, which is that of the caller's folder."""
+        command = "verify", "out", "--json", "--again"
+        expected = outcome(wsrec(cluster, *command, cwd=out.parent))
+        assert outcome(wsrec(cluster, *command, "--spark", cluster.url, cwd=out.parent)) == expected
+        assert len(expected[1]) > 1000
+
+    def test_same_bytes_if_a_worker_is_killed_in_the_middle(self, cluster: Cluster, out: Path) -> None:
+        command = "report", "out", "--json"
+        expected = outcome(wsrec(cluster, *command, cwd=out.parent))
+        with wsrec(cluster, *command, "--spark", cluster.url, cwd=out.parent) as process:
+            deadline = time.monotonic() + 120
+            while not cluster.working():
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            cluster.kill_worker()
+            assert process.poll() is None
+            assert outcome(process) == expected
+        assert len(expected[1]) > 1000
+
+
+class TestOnWorker:
+    """What a worker does before it reads, as far as it needs no Spark."""
+
+    def test_a_file_that_it_does_not_see(self, tmp_path: Path) -> None:
+        (tmp_path / "here").write_text("1")
+        item = Item(files=("here", "gone"))
+        with contextlib.chdir("/"):
+            failure = _OnWorker(work.read, str(tmp_path))(item)
+        assert isinstance(failure, Failure)
+        assert failure.message.startswith(f"{tmp_path}/gone: not visible to the Spark worker on ")
+        assert "under the same path" in failure.message
+
+    def test_relative_paths_are_the_callers(self, tmp_path: Path) -> None:
+        (tmp_path / "here").write_text("1")
+        with contextlib.chdir("/"):
+            assert _OnWorker(work.read, str(tmp_path))(Item(files=("here",))) == ["1"]
+
+    def test_another_version_of_wsrec(self, tmp_path: Path) -> None:
+        sent = _OnWorker(work.read, str(tmp_path))
+        sent._version = "0.0.1"
+        failure = sent(Item(files=()))
+        assert isinstance(failure, Failure)
+        assert "has wsrec" in failure.message
+        assert "this is 0.0.1: install the same version" in failure.message
+
+
+class TestWithoutIt:
+    def test_no_pyspark(self, capture: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+        capture.write(message_columns(3))
+        monkeypatch.setitem(sys.modules, "pyspark", None)
+        command = importlib.import_module("wsrec.cli.report").report
+        result = CliRunner().invoke(command, [str(capture.out), "--spark", "spark://127.0.0.1:1"])
+        assert (result.exit_code, result.stdout) == (66, "")
+        assert "--spark needs pyspark" in result.stderr
+        assert "pip install 'wsrec[spark]'" in result.stderr
