@@ -36,7 +36,12 @@ def batches(path: Path, columns: Sequence[str], most: int | None = None) -> Iter
 
 
 def row_batches(
-    file: pq.ParquetFile, columns: Sequence[str], groups: Sequence[int] | None = None, most: int | None = None
+    file: pq.ParquetFile,
+    columns: Sequence[str],
+    groups: Sequence[int] | None = None,
+    most: int | None = None,
+    *,
+    use_threads: bool = True,
 ) -> Iterator[Any]:
     """The rows of an open file, so many at a time as fit into some 64 MB.
 
@@ -45,6 +50,7 @@ def row_batches(
         columns: what of them to read; for a message file also derived ones (`wsrec.format.stage_times`).
         groups: the row groups to read; all where None.
         most: how many rows a batch may have.
+        use_threads: whether Arrow decodes several columns at the same time.
 
     Raises:
         pa.ArrowException, OSError, ValueError: it is damaged.
@@ -56,7 +62,8 @@ def row_batches(
         group = file.metadata.row_group(number)
         width = max(group.total_byte_size / max(group.num_rows, 1), 1.0)
         rows = int(min(most or _BATCH_ROWS, max(_BATCH_BYTES // width, 1)))
-        for batch in file.iter_batches(batch_size=rows, row_groups=[number], columns=stored):
+        chunks = file.iter_batches(batch_size=rows, row_groups=[number], columns=stored, use_threads=use_threads)
+        for batch in chunks:
             yield derived(batch, columns)
 
 

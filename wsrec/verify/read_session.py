@@ -22,12 +22,14 @@ class SessionItem(Item, frozen=True, kw_only=True):
         task: the session.
         known: what is known of it and not read again; None: all of it is read.
         remembers: whether its state is wanted.
+        threads: how many threads read it.
 
     """
 
     task: SessionTask
     known: Known | None = None
     remembers: bool = False
+    threads: int = 1
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,11 +53,13 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     state: bytes | None
 
 
-def item_of(task: SessionTask, known: Known | None, *, remembers: bool) -> SessionItem:
+def item_of(task: SessionTask, known: Known | None, *, remembers: bool, threads: int) -> SessionItem:
     """A session as an engine's item."""
     files = [path for pair in task.pairs for path in (pair.messages, pair.events) if path is not None]
     size = sum(map(size_of, files))
-    return SessionItem(files=tuple(map(str, files)), size=size, task=task, known=known, remembers=remembers)
+    return SessionItem(
+        files=tuple(map(str, files)), size=size, task=task, known=known, remembers=remembers, threads=threads
+    )
 
 
 def read_session(item: SessionItem, meter: Meter | None = None) -> Reading:
@@ -70,8 +74,9 @@ def read_session(item: SessionItem, meter: Meter | None = None) -> Reading:
     meter = Meter(0, None) if meter is None else meter
     reading = _continued(task, meter, known)
     if reading is None or known is None:
-        reading, known = SessionReading(task, meter), None
+        reading, known = SessionReading(task, meter, item.threads), None
     else:
+        reading.threads = item.threads
         meter.add(known.size)
     for pair in task.pairs[known.pairs if known else 0 :]:
         reading.read(pair)

@@ -10,10 +10,11 @@ from pydantic import ValidationError
 
 from wsrec.counts import Counts
 from wsrec.feed.schema import Feed
-from wsrec.format.columns import batches, times
+from wsrec.format.columns import times
 from wsrec.format.counting import count_event
 from wsrec.format.errors import first_line
 from wsrec.format.layout import hour
+from wsrec.format.read_ahead import batches_ahead
 from wsrec.plan.request_table import RequestTable, described_requests
 from wsrec.units import plural
 from wsrec.verify.account import Account
@@ -42,15 +43,17 @@ class SessionReading:
     Args:
         task: the session.
         meter: takes what was read of it.
+        threads: how many threads read: with one of them the rows are judged, with the others decoded ahead.
 
     Attributes:
-        task, meter: as above.
+        task, meter, threads: as above.
         feed: the session's feed, and `config` the description that it was made of; None before the first file.
         sound: whether the manifest's checksums vouch for all files read so far, and their rows could be read.
 
     """
 
-    def __init__(self, task: SessionTask, meter: Meter) -> None:
+    def __init__(self, task: SessionTask, meter: Meter, threads: int = 1) -> None:
+        self.threads = threads
         self.sound = True
         self._log = FindingLog()
         self.task, self.meter = task, meter
@@ -254,7 +257,7 @@ class SessionReading:
         waiting = read_events(events, self._log.add) if events is not None else iter(())
         upcoming = next(waiting, None)
         try:
-            for batch in batches(path, COLUMNS, _BATCH_ROWS):
+            for batch in batches_ahead(path, COLUMNS, _BATCH_ROWS, self.threads - 1):
                 if not batch.num_rows:
                     continue
                 rows = Rows(batch)

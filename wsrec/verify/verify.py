@@ -78,9 +78,12 @@ def _read(sessions: list[_Session], memory: Memory | None, engine: Engine | None
     if not sessions:
         return
     # what reads files costs half a second to import: not where all is known
+    from wsrec.engine.processes import Processes
     from wsrec.verify.read_session import item_of, read_session
 
-    items = [item_of(each.task, each.known, remembers=each.remembers) for each in sessions]
+    # fewer sessions than processes: what is left of the processors decodes ahead
+    threads = max(engine.parallelism // len(sessions), 1) if isinstance(engine, Processes) else 1
+    items = [item_of(each.task, each.known, remembers=each.remembers, threads=threads) for each in sessions]
     readings: Iterable[Reading]
     if engine is None or isinstance(engine, InProcess):
         # with progress in the middle of a session
