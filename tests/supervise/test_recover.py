@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tests.conftest import Wsrec, events_of, messages_of, received
@@ -20,6 +21,7 @@ from tests.rings import payloads
 from tests.supervise.conftest import Recording, Stream, free
 from wsrec.format import layout, manifest
 from wsrec.format.lock import OutputLock
+from wsrec.format.reading import open_capture
 from wsrec.verify.model import Kind, VerifyStatus
 from wsrec.verify.verify import verify
 from wsrec.writer.journal_reader import JournalReader
@@ -199,3 +201,18 @@ class TestKilledRecovery:
         assert Wsrec().run("recover", out).returncode == 0
         assert numbered(out) == reference
         assert verify([out]).status == VerifyStatus.INCOMPLETE
+
+
+class TestBeforeIt:
+    def test_readers_have_the_rows_that_it_will_finish(self, interrupted, wsrec):
+        def rows() -> pa.Table:
+            return open_capture(interrupted).messages().read_all().sort_by("seq")
+
+        before = {path: path.stat() for path in interrupted.rglob("*")}
+        capture = open_capture(interrupted)
+        assert [each.recording for each in capture.unfinished] == [False]
+        found = rows()
+        assert {path: path.stat() for path in interrupted.rglob("*")}.keys() == before.keys()
+        wsrec.run("recover", interrupted)
+        assert open_capture(interrupted).unfinished == []
+        assert rows().equals(found)

@@ -37,7 +37,8 @@ def report(sources: tuple[str, ...], json: bool, **given: Any) -> None:
       wsrec report out --jobs 8
       wsrec report out --json | jq '.recordings[].sessions[] | {session, missing}'
 
-    Nothing on disk is changed. Files that cannot be read are named on standard error, and the others are reported.
+    A recording in progress is reported up to now (with --spark: its finished files). Nothing on disk is changed. Files
+    that cannot be read are named on standard error, and the others are reported.
     docs/stages.md explains the stages.
 
     \b
@@ -50,7 +51,7 @@ def report(sources: tuple[str, ...], json: bool, **given: Any) -> None:
     options = taken(EngineOptions, settled(_ENGINE, given))
     try:
         with reading_progress(Console(stderr=True)) as progress, engine_for(options) as engine:
-            result = collect(sources, progress, engine)
+            result = collect(sources, progress, engine, running=options.spark is None)
     except EngineError as error:
         raise CommandError(str(error), EXIT_UNREADABLE) from error
     if json:

@@ -21,10 +21,11 @@ import pyarrow.dataset
 
 from wsrec.format.capture import events_beside, events_files, message_files
 from wsrec.format.capture_file import ORDERS, SCHEMAS, CaptureFile
-from wsrec.format.errors import CaptureError, UnreadableError
+from wsrec.format.errors import CaptureError, NoCaptureError, UnreadableError
 from wsrec.format.layout import EVENTS, MESSAGES, FileKind
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
 from wsrec.format.stage_times import DERIVED_SCHEMA
+from wsrec.format.unfinished_rows import UnfinishedRows
 from wsrec.ring.events import EventKind
 
 Instant = datetime | str | int
@@ -94,14 +95,19 @@ class SessionInfo(NamedTuple):
 OnDamaged = Literal["raise", "warn"] | Callable[[DamagedFile], None]
 
 
-def open_capture(path: str | Path | Iterable[str | Path], *, damaged: OnDamaged = "raise") -> Capture:
+def open_capture(
+    path: str | Path | Iterable[str | Path], *, damaged: OnDamaged = "raise", running: bool = True
+) -> Capture:
     """Open a capture: an output folder, a part of one, files, or glob patterns.
 
-    Only finished files are found; of a recording in progress, those finished so far. None is opened yet: the footers of
-    all message files, or of all events files, are read once something needs them.
+    Of a recording in progress, or an interrupted one, an output folder has what was journalled so far, which is seldom
+    more than a tenth of a second old: it is read from the journals now (`wsrec.format.unfinished_rows`), in about a
+    second for each half a million messages. No finished file is opened yet: the footers of all message files, or of all
+    events files, are read once something needs them.
 
     Args:
         path: a folder (searched at any depth), a Parquet file, a glob pattern, or several of them.
+        running: False: only finished files.
         damaged: action for an unreadable file or folder, now or later. `raise` (the default) raises `CaptureError`, for
             a file when the footers are read, or while its rows are. `warn` issues a `DamagedFileWarning` and continues
             with the rest. A function is called with each `DamagedFile` instead. `Capture.damaged` lists all of them.
@@ -122,7 +128,7 @@ def open_capture(path: str | Path | Iterable[str | Path], *, damaged: OnDamaged 
         raise TypeError(f"open_capture takes texts and paths, found {wrong[0]!r}")
     if not sources:
         raise ValueError("open_capture([]): give at least one folder, file or pattern")
-    return Capture(sources, damaged)
+    return Capture(sources, damaged, running=running)
 
 
 class Capture:
@@ -130,10 +136,11 @@ class Capture:
 
     Attributes:
         damaged: files and folders that could not be read so far.
+        unfinished: the sessions being recorded, and interrupted ones that were not recovered, whose rows are included.
 
     """
 
-    def __init__(self, sources: Sequence[str | Path], damaged: OnDamaged = "raise") -> None:
+    def __init__(self, sources: Sequence[str | Path], damaged: OnDamaged = "raise", *, running: bool = True) -> None:
         if not callable(damaged) and damaged not in ("raise", "warn"):
             raise ValueError(f"damaged takes 'raise', 'warn' or a function, not {damaged!r}")
         self._on_damaged = damaged
@@ -141,14 +148,19 @@ class Capture:
         messages: dict[Path, Path] = {}
         events: dict[Path, Path] = {}
         folders: dict[Path, Path] = {}
+        # before the finished files are listed: a file that lands meanwhile is in the list, and takes its copy's place
+        self._unfinished = UnfinishedRows(sources if running else ())
+        self.unfinished = self._unfinished.sessions
+        begun = any(self._unfinished.files(kind, ()) for kind in (MESSAGES, EVENTS))
         for source in sources:
             beside = events_files(Path(source))
             events |= {_identified(each, folders): each for each in beside}
             try:
                 found = message_files([source], self._unreadable_folder)
             except CaptureError as error:
-                # a feed without messages has only events files
-                if not beside or isinstance(error, UnreadableError):
+                # a feed without messages has only events files, and a recording that has just begun no file
+                alone = beside or (isinstance(error, NoCaptureError) and begun)
+                if not alone or isinstance(error, UnreadableError):
                     self._report(Path(source), error, "source")
                 continue
             messages |= {_identified(each, folders): each for each in found}
@@ -156,8 +168,13 @@ class Capture:
             other = events_beside(message_file.absolute())
             if other is not None:
                 events.setdefault(_identified(other, folders), other)
-        self._paths: dict[FileKind, list[Path]] = {MESSAGES: [*messages.values()], EVENTS: [*events.values()]}
+        self._finished: dict[FileKind, list[Path]] = {MESSAGES: [*messages.values()], EVENTS: [*events.values()]}
+        self._paths: dict[FileKind, list[Path]] = {
+            kind: [*paths, *self._unfinished.files(kind, paths)] for kind, paths in self._finished.items()
+        }
         self._files: dict[FileKind, list[CaptureFile]] = {}
+        for folder, problem in self._unfinished.problems:
+            self._report(folder, CaptureError(problem), "folder")
 
     def paths(self, kind: FileKind) -> list[Path]:
         """The files of a kind, `messages` or `events`, none of which is opened for it."""
@@ -323,7 +340,7 @@ class Capture:
         return self._reader(self.event_files, EVENTS, wanted, *moments, among, feed, session)
 
     def dataset(self, kind: FileKind = MESSAGES) -> pa.dataset.Dataset:
-        """The readable files as a pyarrow dataset, with `feed`, `date` and `hour` from their folders.
+        """The readable finished files as a pyarrow dataset, with `feed`, `date` and `hour` from their folders.
 
         For engines that plan queries themselves and read with several threads; the order of rows is undefined. Damage
         after the footer raises the engine's own error (an OSError of pyarrow), which may not name the file: `messages`
@@ -342,7 +359,9 @@ class Capture:
         """
         if kind not in SCHEMAS:
             raise ValueError(f"kind takes {' or '.join(map(repr, SCHEMAS))}, not {kind!r}")
-        files = self.files if kind == MESSAGES else self.event_files
+        # it may outlive the capture, and with it the copies of unfinished files
+        finished = set(self._finished[kind])
+        files = [file for file in self._opened(kind) if file.path in finished]
         folders = pa.schema([("feed", pa.string()), ("date", pa.date32()), ("hour", pa.int8())])
         return pa.dataset.dataset(
             [str(file.path.absolute()) for file in files],

@@ -22,7 +22,7 @@ from wsrec.format.errors import CaptureError, UnreadableError
 from wsrec.format.layout import EVENTS, MESSAGES, FileKind, other
 from wsrec.format.metadata import FileMetadata
 from wsrec.format.reading import DamagedFile, open_capture
-from wsrec.report.model import Incident, Report
+from wsrec.report.model import Incident, Report, UnfinishedSession
 from wsrec.report.tally import COLUMNS, PAYLOAD, RecordingTally
 
 _EVENT_COLUMNS = ("time", "kind", "conn", "channel", "symbol", "detail")
@@ -56,20 +56,28 @@ class _Part:
         return self.tallies.setdefault(key, RecordingTally(*key))
 
 
-def collect(sources: Iterable[str | Path], progress: Progress | None = None, engine: Engine | None = None) -> Report:
+def collect(
+    sources: Iterable[str | Path],
+    progress: Progress | None = None,
+    engine: Engine | None = None,
+    *,
+    running: bool = True,
+) -> Report:
     """Read captures and summarize them.
 
     Args:
         sources: message files, folders (searched at any depth) and glob patterns.
         progress: called from time to time with the bytes read and the bytes of all files.
         engine: what reads the files; None: this process.
+        running: whether to read what recordings in progress have journalled, too; its workers need this machine's
+            temporary folder for it.
 
     Raises:
         EngineError: a worker of the engine failed.
 
     """
     found: list[DamagedFile] = []
-    capture = open_capture(sources, damaged=found.append)
+    capture = open_capture(sources, damaged=found.append, running=running)
     items = [
         _OneFile(files=(str(path),), size=_size(path), kind=kind)
         for kind in (MESSAGES, EVENTS)
@@ -82,6 +90,10 @@ def collect(sources: Iterable[str | Path], progress: Progress | None = None, eng
     found += part.damaged
     return Report(
         recordings=[part.tallies[key].result() for key in sorted(part.tallies)],
+        unfinished=[
+            UnfinishedSession(session=each.session, out=str(each.out), recording=each.recording)
+            for each in capture.unfinished
+        ],
         errors=[each.message for each in found if not each.unreadable and each.kind != "source"],
         absent=[each.message for each in found if not each.unreadable and each.kind == "source"],
         unreadable=[each.message for each in found if each.unreadable],

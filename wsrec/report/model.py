@@ -265,11 +265,27 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         return sum(self.rows.get(direction, {}).values())
 
 
+class UnfinishedSession(msgspec.Struct, frozen=True, kw_only=True):
+    """A session whose last rows are in no finished file yet, and were read from its journals.
+
+    Attributes:
+        session: its id.
+        out: its output folder.
+        recording: true while a recorder runs; false if it was interrupted, and `wsrec recover` finishes it.
+
+    """
+
+    session: str
+    out: str
+    recording: bool
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """All recordings in the files of one call.
 
     Attributes:
         recordings: by feed and host.
+        unfinished: sessions being recorded, and interrupted ones.
         errors: damaged or invalid files, each with a hint.
         absent: sources that do not exist, hold no capture, or have no finished file yet.
         unreadable: files and folders that the system refuses to read, and which are thus unknown.
@@ -277,6 +293,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     recordings: list[Recording]
+    unfinished: list[UnfinishedSession]
     errors: list[str]
     absent: list[str]
     unreadable: list[str]

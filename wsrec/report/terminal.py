@@ -26,6 +26,7 @@ from wsrec.report.model import (
     Session,
     StageTable,
     Unchecked,
+    UnfinishedSession,
 )
 from wsrec.ring.events import EventKind
 from wsrec.terminal_tables import print_heading, print_table, print_text
@@ -59,6 +60,15 @@ def print_report(report: Report, console: Console) -> None:
                 print_table(part, console)
             else:
                 print_text(part, console)
+    for session in report.unfinished:
+        print_text(_unfinished(session), console)
+
+
+def _unfinished(unfinished: UnfinishedSession) -> Text:
+    session, out = clean(unfinished.session, 60), clean(unfinished.out, 200)
+    if unfinished.recording:
+        return Text(f"{session} is being recorded into {out}: what it has so far is included", style="green")
+    return Text(f"{session} was interrupted: `wsrec recover {out}` finishes it; its rows are included", style="yellow")
 
 
 @contextmanager

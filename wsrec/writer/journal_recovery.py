@@ -80,7 +80,7 @@ class JournalRecovery:
         # restarts that are recorded, by feed and moment (ns on the stage clock)
         self._restarts: set[tuple[str, int]] = set()
         self.lines = [line for line in manifest.read(out) if line.session == folder.name]
-        present = {_number(path) for path in self.journals}
+        present = {number_of(path) for path in self.journals}
         # a journal is deleted only after every feed's files are finished
         self._done = [line for line in self.lines if line.number not in present]
         self._last = max(present | {line.number for line in self.lines}, default=0)
@@ -176,24 +176,22 @@ class JournalRecovery:
         progress = progress or Progress(self._folder)
         self.clear_way(disk)
         anchors = _anchors(self.journals)
-        self._prepare(pipeline, anchors)
+        self.prepare(pipeline, anchors[0][1] if anchors else None)
         rows = 0
         whole: list[Path] = []
         partly_unreadable: list[Path] = []
         for path in self.journals:
-            number = _number(path)
-            if self._is_finished(number):
+            number = number_of(path)
+            if not self.begin(pipeline, number):
                 # it could not be deleted then
                 whole.append(path)
                 continue
-            pipeline.skip_to(self._next_slot(number))
             try:
                 reader = JournalReader(path)
             except pa.ArrowInvalid:
                 # killed or truncated before it had a beginning: nothing in it can be read
                 partly_unreadable.append(path)
                 continue
-            pipeline.active = self._lacking(number, pipeline.feeds)
             for batch in reader:
                 if is_stopped():
                     raise RecoveryStoppedError
@@ -203,7 +201,7 @@ class JournalRecovery:
                     # for the beginning of a message that the next journal completes
                     pipeline.remember(batch)
             if pipeline.active:
-                self._record_restart(pipeline, reader)
+                self.record_restart(pipeline, reader)
                 pipeline.begin_session()
                 before_finish(path, reader)
                 rows += sum(line.rows for line in pipeline.finish(number))
@@ -223,6 +221,14 @@ class JournalRecovery:
         self.journals = sorted([*whole, *partly_unreadable])
         return rows
 
+    def begin(self, pipeline: Pipeline, number: int) -> bool:
+        """Make a pipeline ready for the journal of this number; False if all of that is in finished files."""
+        if self._is_finished(number):
+            return False
+        pipeline.skip_to(self._next_slot(number))
+        pipeline.active = self._lacking(number, pipeline.feeds)
+        return True
+
     def _lacking(self, number: int, feeds: Iterable[str]) -> set[str]:
         """The feeds without files of this number."""
         if number < self._landed_before:
@@ -238,7 +244,7 @@ class JournalRecovery:
         """Whether the files of a journal of this number are finished, and those of the next are begun."""
         return number < self._landed_before and (number + 1) in {line.number for line in self._done}
 
-    def _record_restart(self, pipeline: Pipeline, reader: JournalReader) -> None:
+    def record_restart(self, pipeline: Pipeline, reader: JournalReader) -> None:
         """Record that the writer of this journal took over from another one, in each feed whose files lack that."""
         try:
             job = decode_stored(reader.job, WriterJob)
@@ -254,8 +260,8 @@ class JournalRecovery:
             if not _records_restart(self._out, own, job.resumed.stage):
                 pipeline.feeds[feed].event(job.resumed, EventKind.RESTART, **{"process": "writer", **job.restart})
 
-    def _prepare(self, pipeline: Pipeline, anchors: list[tuple[int, StoredAnchor]]) -> None:
-        """Make the pipeline continue where the finished files end."""
+    def prepare(self, pipeline: Pipeline, anchor: StoredAnchor | None) -> None:
+        """Make the pipeline continue where the finished files end; `anchor` is the first one in the journals."""
         # behind these, each feed reads the journals of the files that it lacks
         closed = max((line.number for line in self._done), default=0)
         pipeline.continue_from(self.lines, _last_row(self._out, self.lines), max(closed, self._landed_before - 1))
@@ -272,9 +278,9 @@ class JournalRecovery:
         landed = _landed_anchor(self._out, self._done)
         if landed is not None:
             pipeline.follow_clock(landed)
-        elif anchors:
+        elif anchor is not None:
             # the best available for anything before it
-            pipeline.follow_clock(anchors[0][1])
+            pipeline.follow_clock(anchor)
 
     def _next_slot(self, number: int) -> int:
         """The count of the first slot not in finished files before this number whose journals were deleted."""
@@ -298,7 +304,8 @@ class JournalRecovery:
             disk.retry(lambda path=path: set_aside(self._out, path))  # type: ignore[misc]
 
 
-def _number(journal: Path) -> int:
+def number_of(journal: Path) -> int:
+    """The number of a journal and of its files."""
     return int(journal.stem.partition("-")[2])
 
 

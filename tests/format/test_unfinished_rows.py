@@ -1,0 +1,115 @@
+"""Recordings in progress are readable: what was journalled, once, in order, while files land."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+import wsrec
+from tests.conftest import Wsrec
+from wsrec.format.unfinished_rows import UnfinishedRows
+from wsrec.report.collect import collect
+from wsrec.report.terminal import print_report
+
+SECOND = 1_000_000_000
+COLUMNS = ["feed", "session", "seq", "recv_time", "handoff_monotonic", "text"]
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A recording of the demo that goes on while it is read, a file every two seconds."""
+    out = tmp_path_factory.mktemp("running") / "out"
+    recorder = Wsrec().start("record", "demo", "--rotate", "2s", "--out", out, "--quiet")
+    try:
+        until = time.monotonic() + 60
+        while not list(out.glob(".wsrec/*/journal-*.arrows")):
+            assert recorder.poll() is None, recorder.communicate()
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        time.sleep(1)
+        yield out
+    finally:
+        recorder.terminate()
+        recorder.communicate(timeout=60)
+
+
+def rows_of(capture: wsrec.Capture) -> pa.Table:
+    return capture.messages(COLUMNS).read_all()
+
+
+def test_each_row_is_there_once_and_in_order_while_files_land(recording):
+    before: list[str] = []
+    landed: set[Path] = set()
+    until = time.monotonic() + 60
+    while len(landed) < 2 and time.monotonic() < until:
+        asked = time.time_ns()
+        capture = wsrec.open_capture(recording)
+        table = rows_of(capture)
+        assert table["seq"].to_pylist() == list(range(len(table)))
+        order = table["handoff_monotonic"].to_pylist()
+        assert order == sorted(order)
+        texts = table["text"].to_pylist()
+        assert texts[: len(before)] == before
+        assert table["recv_time"][-1].value > asked - 2 * SECOND
+        assert [each.recording for each in capture.unfinished] == [True]
+        before = texts
+        landed = set((recording / "messages").rglob("*.parquet"))
+    assert len(landed) >= 2
+    assert len(before) > 100
+
+
+def test_a_file_that_lands_takes_the_place_of_its_copy_which_goes_with_its_reader(recording):
+    copies = UnfinishedRows([recording])
+    own = copies.files("messages", ())[-1]
+    assert own.exists()
+    final = next(recording.glob("messages/*")) / own.relative_to(own.parents[2])
+    assert own in copies.files("messages", set((recording / "messages").rglob("*.parquet")) - {final})
+    assert own not in copies.files("messages", [final])
+    del copies
+    assert not own.exists()
+
+
+def test_events_and_metadata_are_those_of_a_recording(recording):
+    capture = wsrec.open_capture(recording)
+    kinds = capture.events(["kind"]).read_all()["kind"].to_pylist()
+    assert "session_start" in kinds
+    assert "session_end" not in kinds
+    assert capture.files[-1].metadata.connections
+    assert capture.event_files[-1].metadata.feed_config
+    # a dataset may outlive its capture
+    assert all(Path(name).is_relative_to(recording) for name in capture.dataset().files)
+
+
+def test_only_finished_files_if_asked(recording):
+    capture = wsrec.open_capture(recording, running=False)
+    assert capture.unfinished == []
+    assert all(path.is_relative_to(recording) for kind in ("messages", "events") for path in capture.paths(kind))
+
+
+def test_the_report_says_that_it_is_running(recording):
+    session = wsrec.open_capture(recording).unfinished[0].session
+    report = collect([recording])
+    assert [(each.session, each.recording) for each in report.unfinished] == [(session, True)]
+    assert report.recordings[0].sessions[0].missing == 0
+    console = Console(file=io.StringIO(), width=300)
+    print_report(report, console)
+    assert f"{session} is being recorded into" in console.file.getvalue()
+
+
+def test_a_folder_without_any_is_read_as_before(tmp_path):
+    assert UnfinishedRows([tmp_path, tmp_path / "none", "*.parquet"]).sessions == []
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    folder = tmp_path / "out" / ".wsrec" / "20261122T130000Z-a1"
+    folder.mkdir(parents=True)
+    (folder / "journal-000001.arrows").write_bytes(b"")
+    (folder / "session.json").write_bytes(b"{")
+    with pytest.raises(wsrec.CaptureError, match=r"unfinished rows cannot be read .*session\.json: it is damaged"):
+        wsrec.open_capture(tmp_path / "out")
