@@ -1,7 +1,7 @@
 """wsrec records exchange WebSocket feeds, byte for byte and timestamped at six stages, into Parquet.
 
 As a library it receives them in the caller's own process, with the same timestamps: `connect` (docs/library.md), and
-reads recordings: `open_capture` (docs/reading.md).
+reads recordings: `open_capture` (docs/reading.md), `books` (docs/books.md).
 """
 
 from importlib import import_module
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from wsrec.host.clock import Anchor, anchor
     from wsrec.net.tunnel import ProxyError
     from wsrec.stages import StampSource
+    from wsrec.tables.books import Books, books
     from wsrec.wire.errors import HandshakeError, HandshakeRefused
 
 __all__ = [
     "Anchor",
+    "Books",
     "Capture",
     "CaptureError",
     "Connection",
@@ -39,6 +41,7 @@ __all__ = [
     "UnreadableError",
     "__version__",
     "anchor",
+    "books",
     "connect",
     "open_capture",
 ]
@@ -46,6 +49,7 @@ __all__ = [
 # imported on first use, so that the command starts without them
 _HOMES = {
     "Anchor": "wsrec.host.clock",
+    "Books": "wsrec.tables.books",
     "Capture": "wsrec.format.reading",
     "CaptureError": "wsrec.format.errors",
     "Connection": "wsrec.client.connection",
@@ -61,6 +65,7 @@ _HOMES = {
     "Stamps": "wsrec.client.stamps",
     "UnreadableError": "wsrec.format.errors",
     "anchor": "wsrec.host.clock",
+    "books": "wsrec.tables.books",
     "connect": "wsrec.client.connection",
     "open_capture": "wsrec.format.reading",
 }

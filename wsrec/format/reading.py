@@ -297,7 +297,7 @@ class Capture:
         among = _among(channel=channel, symbol=symbol, direction=direction)
         _check_closed("direction", among, _DIRECTIONS)
         wanted = _fields(columns, self.schema, DERIVED)
-        moments = _ns("since", since), _ns("until", until)
+        moments = instant_ns("since", since), instant_ns("until", until)
         return self._reader(self.files, MESSAGES, wanted, *moments, among, feed, session)
 
     def events(
@@ -336,7 +336,7 @@ class Capture:
         among = _among(kind=kind, channel=channel, symbol=symbol)
         _check_closed("kind", among, [kind.value for kind in EventKind])
         wanted = _fields(columns, self.event_schema, ())
-        moments = _ns("since", since), _ns("until", until)
+        moments = instant_ns("since", since), instant_ns("until", until)
         return self._reader(self.event_files, EVENTS, wanted, *moments, among, feed, session)
 
     def dataset(self, kind: FileKind = MESSAGES) -> pa.dataset.Dataset:
@@ -545,7 +545,7 @@ def _depth() -> int:
     return depth
 
 
-def _ns(name: str, moment: Instant | None) -> int | None:
+def instant_ns(name: str, moment: Instant | None) -> int | None:
     """A time in ns since the epoch.
 
     Args:

@@ -89,8 +89,8 @@ class BookSeries:
     Args:
         make: makes the builder of a connection's book.
         ends: the ends of the books, in order of time.
-        moments: returns the moments to look at after `since`, given those of the rows (ns since the epoch), and up to
-            a moment.
+        moments: returns the next moments to look at, given those of the rows (ns since the epoch), up to a moment.
+        stop: no moment at or after this one is looked at.
 
     Attributes:
         builders: the books, by connection.
@@ -98,9 +98,13 @@ class BookSeries:
     """
 
     def __init__(
-        self, make: Callable[[int], BookBuilder], ends: list[End], moments: Callable[[Int64s, int], Iterator[int]]
+        self,
+        make: Callable[[int], BookBuilder],
+        ends: list[End],
+        moments: Callable[[Int64s, int], Iterator[int]],
+        stop: int | None = None,
     ) -> None:
-        self._make, self._ends, self._moments = make, ends, moments
+        self._make, self._ends, self._moments, self._stop = make, ends, moments, stop
         self.builders: dict[int, BookBuilder] = {}
         self._lines: dict[int, _Line] = {}
         self.last_time: int | None = None
@@ -139,7 +143,7 @@ class BookSeries:
             builder.finish()
 
     def _looks(self, times: Int64s, until: int) -> Iterator[Look]:
-        for moment in self._moments(times, until):
+        for moment in self._moments(times, until if self._stop is None else min(until, self._stop - 1)):
             for line in self._lines.values():
                 line.advance(moment)
             # a book that is known, else the one that changed last

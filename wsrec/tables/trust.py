@@ -77,6 +77,7 @@ class Trust:
         self._ends = BreakIndex((each for each in breaks if each.ends_books), self._channel, self._symbol)
         by_name = feed.channel_by_any_name
         self._fetches = {name for name, channel in by_name.items() if channel.snapshot is not None}
+        self._fetches |= {name for join in events.joins for name in join.channels}
         self._joined = {(join.conn, name, join.symbol, join.number) for join in events.joins for name in join.channels}
         self._copies, self._book_copies = (
             SecondCopies(events.overlaps, lambda: self._numbered(compared=True)) for _ in range(2)
