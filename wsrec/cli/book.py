@@ -86,7 +86,7 @@ def book(sources: tuple[str, ...], json: bool, out: Path | None, kind: Format | 
 
     \b
     Exit status: 0 found; 1 a file is damaged; 2 wrong usage;
-    3 no capture there, or no message of such a book in that time; 4 a book is unknown or doubtful;
+    3 no capture there, or no message of such a book in that time; 4 with --at: a book is unknown or doubtful;
     66 something cannot be read; 74 standard output cannot be written.
     """
     _check(asked, out, kind)
@@ -112,7 +112,7 @@ def book(sources: tuple[str, ...], json: bool, out: Path | None, kind: Format | 
     elif asked["at"] is None:
         for line in summary(count, found.doubts, found.checks):
             click.echo(line, err=out is None)
-    if doubtful:
+    if doubtful and asked["at"] is not None:
         raise click.exceptions.Exit(_DOUBTFUL)
 
 

@@ -132,6 +132,7 @@ class BookBuilder:
         depth: levels of each side that the subscription covers; 0: all.
         fetched: whether its snapshots are fetched over HTTP.
         partial: whether to begin without a snapshot.
+        unknown: why it is unknown at first.
         reasons: why the rows with these `seq` are suspect.
 
     Attributes:
@@ -152,12 +153,13 @@ class BookBuilder:
         depth: int = 0,
         fetched: bool = False,
         partial: bool = False,
+        unknown: str = NO_SNAPSHOT,
         reasons: dict[int, str] | None = None,
     ) -> None:
         self._symbol, self._channel, self._conn = symbol, channel, conn
         self._depth, self._fetched, self._partial, self._reasons = depth, fetched, partial, reasons or {}
         self.book = Book(depth)
-        self.why: str | None = NO_SNAPSHOT
+        self.why: str | None = unknown
         self.doubts: list[Doubt] = []
         self.compared = self.different = 0
         self.last: LastMessage | None = None

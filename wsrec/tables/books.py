@@ -14,13 +14,24 @@ from wsrec.feed.table_columns import Table
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.reading import Capture, Instant, instant_ns, open_capture
 from wsrec.format.schema import EVENT_SCHEMA
-from wsrec.tables.book_builder import BookBuilder, Doubt, state_codes
+from wsrec.tables.book_builder import NO_SNAPSHOT, BookBuilder, Doubt, state_codes
 from wsrec.tables.book_series import BookSeries, End, each_message, grid, single
 from wsrec.tables.breaks import Break, BreakKind, SessionEvents
 from wsrec.tables.built_rows import SCHEMA, BuiltRows
 from wsrec.tables.level_changes import LevelChanges
-from wsrec.tables.reading import Group, Selection, chosen_rows, declared_feed, groups, outside, wanted_channels
-from wsrec.tables.session_tables import SessionTables
+from wsrec.tables.reading import (
+    Group,
+    Selection,
+    check_channels,
+    chosen_rows,
+    declared_feed,
+    groups,
+    outside,
+    wanted_channels,
+)
+from wsrec.tables.session_tables import SessionTables, in_band_channels
+
+_NEVER = "its stream has no snapshots, and none was fetched (docs/books.md)"
 
 
 class Checks(NamedTuple):
@@ -173,8 +184,11 @@ def _listed(names: str | Collection[str] | None) -> tuple[str, ...]:
 
 
 def _batches(capture: Capture, asked: _Asked, series: list[BookSeries]) -> Iterator[pa.RecordBatch]:
-    for group in groups(capture.files, capture.event_files):
-        yield from _SessionBooks(group, asked, series).rows()
+    of_sessions = groups(capture.files, capture.event_files)
+    feeds = [declared_feed(group.files[0]) for group in of_sessions]
+    check_channels(feeds, asked.channels)
+    for group, feed in zip(of_sessions, feeds, strict=True):
+        yield from _SessionBooks(group, feed, asked, series).rows()
 
 
 class _SessionBooks:
@@ -182,14 +196,14 @@ class _SessionBooks:
 
     Args:
         group: its files.
+        feed: the feed with the declarations.
         asked: what is asked for.
         series: the books are added here.
 
     """
 
-    def __init__(self, group: Group, asked: _Asked, series: list[BookSeries]) -> None:
-        self._group, self._asked, self._all = group, asked, series
-        self._feed = declared_feed(group.files[0])
+    def __init__(self, group: Group, feed: Feed, asked: _Asked, series: list[BookSeries]) -> None:
+        self._group, self._feed, self._asked, self._all = group, feed, asked, series
         self._connections = group.files[-1].metadata.connections
         events = ((file.number, batch) for file in group.event_files for batch in file.batches(EVENT_SCHEMA.names))
         self._events = SessionEvents(self._feed, self._connections, events)
@@ -280,6 +294,7 @@ class _SessionBooks:
                     depth=subscribed_depth(self._feed, self._connections, conn, channel, symbol),
                     fetched=fetched,
                     partial=self._asked.partial,
+                    unknown=NO_SNAPSHOT if fetched or channel in in_band_channels(self._feed) else _NEVER,
                     reasons=self._reasons,
                 )
 

@@ -69,7 +69,7 @@ class SessionTables:
         self._events = SessionEvents(feed, connections, events)
         self._ends = sorted(end for _, batch in events for end in _disconnections(batch))
         self._stateful = _stateful_channels(feed, self._tables)
-        self._in_band = _in_band_channels(feed)
+        self._in_band = in_band_channels(feed)
         self._trust = Trust(self._events, self._in_band)
         self.converter = self._new_converter(self._trust)
         self._next = 0
@@ -143,7 +143,7 @@ def _remembers(declaration: TableDeclaration) -> bool:
     return remembered or declaration.begins is not None or declaration.snapshot == "first"
 
 
-def _in_band_channels(feed: Feed) -> list[str]:
+def in_band_channels(feed: Feed) -> list[str]:
     """Names of channels whose own messages include snapshots of their books."""
     return [
         name
