@@ -175,7 +175,7 @@ def test_rows_of_the_table_are_read() -> None:
 
 
 @_not_built
-def test_the_compiled_one_is_many_times_as_fast() -> None:
+def test_the_speed_of_the_compiled_one_is_many_times_that_of_python() -> None:
     random = np.random.default_rng(1)
     count = 20_000
     rows = made(*[put(int(side), 1000 + side * 100 + int(level), 1.0) for side, level in zip(
