@@ -1,0 +1,181 @@
+"""wsrec.decode.compiled_table_reader: the same rows as the reference, and the same left out, whatever comes."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.decode.test_table_rows import BOOK, TRADES, feed_of
+from tests.tables.golden import FOLDER, golden, markets
+from wsrec.decode.compiled_table_reader import CompiledTableReader, RowScanner
+from wsrec.decode.table_blocks import Messages, PythonTableReader, TableBlock
+from wsrec.decode.table_program import NotCompilableError, program_of
+from wsrec.feed.load import find_feed
+from wsrec.feed.schema import Feed
+from wsrec.feed.table_columns import Table
+from wsrec.tables.schema import table_schema
+
+pytestmark = pytest.mark.skipif(RowScanner is None, reason="the compiled table reader was not built here: no compiler")
+SCHEMAS = {table: table_schema(table) for table in Table if table is not Table.GAPS}
+
+
+def plain(blocks: list[TableBlock], symbols: pa.Array) -> dict[Table, Any]:
+    """The rows of blocks in the order of messages; a row without a symbol has its message's."""
+    found: dict[Table, list[Any]] = {}
+    for block in blocks:
+        columns = {name: _values(column) for name, column in block.columns.items()}
+        rows = [
+            (
+                int(message),
+                {"symbol": symbols[int(message)].as_py()}
+                | {name: values[row] for name, values in columns.items() if values[row] is not None},
+            )
+            for row, message in enumerate(block.message)
+        ]
+        found.setdefault(block.table, []).extend(rows)
+    return {table: sorted(rows, key=lambda row: row[0]) for table, rows in found.items()}
+
+
+def _values(column: pa.Array) -> list[Any]:
+    return (column.view(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()
+
+
+def read(reader: Any, payloads: list[bytes], channel: str | None, *, is_rest: bool = False) -> Any:
+    symbols = pa.array([None if index % 7 == 6 else f"S{index % 3}" for index in range(len(payloads))], pa.string())
+    messages = Messages(
+        pa.array(payloads, pa.large_binary()),
+        np.arange(len(payloads)),
+        channel,
+        is_rest,
+        symbols,
+        np.zeros(len(payloads), np.int64),
+    )
+    blocks, left_out = reader.read(messages)
+    return plain(blocks, symbols), sorted(left_out, key=str), sum(block.rounded for block in blocks)
+
+
+def assert_alike(feed: Feed, payloads: list[bytes], channel: str | None, *, is_rest: bool = False) -> Any:
+    mine = read(CompiledTableReader(feed, SCHEMAS), payloads, channel, is_rest=is_rest)
+    assert mine == read(PythonTableReader(feed, SCHEMAS), payloads, channel, is_rest=is_rest)
+    return mine
+
+
+@cache
+def of_market(market: str) -> dict[str, list[bytes]]:
+    found: dict[str, list[bytes]] = {}
+    for each in golden(market):
+        if not each.binary:
+            found.setdefault(each.channel, []).append(each.payload)
+    return found
+
+
+@pytest.mark.skipif(not FOLDER.is_dir(), reason="real messages are not beside the project: golden rows")
+@pytest.mark.parametrize("market", markets() or ["binance"])
+def test_real_messages_and_changed_ones_are_read_alike(market: str) -> None:
+    feed, chance = find_feed(market), random.Random(market)
+    for channel, payloads in of_market(market).items():
+        changed = [_changed(payload, chance) for payload in payloads for _ in range(12)]
+        assert_alike(feed, [*payloads, *changed], channel)
+
+
+def _changed(payload: bytes, chance: random.Random) -> bytes:
+    """A message with one value, key or byte changed."""
+    values = [b"0", b'"0"', b'""', b"null", b"true", b"-1", b'"-0.50"', b"1e3", b'"x"', b"[]", b"{}", b"1e-400"]
+    values += [b"12345678901234567890", b'"0.1234567890123456789"', b'"\\u0041"', b"[null]", b'"1e9999"', b"-0"]
+    tokens = [found.span() for found in re.finditer(rb'"[^"]*"|-?[\d.]+(?:e-?\d+)?|true|false|null', payload)]
+    start, stop = chance.choice(tokens)
+    kind = chance.randrange(4)
+    if kind == 0:
+        return payload[:start] + payload[stop:]
+    if kind == 1:
+        where = chance.randrange(len(payload))
+        return payload[:where] + bytes([chance.randrange(256)]) + payload[where + 1 :]
+    return payload[:start] + chance.choice(values) + payload[stop:]
+
+
+class TestNumbers:
+    @given(st.text("0123456789.eE+-", max_size=26) | st.floats(allow_nan=False, allow_infinity=False).map(repr))
+    def test_as_texts(self, digits: str) -> None:
+        message = json.dumps({"p": digits, "q": "1"}).encode()
+        assert_alike(feed_of(TRADES), [message], "data")
+
+    @given(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(10**22), 10**22))
+    def test_as_numbers(self, price: float, size: int) -> None:
+        assert_alike(feed_of(TRADES), [json.dumps({"p": price, "q": size}).encode()], "data")
+
+    def test_doubles_are_the_nearest(self) -> None:
+        digits = ["61804.70000000", "0.0000001117", "9007199254740993", "0.1", "123456789012345.6", "1e22", "5e-324"]
+        feed = feed_of(TRADES)
+        made, _, rounded = assert_alike(feed, [json.dumps({"p": d, "q": "0"}).encode() for d in digits], "data")
+        wanted = {index: float(d) for index, d in enumerate(digits)}
+        assert {message: row["price"] for message, row in made[Table.TRADES]} == {
+            index: value for index, value in wanted.items() if index != 6
+        } | ({6: 5e-324} if 6 in dict(made[Table.TRADES]) else {})
+        assert rounded == 1
+
+
+class TestShapes:
+    @given(st.lists(st.sampled_from(["1", "0", "0.0", "x", "", None, 5, True]), max_size=3), st.booleans())
+    def test_books(self, level: list[Any], snapshot: bool) -> None:
+        declared = {**BOOK, "snapshot": {"path": "snap"}, "columns": {"update_id": "u"}}
+        message = {"snap": snapshot or None, "u": 7, "a": [level, ["1", "2"]], "b": []}
+        assert_alike(feed_of(declared), [json.dumps(message).encode()], "data")
+
+    def test_rows_within_rows(self) -> None:
+        declared = {
+            **TRADES,
+            "rows": "events[].trades[]",
+            "symbol": "s",
+            "columns": {"price": "p", "size": "q", "trade_id": "$.events[].id", "trade_time": "$.t"},
+            "flags": [{"flag": "snapshot", "when": {"path": "$.events[].type", "equals": "snapshot"}}],
+        }
+        events = [
+            {"trades": [{"s": "A", "p": 1, "q": 2}, {"s": "B", "p": 3, "q": 4}], "type": "snapshot", "id": "x"},
+            {"id": "y", "trades": []},
+            {"type": "update", "id": "z", "trades": [{"s": "C", "p": 5, "q": 6}]},
+        ]
+        message = json.dumps({"events": events, "t": 1_700_000_000_000}).encode()
+        made, left_out, _ = assert_alike(feed_of(declared), [message, message.replace(b"5", b"null")], "data")
+        assert [row["trade_id"] for message, row in made[Table.TRADES] if message == 0] == ["x", "x", "z"]
+        assert len(left_out) == 1
+
+    def test_the_last_row_of_each_symbol(self) -> None:
+        declared = {
+            "table": "book_changes",
+            "rows": "d[]",
+            "symbol": "s",
+            "columns": {"side": {"path": "x", "words": {"b": "bid"}}, "price": "p", "size": "q"},
+        }
+        rows = [{"s": s, "x": "b", "p": 1, "q": 1} for s in "ABAB"]
+        made, _, _ = assert_alike(feed_of(declared), [json.dumps({"d": rows}).encode()] * 3, "data")
+        assert [row["last"] for _, row in made[Table.BOOK_CHANGES]] == [False, False, True, True] * 3
+
+
+def test_what_matters_for_speed_is_compiled() -> None:
+    for market, channels in {
+        "binance": ("trade", "aggTrade", "bookTicker", "depth@100ms"),
+        "binance-usdm": ("trade", "bookTicker", "depth@0ms"),
+        "okx": ("trades", "books", "bbo-tbt"),
+        "bybit-linear": ("publicTrade", "orderbook.50"),
+        "kraken": ("trade",),
+        "deribit": ("trades.100ms", "book.100ms"),
+    }.items():
+        feed = find_feed(market)
+        for channel in channels:
+            if feed.tables_of(channel):
+                program_of(feed, channel, is_rest=False, schemas=SCHEMAS)
+
+
+def test_what_is_not_supported_is_refused_not_ignored() -> None:
+    split = {**TRADES, "rows": "x", "split": ","}
+    with pytest.raises(NotCompilableError):
+        program_of(feed_of(split), "data", is_rest=False, schemas=SCHEMAS)
