@@ -22,7 +22,7 @@ from wsrec.writer.journal import Journal
 
 PLACES = (
     "user password path1 path2 query1 query2 query3 bare padded environment listenkey token bullet asking header "
-    "address snapshot snapshotquery listing listingbare unrelated refused refusedpath"
+    "address snapshot snapshotquery listing listingbare contracts contractsquery unrelated refused refusedpath"
 )
 SECRET = {place: f"S3CR3T{place}" for place in PLACES.split()}
 # the exchange's own answer: it comes off the wire, for no eyes but the connection's
@@ -43,11 +43,17 @@ symbols:
   example: ABC
   listing: {{url: "{https}/symbols/{listing}?{listingbare}"}}
 default_symbols: [ABC]
+instruments:
+  urls: "{https}/{contracts}?jwt={contractsquery}"
+  items: "$[]"
+  symbol: s
+  columns: {{multiplier: m}}
 channels:
   trade:
     common: trades
     default: true
     topic: "trade.{{symbol}}"
+    tables: [{{table: trades, columns: {{price: p, size: q, size_unit: contracts}}}}]
     snapshot: {{url: "{https}/depth/{snapshot}?symbol={{symbol}}&jwt={snapshotquery}", at_start: true}}
 subscribe:
   url: "&login={address}&streams={{topics:/}}"
@@ -165,10 +171,11 @@ class TestARecordingOfSecrets:
             printed, stated = process.communicate(timeout=120)
         seen |= {"stdout": printed.encode(), "stderr": stated.encode(), **everything_in(out)}
         assert json.loads(printed)["messages"]
-        # it did connect, with all of them, and requested the snapshot
+        # it did connect, with all of them, and requested the snapshot and the listing
         assert "connected to ws://***:***@127.0.0.1" in stated
         assert "connected to ws://localhost" in stated
         assert any(b"snapshot" in data and b'"bytes"' in data for data in seen.values())
+        assert any(b"'instruments'" in data for data in seen.values())
         assert "HTTP 403" in stated
         assert not leaks(seen)
 

@@ -35,11 +35,15 @@ def answer(**sizes: object) -> bytes:
 
 
 def multipliers(
-    listings: Listings, rows: list[tuple[str | None, int]], kind: pa.DataType | None = None
+    listings: Listings,
+    rows: list[tuple[str | None, int]],
+    kind: pa.DataType | None = None,
+    unit: str | None = "contracts",
 ) -> list[object]:
     symbols = pa.array([symbol for symbol, _ in rows], pa.string()).dictionary_encode()
-    columns = listings.columns(symbols, np.array([at for _, at in rows], np.int64), kind or pa.float64())
-    assert [unit for unit in columns["multiplier_unit"].to_pylist() if unit not in ("quote", None)] == []
+    units = pa.array([unit] * len(rows), pa.string()).dictionary_encode()
+    columns = listings.columns(symbols, units, np.array([at for _, at in rows], np.int64), kind or pa.float64())
+    assert [word for word in columns["multiplier_unit"].to_pylist() if word not in ("quote", None)] == []
     return list(columns["multiplier"].to_pylist())
 
 
@@ -54,6 +58,11 @@ class TestListings:
 
     def test_what_came_before_the_first_is_read_by_it(self):
         assert multipliers(self.listings, [("BTC-USD", 5), ("ETH-USD", 5)]) == [100.0, 10.0]
+
+    @pytest.mark.parametrize(("unit", "size"), [("contracts", 100.0), ("contracts_both_sides", 100.0), ("base", None)])
+    def test_only_sizes_in_contracts_have_one(self, unit, size):
+        assert multipliers(self.listings, [("BTC-USD", 150)], unit=unit) == [size]
+        assert multipliers(self.listings, [("BTC-USD", 150)], unit=None) == [None]
 
     def test_a_symbol_that_no_listing_names_has_none(self):
         rows = [("XRP-USD", 150), (None, 150), ("BTC-USD", 150)]

@@ -234,9 +234,10 @@ class Converter:
             given["exchange_time"] = batch.column("exchange_time").take(rows)
         if "symbol" not in given:
             given["symbol"] = symbols.take(rows).dictionary_encode()
-        if self._listings and "multiplier" in schema.names:
+        if self._listings and "multiplier" in schema.names and "size_unit" in given:
             times = given["recv_time"].cast(pa.int64()).to_numpy()
-            given |= self._listings.columns(given["symbol"], times, schema.field("multiplier").type)
+            kind = schema.field("multiplier").type
+            given |= self._listings.columns(given["symbol"], given["size_unit"], times, kind)
         columns = [given[field.name] if field.name in given else pa.nulls(count, field.type) for field in schema]
         typed = [
             column if column.type == field.type else column.cast(field.type)

@@ -73,11 +73,14 @@ class Listings:
         """The instruments at a moment (ns since the epoch), by symbol."""
         return {symbol: _at(held, time).instrument for symbol, held in self._held.items()}
 
-    def columns(self, symbol: pa.DictionaryArray, times: Int64s, kind: pa.DataType) -> dict[str, pa.Array]:
-        """The columns `multiplier`, of a type of numbers, and `multiplier_unit` of rows.
+    def columns(
+        self, symbol: pa.DictionaryArray, unit: pa.Array, times: Int64s, kind: pa.DataType
+    ) -> dict[str, pa.Array]:
+        """The columns `multiplier`, of a type of numbers, and `multiplier_unit` of rows with sizes in contracts.
 
         Args:
             symbol: the rows' symbols.
+            unit: their `size_unit`.
             times: their `recv_time` (ns since the epoch).
             kind: float64 or a decimal; of a decimal type, a multiplier with more digits is null.
 
@@ -94,6 +97,8 @@ class Listings:
                 rows = np.flatnonzero(codes == code)
                 since = np.array([each.since for each in several], np.int64)
                 place[rows] += np.maximum(np.searchsorted(since, times[rows], side="right") - 1, 0)
+        in_contracts = pc.fill_null(pc.starts_with(unit.cast(pa.string()), "contracts"), False)
+        place[~in_contracts.to_numpy(zero_copy_only=False).astype(np.bool_)] = 0
         instruments = [None, *(each.instrument for several in held for each in several)]
         sizes = pa.array([None if each is None else _fitting(each.multiplier, kind) for each in instruments], kind)
         units = pa.array([None if each is None else each.multiplier_unit for each in instruments], pa.string())
