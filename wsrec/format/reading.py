@@ -151,6 +151,8 @@ class Capture:
         # before the finished files are listed: a file that lands meanwhile is in the list, and takes its copy's place
         self._unfinished = UnfinishedRows(sources if running else ())
         self.unfinished = self._unfinished.sessions
+        for folder, problem in self._unfinished.problems:
+            self._report(folder, CaptureError(problem), "folder")
         begun = any(self._unfinished.files(kind, ()) for kind in (MESSAGES, EVENTS))
         for source in sources:
             beside = events_files(Path(source))
@@ -173,8 +175,6 @@ class Capture:
             kind: [*paths, *self._unfinished.files(kind, paths)] for kind, paths in self._finished.items()
         }
         self._files: dict[FileKind, list[CaptureFile]] = {}
-        for folder, problem in self._unfinished.problems:
-            self._report(folder, CaptureError(problem), "folder")
 
     def paths(self, kind: FileKind) -> list[Path]:
         """The files of a kind, `messages` or `events`, none of which is opened for it."""
