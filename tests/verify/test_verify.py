@@ -354,6 +354,24 @@ class TestForged:
         forge(out, message_paths(out)[1], change)
         assert status(out) is DAMAGED
 
+    def test_an_events_file_that_leaves_the_session_to_another_message_file(self, out):
+        path = sorted((out / "events").rglob("*.parquet"))[-1]
+        assert b"wsrec.feed_config" not in pq.read_metadata(path).metadata
+
+        def change(table: pa.Table) -> pa.Table:
+            return table.replace_schema_metadata({**table.schema.metadata, b"wsrec.feed_config_sha256": b'"0"'})
+
+        forge(out, path, change)
+        assert "feed_config_sha256 is not that of the message file beside it" in findings(out, Kind.CONTRADICTION)
+
+    def test_an_events_file_without_what_it_needs_itself(self, out):
+        def change(table: pa.Table) -> pa.Table:
+            metadata = {key: value for key, value in table.schema.metadata.items() if key != b"wsrec.host"}
+            return table.replace_schema_metadata(metadata)
+
+        forge(out, sorted((out / "events").rglob("*.parquet"))[-1], change)
+        assert "its metadata lack wsrec.host" in findings(out, Kind.CONTRADICTION)
+
     @pytest.mark.parametrize("detail", ["{", "[]", "", "[" * 100_000])
     @pytest.mark.parametrize("kind", ["anchor", "lost_interval", "ack", "gap", "sundial"])
     def test_events(self, out, kind, detail):

@@ -123,4 +123,5 @@ def _copy(folders: Sequence[Path], into: Path) -> list[str | None]:
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()
         raise OSError(f"{_MODULE} ended with status {done.returncode}: {last[-1] if last else 'it says nothing'}")
-    return msgspec.json.decode(done.stdout, type=list[str | None])
+    *_, told = [b"", *done.stdout.splitlines()]
+    return msgspec.json.decode(told, type=list[str | None])

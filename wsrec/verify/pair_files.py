@@ -10,6 +10,8 @@ from wsrec.verify.finding_log import FindingLog
 from wsrec.verify.inventory import Pair
 from wsrec.verify.model import Kind
 
+_HASH = "feed_config_sha256"
+
 
 class PairFiles(NamedTuple):
     """A pair of files, before their rows are read.
@@ -97,6 +99,9 @@ def open_pair(pair: Pair, root: Path, log: FindingLog) -> PairFiles:
         if sound(pair.events, root, line.events_sha256 if line else None, None, log.add):
             beside = about_events(pair.events, pair, log.add)
         refused |= {"events"} if log.counts[Kind.UNREADABLE] > before else set()
+    if about is not None and beside is not None and about.get(_HASH) != beside.get(_HASH):
+        # the events file may refer to it by the hash alone
+        log.add(Kind.CONTRADICTION, str(pair.events), f"its wsrec.{_HASH} is not that of the message file beside it")
     return PairFiles(pair, about, beside, frozenset(refused))
 
 
