@@ -199,7 +199,7 @@ _LEVELS = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(_LEVELS, st.sampled_from(["change"] * 6 + ["snapshot", "gap"])), min_size=1, max_size=20),
     st.integers(1, 20),

@@ -59,6 +59,12 @@ class TestRules:
         assert states(session(of=of), [message(1, "bbo"), message(2, "other")]) == ["ok", "ok"]
 
 
+def test_no_messages_have_no_states() -> None:
+    gap = event(4, "gap", channel="trade", symbol="A", what="missing", rule="next", seq=4)
+    assert states(session(gap), []) == []
+    assert books(session(gap), []) == []
+
+
 class TestBreaks:
     def test_a_gap_makes_the_row_after_it_suspect_and_no_other_stream(self) -> None:
         rows = [message(n, symbol="AB"[n % 2]) for n in range(8)]
@@ -119,6 +125,17 @@ class TestBooks:
     def test_a_break_makes_rows_suspect_until_the_next_snapshot(self, broken: dict[str, Any]) -> None:
         rows = [message(n, "book") for n in range(2, 8)]
         assert books(session(self.CONNECT, broken), rows, [0, 4]) == ["ok", "ok", "suspect", "suspect", "ok", "ok"]
+
+    def test_a_change_without_its_number_leaves_the_book_unproved_until_the_next_snapshot(self) -> None:
+        rows = [message(n, "book") | ({"exchange_seq": None} if n == 4 else {}) for n in range(2, 8)]
+        assert books(session(self.CONNECT), rows, [0, 4]) == ["ok", "ok", "unproved", "unproved", "ok", "ok"]
+
+    def test_a_later_file_knows_that_there_were_such_changes_before_it(self) -> None:
+        skipped = event(5, "unchecked", None, channel="book", compared=3, skipped={"without a number": 1})
+        trust = Trust(session(self.CONNECT, skipped), in_band=["book"])
+        trust.begin_file(2)
+        rows = message_batch([message(n, "book") for n in (8, 9, 10)])
+        assert words(trust.book_states(rows, np.array([False, False, True]))) == ["unproved", "unproved", "ok"]
 
     def test_a_snapshot_that_restarts_the_numbers_is_no_break(self) -> None:
         rows = [message(n, "book") for n in range(2, 6)]
@@ -191,7 +208,7 @@ def _sessions(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, Any
     return rows, events
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_sessions(), st.integers(0, 30), st.data())
 def test_as_one_would_read_it_row_by_row(
     given: tuple[list[dict[str, Any]], list[dict[str, Any]]], cut: int, data: st.DataObject

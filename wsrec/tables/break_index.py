@@ -57,9 +57,8 @@ class Grouped(NamedTuple):
 
     def spans(self) -> Iterator[tuple[int, slice]]:
         """Each stream's key and rows."""
-        starts = self.starts.tolist()
-        for begin, end in pairwise(starts):
-            yield int(self.keys[begin]), slice(begin, end)
+        for key, (begin, end) in zip(self.keys[self.starts[:-1]].tolist(), pairwise(self.starts.tolist()), strict=True):
+            yield key, slice(begin, end)
 
 
 class Last(NamedTuple):
@@ -124,7 +123,7 @@ class BreakIndex:
             chosen = np.ones(len(rows.keys), np.bool_)
             for numbers, column in ((conns, rows.conns), (channels, rows.channels)):
                 if numbers is not None:
-                    chosen &= np.isin(column, list(numbers))
+                    chosen &= _among(column, numbers)
             if symbol is not None:
                 chosen &= rows.symbols == symbol
             if chosen.any():
@@ -140,7 +139,7 @@ class BreakIndex:
         for each in self._intervals:
             if each.start < high and each.place > low:
                 inside = (rows.handoff > each.start) & (rows.handoff < each.place)
-                found |= inside if each.conns is None else inside & np.isin(rows.conns, list(each.conns))
+                found |= inside if each.conns is None else inside & _among(rows.conns, each.conns)
         return found
 
     def of(self, stream: Stream) -> Iterator[Break]:
@@ -152,6 +151,13 @@ class BreakIndex:
                 and each.symbol in (None, stream.symbol)
             ):
                 yield each
+
+
+def _among(column: Int64s, numbers: frozenset[int]) -> Flags:
+    found: Flags = np.zeros(len(column), np.bool_)
+    for number in numbers:
+        found |= column == number
+    return found
 
 
 def _places(breaks: Iterable[Break]) -> _Places:

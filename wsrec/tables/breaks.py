@@ -16,6 +16,7 @@ import pyarrow as pa
 from wsrec.feed.schema import Feed
 from wsrec.feed.sequence_rules import SequenceRule
 from wsrec.format.columns import times
+from wsrec.monitor.comparison import REASONS, Link
 from wsrec.ring.events import EventKind
 
 AFTERWARDS = (1 << 63) - 1
@@ -170,7 +171,8 @@ class SessionEvents:
         joins: the fetched snapshots that join.
         overlaps: where connections overlapped.
         begins: when connections were opened and topics requested.
-        unchecked: where rules were not applied.
+        unchecked: where rules were not applied, and which messages that concerns is not known.
+        unnumbered: where messages have no number.
 
     """
 
@@ -186,6 +188,7 @@ class SessionEvents:
         self.overlaps: list[Overlap] = []
         self.begins: list[Begin] = []
         self.unchecked: set[Unchecked] = set()
+        self.unnumbered: set[Unchecked] = set()
         # the overlap of each old connection that is still open
         self._open: dict[int | None, int] = {}
         for file, batch in events:
@@ -213,7 +216,10 @@ class SessionEvents:
             streams = None if topics is None else frozenset(self._streams(event.conn, topics))
             self.begins.append(Begin(event.place, event.time, event.conn, streams))
         elif kind == EventKind.UNCHECKED and event.channel is not None:
-            self.unchecked.update(Unchecked(file, name) for name in _skipped(event, self._names(event.channel)))
+            names, skipped = self._names(event.channel), detail.get("skipped")
+            for link, found_in in ((Link.UNLINKED, self.unchecked), (Link.UNNUMBERED, self.unnumbered)):
+                if isinstance(skipped, dict) and REASONS[link] in skipped:
+                    found_in |= {Unchecked(file, name) for name in names}
 
     def _replaced(self, event: _Event) -> None:
         detail = event.detail
@@ -355,14 +361,6 @@ def _break(
         symbol=event.symbol,
         missing=missing,
         detail=why,
-    )
-
-
-def _skipped(event: _Event, names: frozenset[str]) -> frozenset[str]:
-    """The names of a channel, where messages lack what its rule compares: which they are is not in the event."""
-    skipped = event.detail.get("skipped")
-    return (
-        names if isinstance(skipped, dict) and "without the number that the rule compares" in skipped else frozenset()
     )
 
 
