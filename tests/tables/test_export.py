@@ -213,3 +213,18 @@ class TestFormats:
     def test_a_number_that_no_double_holds_is_counted(self, tmp_path: Path) -> None:
         record(tmp_path / "c", "binance", [(START, trade(1, price="0.12345678901234567891"))])
         assert json.loads(run(tmp_path / "c", "--json").stdout)["rounded"] == {"trades": 1}
+
+
+class TestWhatIsRead:
+    def test_channels_that_make_none_of_the_tables_are_not_read_and_not_reported(
+        self, out: Path, tmp_path: Path
+    ) -> None:
+        found = json.loads(run(out, "--out", tmp_path, "--tables", "trades", "--json").stdout)
+        assert found["rows"] == {"trades": TRADES}
+        assert not [each for each in found["left_out"] if each["channel"] == "bookTicker"]
+        assert found["messages"] == TRADES + len(ODD)
+
+    def test_an_answer_to_a_request_is_called_that(self, out: Path, tmp_path: Path) -> None:
+        found = json.loads(run(out, "--out", tmp_path, "--json").stdout)
+        answers = [each for each in found["left_out"] if each["reason"] == "an answer to a request"]
+        assert [(each["count"], each["is_skip"]) for each in answers] == [(1, True)]

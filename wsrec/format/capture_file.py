@@ -225,7 +225,8 @@ def _may_hold(
         statistics = file.metadata.row_group(group).column(file.metadata.schema.names.index(name)).statistics
         if statistics is not None and statistics.has_min_max:
             low, high = statistics.min, statistics.max
-            if not any(value is not None and low <= value <= high for value in values):
+            # nulls are not in them
+            if not any(value is None or low <= value <= high for value in values):
                 return False
     return True
 

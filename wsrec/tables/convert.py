@@ -18,6 +18,7 @@ from wsrec.feed.instruments import CHANNEL
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import STATES, Table
 from wsrec.format.columns import words
+from wsrec.monitor.acks import AckTracker
 from wsrec.options.export import Numbers
 from wsrec.tables.listings import Listings
 from wsrec.tables.schema import table_schema
@@ -28,6 +29,9 @@ NEEDED = tuple(
     dict.fromkeys([*TRUSTED, "recv_time", "exchange_time", "opcode", "text", "data"]),
 )
 """The columns of messages that a conversion reads."""
+
+
+_ANSWER = "an answer to a request"
 
 
 class Reason(NamedTuple):
@@ -101,6 +105,7 @@ class Converter:
             table: table_schema(table, numbers) for table in tables if table != Table.GAPS
         }
         self._reader = TableReader(feed, self._schemas)
+        self._acks = AckTracker(feed)
         self._names: dict[str | None, str | None] = {}
 
     def reset_counts(self) -> None:
@@ -133,7 +138,7 @@ class Converter:
             except NumberRefusedError as error:
                 where = f"message {seqs[error.message]} of session {self._session}"
                 raise RefusedNumberError(f"{error}: {where}") from error
-            self._count(left_out, channel, seqs)
+            self._count(self._explained(left_out, channel, payload), channel, seqs)
             for block in blocks:
                 found.setdefault(block.table, []).append((block, self._catalogue_name(channel)))
         states = self._states(found, batch)
@@ -186,6 +191,17 @@ class Converter:
             return whole
         binary = pc.equal(batch.column("opcode").cast(pa.string()), "binary").to_numpy(zero_copy_only=False)
         return json_of(fields, whole, np.ones(len(whole), np.bool_), binary.astype(np.bool_))[0]
+
+    def _explained(self, left_out: Sequence[LeftOut], channel: str | None, payload: pa.Array) -> Sequence[LeftOut]:
+        """Messages that belong to no channel: answers to requests are none by intent."""
+        if self._acks.is_data(channel):
+            return left_out
+        return [
+            each._replace(reason=_ANSWER, is_skip=True)
+            if each.table is None and self._acks.is_answer(payload[each.message].as_py())
+            else each
+            for each in left_out
+        ]
 
     def _count(self, left_out: Sequence[LeftOut], channel: str | None, seqs: npt.NDArray[np.uint64]) -> None:
         for each in left_out:

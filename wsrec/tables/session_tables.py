@@ -61,7 +61,7 @@ class SessionTables:
         numbers: Numbers = Numbers.FLOAT,
     ) -> None:
         self._feed, self._files, self._tables, self._numbers = feed, list(files), list(tables), numbers
-        self._channels = channels
+        self._channels = _read_channels(feed, self._tables, channels)
         events = [(file.number, batch) for file in event_files for batch in file.batches(_EVENT_COLUMNS)]
         connections = self._files[-1].metadata.connections if self._files else []
         listed = {number for number, batch in events if _has_listing(batch)}
@@ -117,7 +117,9 @@ class SessionTables:
                 if later.num_rows:
                     self._trust.follow(later)
 
-    def _converted(self, file: CaptureFile, channels: Collection[str] | None) -> Iterator[tuple[Table, pa.RecordBatch]]:
+    def _converted(
+        self, file: CaptureFile, channels: Collection[str | None] | None
+    ) -> Iterator[tuple[Table, pa.RecordBatch]]:
         among = None if channels is None else {"channel": list(channels)}
         # only what a declaration remembers needs to know which connections ended
         ends = self._ends if self._stateful else []
@@ -126,6 +128,21 @@ class SessionTables:
                 for conn in ended:
                     self.converter.disconnected(conn)
                 yield from self.converter.convert(part)
+
+
+def _read_channels(
+    feed: Feed, tables: Collection[Table], channels: Collection[str] | None
+) -> Collection[str | None] | None:
+    """Names of the channels whose messages are read: those that make one of the tables; None for all.
+
+    Messages without a channel are read, too, unless channels were chosen: they are no channel's to leave out.
+    """
+    declared = {name: {each.table for each in feed.tables_of(name)} for name in feed.channel_by_any_name}
+    if channels is not None:
+        return [name for name in channels if declared.get(name, set()) & set(tables)]
+    if all(each is None or each in tables for found in declared.values() for each in found):
+        return None
+    return [*(name for name, found in declared.items() if found & set(tables)), None]
 
 
 def _stateful_channels(feed: Feed, tables: Collection[Table]) -> list[str]:
