@@ -126,9 +126,13 @@ def system_error(error: OSError | OverflowError) -> str:
 
 def printable_json(value: Any) -> str:
     """A struct as one JSON object that is safe on a terminal: control characters are escaped."""
-    text = msgspec.json.encode(value).decode()
+    return printable(msgspec.json.encode(value).decode())
+
+
+def printable(json_text: str) -> str:
+    """JSON that is safe on a terminal."""
     # msgspec escapes what JSON requires; C1 controls and direction marks can only occur in strings
-    return re.sub("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]", _escaped, text)
+    return re.sub("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]", _escaped, json_text)
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -212,13 +212,13 @@ def _export_file(file: CaptureFile, session: SessionTables, request: Request, fe
                 continue
             if table not in outputs:
                 outputs[table] = TableFile(
-                    _path(file, table, request), table, request.format, request.time, request.numbers, request.names
+                    path_of(file, table, request), table, request.format, request.time, request.numbers, request.names
                 )
             result.cut += outputs[table].write(rows)
             _count_states(result, table, rows)
-        about = {"source_sha256": source, "declarations_sha256": _declarations(feed)}
+        about = {"source_sha256": source, "declarations_sha256": declarations_of(feed)}
         for output in outputs.values():
-            result.bytes += output.finish(_about(file, session.converter, about))
+            result.bytes += output.finish(_about(file, session.converter, request, about))
             result.files += 1
     except CaptureError as error:
         result.errors.append(str(error))
@@ -258,20 +258,23 @@ def _count_states(result: Exported, table: Table, rows: pa.RecordBatch) -> None:
         known[each["values"]] = known.get(each["values"], 0) + each["counts"]
 
 
-def _about(file: CaptureFile, converter: Converter, about: Mapping[str, str]) -> dict[str, Any]:
+def _about(file: CaptureFile, converter: Converter, request: Request, about: Mapping[str, str]) -> dict[str, Any]:
     """The metadata of an exported file."""
+    chosen = {name: getattr(request, name) for name in ("since", "until", "symbols", "channels")}
     return {
         "tables_version": TABLES_VERSION,
         "feed": file.feed,
         "session": file.session,
         **about,
+        "selection": {name: value for name, value in chosen.items() if value} or None,
         "messages": converter.messages,
         "rounded": sum(converter.rounded.values()),
         "left_out": [msgspec.to_builtins(each) for each in left_out_of(file, converter)],
     }
 
 
-def _declarations(feed: Feed) -> str:
+def declarations_of(feed: Feed) -> str:
+    """The sha256 of a feed's declarations of tables."""
     declared = {name: channel.model_dump(mode="json")["tables"] for name, channel in feed.channels.items()}
     return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()
 
@@ -281,7 +284,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _path(file: CaptureFile, table: Table, request: Request) -> Path:
+def path_of(file: CaptureFile, table: Table, request: Request) -> Path:
     """The path of the file for a table: in the folders of the messages file."""
     folders = [part for part in file.path.absolute().parts[-4:-1] if "=" in part]
     below = Path(*folders) if len(folders) == 3 else place(file.feed, file.first_time or 0, "s", 0).parent

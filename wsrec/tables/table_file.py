@@ -54,7 +54,7 @@ class TableFile:
         self._path, self._kind = path, kind
         self._time = time if names is ColumnNames.WSREC else TimeUnit.US
         self._partial = path.with_name(f".{path.name}.{os.getpid()}{_UNWRITTEN}")
-        self._schema = _written_schema(table_schema(table, numbers), kind, self._time)
+        self._schema = written_schema(table_schema(table, numbers), kind, self._time)
         if names is ColumnNames.TARDIS:
             self._schema = pa.schema([each.with_name(NAMES.get(each.name, each.name)) for each in self._schema])
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,8 @@ def _encodings(schema: pa.Schema, dictionaries: Sequence[str]) -> Iterator[tuple
             yield field.name, "DELTA_BINARY_PACKED"
 
 
-def _written_schema(schema: pa.Schema, kind: Format, time: TimeUnit) -> pa.Schema:
+def written_schema(schema: pa.Schema, kind: Format, time: TimeUnit) -> pa.Schema:
+    """The schema of a table as files of a format have it."""
     fields = []
     for field in schema:
         if pa.types.is_timestamp(field.type) and time is TimeUnit.US:

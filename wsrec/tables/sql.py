@@ -1,0 +1,238 @@
+"""A capture as views of DuckDB: messages, events, and those tables that a question names.
+
+Exported tables in the capture are read where they are current: later than the messages file, with all its rows, by the
+declarations of today. What else a question needs is converted into a temporary folder first. Nothing can be written:
+the one statement that is run is a SELECT.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wsrec.engine.work import Engine, Progress, reduce
+from wsrec.feed.table_columns import Table
+from wsrec.format.capture_file import CaptureFile
+from wsrec.format.errors import CaptureError
+from wsrec.format.layout import EVENTS, MESSAGES
+from wsrec.format.reading import Capture
+from wsrec.options.export import Format, Numbers, TimeUnit
+from wsrec.tables.export import Exported, ExportItem, Request, declarations_of, export_files, merge, path_of
+from wsrec.tables.reading import declared_feed, groups
+from wsrec.tables.schema import TABLES_VERSION, table_schema
+from wsrec.tables.table_file import written_schema
+from wsrec.units import clean, did_you_mean
+
+VIEWS = (MESSAGES, EVENTS, *map(str, Table))
+"""The views."""
+
+OLDEST = 2
+"""The first version of DuckDB that keeps nanoseconds of times with a zone."""
+
+_BATCH = 10_000
+_PREFIX = "wsrec."
+
+
+class SqlError(Exception):
+    """A question that cannot be answered; the message is one line."""
+
+
+@contextmanager
+def answer(
+    capture: Capture, question: str, engine: Engine, progress: Progress | None = None
+) -> Iterator[pa.RecordBatchReader]:
+    """The rows that a SELECT gives, within the `with` block.
+
+    Args:
+        capture: the capture.
+        question: one SELECT statement in DuckDB's SQL.
+        engine: where messages are converted.
+        progress: called from time to time while they are.
+
+    Raises:
+        SqlError: it is no such statement, or names what is not there, or DuckDB is not installed; also while the rows
+            are read.
+        CaptureError: a file of the capture is damaged.
+        EngineError: the workers cannot be used.
+
+    """
+    duckdb = _duckdb()
+    with tempfile.TemporaryDirectory(prefix="wsrec-sql-") as temporary:
+        settings = {
+            # nothing comes from the network, and no name of a column is one of a variable here
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "python_enable_replacements": "false",
+            "temp_directory": str(Path(temporary) / "duckdb"),
+        }
+        connection = duckdb.connect(":memory:", config=settings)
+        try:
+            connection.execute("set TimeZone = 'UTC'")
+            _check_is_select(duckdb, connection, question)
+            tables = _Tables(capture, Path(temporary), engine, progress)
+            yield _bound(duckdb, connection, question, lambda view: _select(capture, view, tables)).to_arrow_reader(
+                _BATCH
+            )
+        except (duckdb.Error, pa.ArrowException) as error:
+            raise SqlError(_in_one_line(error)) from error
+        finally:
+            connection.close()
+
+
+def _duckdb() -> Any:
+    cure = "pip install 'wsrec[sql]'"
+    try:
+        import duckdb
+    except ImportError as error:
+        raise SqlError(f"DuckDB is not installed: {cure}") from error
+    if int(duckdb.__version__.split(".")[0]) < OLDEST:
+        raise SqlError(f"DuckDB {duckdb.__version__} cuts times to microseconds: {cure}")
+    return duckdb
+
+
+def _check_is_select(duckdb: Any, connection: Any, question: str) -> None:
+    kinds = [each.type for each in connection.extract_statements(question)]
+    if kinds != [duckdb.StatementType.SELECT]:
+        found = " and ".join(kind.name for kind in kinds) or "no statement"
+        raise SqlError(f"found {found}, expected one SELECT")
+
+
+def _bound(duckdb: Any, connection: Any, question: str, select: Callable[[str], str]) -> Any:
+    """The question with the views that it names, each made when DuckDB misses it: it knows best what a name is."""
+    made: set[str] = set()
+    while True:
+        try:
+            return connection.sql(question)
+        except duckdb.CatalogException as error:
+            view = (_missing(error) or "").lower()
+            if view in made or view not in VIEWS:
+                raise
+            connection.execute(f'create view "{view}" as {select(view)}')
+            made.add(view)
+
+
+def _missing(error: Exception) -> str | None:
+    """The table that DuckDB does not find."""
+    found = re.match(r"Catalog Error: Table with name (.+) does not exist!", str(error))
+    return found and found[1]
+
+
+def _in_one_line(error: Exception) -> str:
+    name = _missing(error)
+    if name is None:
+        return str(error).partition("\n")[0]
+    hint = did_you_mean(name, VIEWS) or f"there are {', '.join(VIEWS)}"
+    return f"no table {clean(name, 60)}: {hint}"
+
+
+def _select(capture: Capture, view: str, tables: _Tables) -> str:
+    """A SELECT of the rows of a view."""
+    if view in (MESSAGES, EVENTS):
+        files = capture.files if view == MESSAGES else capture.event_files
+        return " union all ".join(_raw(files)) or f"select {_nothing(capture.event_schema)}"
+    found = tables.files(Table(view))
+    return _parquet(found) if found else f"select {_nothing(table_schema(Table(view)))}"
+
+
+def _raw(files: Sequence[CaptureFile]) -> Iterator[str]:
+    """A SELECT of the files of each feed of each session, with both as columns."""
+    by_owner: dict[tuple[str, str], list[Path]] = {}
+    for file in files:
+        by_owner.setdefault((file.feed, file.session), []).append(file.path)
+    for (feed, session), paths in by_owner.items():
+        yield _parquet(paths, f"{_text(feed)} as feed, {_text(session)} as session, *")
+
+
+def _nothing(schema: pa.Schema) -> str:
+    """The columns of a view without rows."""
+    return ", ".join(f'null as "{name}"' for name in schema.names) + " where false"
+
+
+def _parquet(paths: Sequence[Path], columns: str = "*") -> str:
+    """A SELECT of files."""
+    files = ", ".join(_text(_literal(path)) for path in paths)
+    # all names are of files that are there, and quoted
+    return f"select {columns} from read_parquet([{files}], hive_partitioning = false)"  # noqa: S608
+
+
+def _literal(path: Path) -> str:
+    """A path that is no pattern for DuckDB."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", str(path.absolute()))
+
+
+def _text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+class _Tables:
+    """The files of a capture's tables: exported ones, and what is converted for this question."""
+
+    def __init__(self, capture: Capture, temporary: Path, engine: Engine, progress: Progress | None) -> None:
+        self._capture, self._temporary = capture, temporary
+        self._engine, self._progress = engine, progress
+        self._declarations: dict[str, str] = {}
+
+    def files(self, table: Table) -> list[Path]:
+        """The files with the rows of a table.
+
+        Raises:
+            CaptureError: a messages file is damaged.
+
+        """
+        request = Request(tables=(table,), out=str(self._temporary))
+        found: list[Path] = []
+        items: list[ExportItem] = []
+        for group in groups(self._capture.files, self._capture.event_files):
+            paths = tuple(str(file.path) for file in group.files)
+            events = tuple(str(file.path) for file in group.event_files)
+            for number, file in enumerate(group.files):
+                current = self._current(file, table)
+                if current is not None:
+                    found.append(current)
+                    continue
+                items.append(
+                    ExportItem(
+                        files=(paths[number],),
+                        size=file.size,
+                        earlier=paths[:number],
+                        event_files=events,
+                        request=request,
+                    )
+                )
+        made = reduce(self._engine, export_files, merge, items, self._progress) or Exported()
+        if made.errors:
+            raise CaptureError(made.errors[0])
+        return found + sorted((self._temporary / f"table={table}").rglob("*.parquet"))
+
+    def _current(self, file: CaptureFile, table: Table) -> Path | None:
+        """The exported file with all rows that a messages file makes of a table; None if there is none."""
+        out = next((above.parent for above in file.path.absolute().parents if above.name == MESSAGES), None)
+        if out is None:
+            return None
+        path = path_of(file, table, Request(tables=(table,), out=str(out / "tables")))
+        try:
+            if path.stat().st_mtime_ns < file.path.stat().st_mtime_ns:
+                return None
+            with pq.ParquetFile(path) as exported:
+                schema, metadata = exported.schema_arrow, exported.metadata.metadata or {}
+        except (OSError, pa.ArrowException):
+            return None
+        expected = {"tables_version": TABLES_VERSION, "selection": None, "declarations_sha256": self._declared(file)}
+        about = {name: json.loads(metadata.get(f"{_PREFIX}{name}".encode(), '""')) for name in expected}
+        return path if about == expected and schema.equals(_SCHEMAS[table]) else None
+
+    def _declared(self, file: CaptureFile) -> str:
+        if file.feed not in self._declarations:
+            self._declarations[file.feed] = declarations_of(declared_feed(file))
+        return self._declarations[file.feed]
+
+
+_SCHEMAS = {table: written_schema(table_schema(table, Numbers.FLOAT), Format.PARQUET, TimeUnit.NS) for table in Table}
