@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from wsrec.feed.protobuf import ProtobufReader
+from wsrec.feed.protobuf_implementation import CompiledProtobufReader, Scanner, python_reader
 from wsrec.feed.protobuf_schema import ProtobufSchema, declared
 
 TYPES = {
@@ -35,6 +37,11 @@ TYPES = {
     "Inner": {"price": "string = 1", "deeper": "Inner = 2", "time": "int64 = 4"},
 }
 SCHEMA = ProtobufSchema(message="Whole", types=TYPES)
+# the compiled scanner has neither reals nor rows of numbers
+PLAIN = ("text", "small", "large", "natural", "vast", "zig", "zag", "truth", "inner", "inners", "texts")
+WITHOUT_REALS = ProtobufSchema(
+    message="Whole", types={**TYPES, "Whole": {name: TYPES["Whole"][name] for name in PLAIN}}
+)
 
 
 def _real_type() -> Any:
@@ -44,7 +51,7 @@ def _real_type() -> Any:
     for name, fields in TYPES.items():
         made = file.message_type.add(name=name)
         for key, text in fields.items():
-            number, kind, repeated = declared(text)
+            _, number, kind, repeated = declared(key, text)
             label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
             if kind in TYPES:
                 made.field.add(name=key, number=number, label=label, type=field.TYPE_MESSAGE, type_name=f".t.{kind}")
@@ -152,6 +159,45 @@ def test_damaged_messages_are_refused_or_read_as_the_real_implementation_does(sa
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(payload: bytes):
     SCHEMA.reader.json(payload)
+
+
+@pytest.mark.skipif(Scanner is None, reason="the compiled protobuf scanner was not built here")
+class TestCompiled:
+    """The scanner leaves to Python what it does not decide, so that the two never differ."""
+
+    python = python_reader(WITHOUT_REALS.declared, "Whole")
+
+    @property
+    def compiled(self) -> CompiledProtobufReader:
+        return CompiledProtobufReader(WITHOUT_REALS.declared, "Whole")
+
+    @given(values, st.data())
+    def test_reads_what_python_reads(self, said: dict[str, Any], data: Any):
+        kept = {name: value for name, value in said.items() if name in PLAIN}
+        payload = bytearray(REAL(**kept).SerializeToString())
+        for _ in range(data.draw(st.integers(0, 2))):
+            at = data.draw(st.integers(0, len(payload)))
+            payload[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
+        wanted, found = self.python.json(bytes(payload)), self.compiled.json(bytes(payload))
+        assert (found is None) == (wanted is None)
+        assert found is None or json.loads(found) == json.loads(wanted or b"")
+
+    def test_decides_messages_of_the_usual_kind(self):
+        said = {"text": "spot@x", "large": -5, "vast": 1 << 63, "zig": -3, "truth": True, "texts": ["a", "b"]}
+        written = REAL(**said, inner={"price": "1.5", "time": 7}, inners=[{}, {"price": ""}]).SerializeToString()
+        schema = WITHOUT_REALS.declared
+        names = list(schema)
+        program = [
+            [(f.name, f.number, "message" if f.type in names else f.type, f.repeated, 1) for f in fields]
+            for fields in schema.values()
+        ]
+        found = Scanner(program, 0).json(written)
+        assert json.loads(found) == json.loads(self.python.json(written) or b"")
+
+    def test_a_schema_with_reals_is_read_by_python_alone(self):
+        with pytest.raises(ValueError, match="not supported"):
+            CompiledProtobufReader(SCHEMA.declared, "Whole")
+        assert isinstance(SCHEMA.reader, ProtobufReader)
 
 
 class TestWire:

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from wsrec.feed.errors import ConflictError
-from wsrec.feed.protobuf import SCALARS, MessageType, ProtobufReader
+from wsrec.feed.protobuf import SCALARS, ProtobufReader
+from wsrec.feed.protobuf_implementation import CompiledProtobufReader, DeclaredField, Types, protobuf_reader
 from wsrec.feed.values import Model
 
 NUMBER_MAX = (1 << 29) - 1
@@ -31,21 +32,6 @@ _FIELD = re.compile(rf"^(repeated )?({_NAME}) = ([1-9][0-9]{{0,8}})$")
 
 TypeName = Annotated[str, Field(pattern=f"^{_NAME}$")]
 FieldText = Annotated[str, Field(pattern=_FIELD.pattern)]
-
-
-class DeclaredField(NamedTuple):
-    """A field of a type.
-
-    Attributes:
-        number: its number on the wire.
-        type: a scalar type of the format, or the name of a declared type.
-        repeated: whether there may be several, which make a list.
-
-    """
-
-    number: int
-    type: str
-    repeated: bool
 
 
 class ProtobufSchema(Model):
@@ -66,7 +52,7 @@ class ProtobufSchema(Model):
             numbers: dict[int, str] = {}
             for key, text in fields.items():
                 where = ("types", name, key)
-                field = declared(text)
+                field = declared(key, text)
                 if field.type not in SCALARS and field.type not in self.types:
                     raise ConflictError(where, f"found type {field.type!r}, expected a scalar or one of types")
                 if field.number > NUMBER_MAX:
@@ -75,20 +61,20 @@ class ProtobufSchema(Model):
                     raise ConflictError(where, f"found number {field.number}, which is that of {other!r} already")
         return self
 
+    @property
+    def declared(self) -> Types:
+        """The fields of each type."""
+        return {name: [declared(key, text) for key, text in fields.items()] for name, fields in self.types.items()}
+
     @cached_property
-    def reader(self) -> ProtobufReader:
+    def reader(self) -> CompiledProtobufReader | ProtobufReader:
         """The reader of such messages."""
-        types = {name: MessageType() for name in self.types}
-        for name, fields in self.types.items():
-            for key, text in fields.items():
-                field = declared(text)
-                types[name].add(key, field.number, types.get(field.type) or field.type, repeated=field.repeated)
-        return ProtobufReader(types[self.message])
+        return protobuf_reader(self.declared, self.message)
 
 
-def declared(text: str) -> DeclaredField:
-    """The field that a text declares: `repeated Deal = 1`."""
+def declared(name: str, text: str) -> DeclaredField:
+    """The field of this name that a text declares: `repeated Deal = 1`."""
     found = _FIELD.match(text)
     assert found is not None, text
-    repeated, name, number = found.groups()
-    return DeclaredField(int(number), name, repeated is not None)
+    repeated, kind, number = found.groups()
+    return DeclaredField(name, int(number), kind, repeated is not None)
