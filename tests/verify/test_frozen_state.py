@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.effort import thinned
 from tests.real_messages import DATA
 from tests.verify.real_sessions import FEEDS, RealSession
 from wsrec.verify.frozen_state import FrozenStateError, freeze, thaw
@@ -18,9 +19,14 @@ from wsrec.verify.meter import Meter
 from wsrec.verify.session import SessionReading
 
 METER = Meter(0, None)
+# those with books, fetched snapshots and repeated answers
+FIRST = ("coinbase", "gateio", "kraken")
 
 
-@pytest.mark.parametrize("name", sorted(FEEDS))
+# first those with books, fetched snapshots and repeated answers
+@pytest.mark.parametrize(
+    "name", thinned(sorted(FEEDS, key=lambda name: name not in ("coinbase", "gateio", "kraken")), keep=3)
+)
 def test_a_reading_of_a_real_session_goes_on_from_its_state_after_each_file(name, tmp_path):
     path = DATA / "sessions" / f"{name}.txt.gz"
     if not path.exists():

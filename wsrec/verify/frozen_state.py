@@ -28,6 +28,8 @@ _UNFIT = (AttributeError, EOFError, ImportError, IndexError, KeyError, TypeError
 _ROOMS = frozenset({"arrays", "counts", "feed", "format", "monitor", "plan", "ring", "verify"})
 _OTHERS = frozenset(
     {
+        "array._array_reconstructor",
+        "array.array",
         "builtins.bytearray",
         "collections.Counter",
         "collections.deque",

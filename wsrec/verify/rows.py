@@ -252,7 +252,8 @@ class FileRows:
         self._sources.update({name: int(n) for name, n in zip(source[1], counts, strict=True) if n and name})
         for step in (*STEPS, TOTAL):
             (begin, has_begin), (stop, has_stop) = stamps[step.start], stamps[step.end]
-            self.steps[step.key].add((stop - begin)[received & has_begin & has_stop])
+            timed = received & has_begin & has_stop
+            self.steps[step.key].add((stop - begin) if timed.all() else (stop - begin)[timed])
 
     def _count(self, wrong: npt.NDArray[np.bool_], what: str) -> None:
         if wrong.any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 
@@ -19,8 +20,8 @@ class Utc:
     """The offset from the stage clock to UTC over time, learned from rows and anchors."""
 
     def __init__(self) -> None:
-        self._stages: list[int] = []
-        self._offsets: list[int] = []
+        # in 8 bytes each: where the stage clock is off by 50 ppm there are 4 million a day
+        self._stages, self._offsets = array("q"), array("q")
         self._begun = 0
 
     def learn(self, stage: Int64s, utc: Int64s) -> None:
