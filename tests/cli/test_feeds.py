@@ -107,12 +107,24 @@ class TestCheckMessages:
         document = json.dumps(json.loads(self.TRADE), indent=2)
         lines = self.TRADE + "\n\n" + self.TRADE.replace("7}", "8}") + "\n"
         output = self.check(tmp_path, document, lines).stdout
-        assert [re.split(r"  +", line) for line in output.splitlines()[1:]] == [
+        assert [re.split(r"  +", line) for line in output.splitlines()[1:5]] == [
             ["message", "channel", "symbol", "exchange_time", "exchange_seq", "first", "previous"],
             ["0.json", "trade", "BTCUSDT", "2023-11-14 22:13:20.123", "7", "-", "-"],
             ["1.json:1", "trade", "BTCUSDT", "2023-11-14 22:13:20.123", "7", "-", "-"],
             ["1.json:3", "trade", "BTCUSDT", "2023-11-14 22:13:20.123", "8", "-", "-"],
         ]
+
+    def test_the_rows_that_they_make_in_tables(self, tmp_path):
+        trade = self.TRADE.replace("}", ',"p":"1.50","q":"2","m":true,"T":1700000000122}')
+        output = self.check(tmp_path, trade, self.TRADE, '{"result":null,"id":1}').stdout
+        assert output.splitlines()[5:] == [
+            "0.json  trades  exchange_time=2023-11-14 22:13:20.123 symbol=BTCUSDT trade_id=7 price=1.50 size=2 "
+            "size_unit=base side=sell trade_time=2023-11-14 22:13:20.122",
+            "1.json  left out: trades: found no price",
+        ]
+        (found,) = json.loads(self.check(tmp_path, trade, options=["--json"]).stdout)["rows"]
+        (row,) = found["tables"]["trades"]
+        assert (row["price"], row["trade_time"], found["left_out"]) == ("1.50", 1700000000122000000, [])
 
     def test_answers_are_reported(self, tmp_path):
         assert "(answer)" in self.check(tmp_path, '{"result":null,"id":1}').stdout
@@ -142,6 +154,18 @@ class TestCheckMessages:
         pq.write_table(pa.table(columns), file)
         (found,) = json.loads(run("check", str(catalogue()["binance"]), str(file), "--json").stdout)["messages"]
         assert (found["message"], found["exchange_seq"]) == ("x.parquet:2", 7)
+
+    def test_binary_messages_are_read_by_their_types(self, tmp_path):
+        deal = b"\x0a\x03" + b"1.5" + b"\x12\x01" + b"2" + b"\x18\x01\x20\xe8\x07"
+        body = b"\x0a" + bytes([len(deal)]) + deal
+        channel, symbol = b"spot@public.aggre.deals.v3.api.pb@100ms@BTCUSDT", b"BTCUSDT"
+        frame = b"\x0a" + bytes([len(channel)]) + channel + b"\x1a\x07" + symbol
+        frame += b"\xd2\x13" + bytes([len(body)]) + body
+        file = tmp_path / "x.parquet"
+        columns = {"seq": [1], "direction": ["recv"], "opcode": ["binary"], "text": [None], "data": [frame]}
+        pq.write_table(pa.table(columns), file)
+        (found,) = json.loads(run("check", str(catalogue()["mexc"]), str(file), "--json").stdout)["rows"]
+        assert found["tables"]["trades"][0]["price"] == "1.5"
 
     def test_a_hostile_message_stays_text(self, tmp_path):
         output = self.check(tmp_path, '{"e":"trade","s":"\\u001b[31m"}').stdout

@@ -25,7 +25,8 @@ from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed
 from wsrec.feed.schema import Feed, feed_schema
 from wsrec.feed.sequence_rules import SequenceRule
-from wsrec.monitor.samples import Reading, read_samples, samples_of
+from wsrec.feed.table_columns import COLUMNS, Kind
+from wsrec.monitor.samples import Reading, SampleRows, read_samples, sample_rows, samples_of
 from wsrec.options.option import declared
 from wsrec.options.record import RecordOptions, Selection
 from wsrec.plan.connections import ConnectionPlan, plan
@@ -42,6 +43,10 @@ _SETTINGS = {"help_option_names": ["-h", "--help"]}
 _SHOWN = 300
 # Messages that a table shows
 _MOST_READINGS = 1000
+_TIMES = {
+    "exchange_time",
+    *(column.name for columns in COLUMNS.values() for column in columns if column.kind is Kind.TIME),
+}
 _FINDS_GAPS = {SequenceRule.NONE: "no", SequenceRule.INCREASING: "order only"}
 _PLAN_OPTIONS = (
     *declared(Selection),
@@ -121,8 +126,8 @@ def show(name: str, json: bool) -> None:
 def check(file: Path, messages: tuple[Path, ...], json: bool) -> None:
     """Check a feed's YAML file or a run config; print file, line and key of every mistake.
 
-    MESSAGES are files of real messages: the fields that the feed reads from each are printed. A file is one JSON
-    document, or has one message per line, or is a capture's Parquet.
+    MESSAGES are files of real messages: the fields that the feed reads from each are printed, and the rows that it
+    makes in tables. A file is one JSON document, or has one message per line, or is a capture's Parquet.
 
     \b
     Example: wsrec feeds check my-exchange.yaml
@@ -144,17 +149,22 @@ def check(file: Path, messages: tuple[Path, ...], json: bool) -> None:
             return _print_json({"file": str(file), "feeds": names})
         return click.echo(clean(f"{file}: {', '.join(names)}, no mistakes"))
     feed = load_feed(file)
-    readings = read_samples(feed, [sample for each in messages for sample in samples_of(each)]) if messages else []
+    samples = [sample for each in messages for sample in samples_of(each)]
+    readings = read_samples(feed, samples) if samples else []
+    rows = sample_rows(feed, samples, readings) if samples else []
     if json:
         found = {"file": str(file), "name": feed.name, "channels": list(feed.channel_table)}
-        _print_json({**found, "messages": [reading._asdict() for reading in readings]} if messages else found)
+        read = {"messages": [reading._asdict() for reading in readings], "rows": [each._asdict() for each in rows]}
+        _print_json({**found, **read} if messages else found)
     else:
         click.echo(clean(f"{file}: {feed.name}, {plural(len(feed.channel_table), 'channel')}, no mistakes"))
         _print_readings(readings)
+        _print_rows(rows)
     empty = sum(reading.empty for reading in readings)
     if empty:
-        samples = plural(len(readings), "message")
-        click.echo(f"no field read from {empty} of {samples}: see `fields` in docs/feeds.md", err=True)
+        click.echo(
+            f"no field read from {empty} of {plural(len(readings), 'message')}: see `fields` in docs/feeds.md", err=True
+        )
         raise click.exceptions.Exit(1)
     return None
 
@@ -240,6 +250,28 @@ def _print_readings(readings: Sequence[Reading]) -> None:
         click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
     if len(readings) > _MOST_READINGS:
         click.echo(f"and {len(readings) - _MOST_READINGS} more; --json prints all of them")
+
+
+def _print_rows(found: Sequence[SampleRows]) -> None:
+    """Print a line for each row that messages make in tables, and for each reason why they make none."""
+    lines = [
+        line
+        for message, tables, left_out in found
+        for line in (
+            *(f"{message}  {table}  {_row(row)}" for table, rows in tables.items() for row in rows),
+            *(f"{message}  left out: {reason}" for reason in left_out),
+        )
+    ]
+    for line in lines[:_MOST_READINGS]:
+        click.echo(clean(_cut(line)))
+    if len(lines) > _MOST_READINGS:
+        click.echo(f"and {len(lines) - _MOST_READINGS} more; --json prints all of them")
+
+
+def _row(row: dict[str, Any]) -> str:
+    """A row as text: its values by column, times in UTC."""
+    cells = {name: utc(value) if name in _TIMES else value for name, value in row.items() if value is not None}
+    return " ".join(f"{name}={value}" for name, value in cells.items())
 
 
 def _print_plan(connection: ConnectionPlan) -> None:

@@ -1,18 +1,20 @@
-"""Sample messages from files and the fields that a feed's YAML reads from them (`wsrec feeds check`)."""
+"""Sample messages from files, the fields that a feed's YAML reads from them, and their rows (`wsrec feeds check`)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsrec.decode.implementation import FieldReader
+from wsrec.decode.packed import json_of
 from wsrec.decode.scalars import EARLIEST, INT64_MAX
+from wsrec.decode.table_rows import Message, TableRowReader
 from wsrec.feed.errors import ConfigError
 from wsrec.feed.pings import find_ping
 from wsrec.feed.schema import Feed
@@ -64,6 +66,21 @@ class Reading(NamedTuple):
         return not self.role and all(value is None for value in self[1:-1])
 
 
+class SampleRows(NamedTuple):
+    """The rows that a message makes.
+
+    Attributes:
+        message: the sample's name.
+        tables: the rows of each table, by its name: values by column, numbers as digits, times in ns since the epoch.
+        left_out: why it, or parts of it, make none.
+
+    """
+
+    message: str
+    tables: dict[str, list[dict[str, Any]]]
+    left_out: list[str]
+
+
 def samples_of(file: Path) -> list[Sample]:
     """The messages in a file: one JSON document, one message per line, or the received rows of a capture's Parquet.
 
@@ -105,6 +122,29 @@ def read_samples(feed: Feed, samples: Sequence[Sample]) -> list[Reading]:
         Reading._make((sample.name, *row, _role(feed, acks, row[0], sample.payload)))
         for sample, row in zip(samples, values, strict=True)
     ]
+
+
+def sample_rows(feed: Feed, samples: Sequence[Sample], readings: Sequence[Reading]) -> list[SampleRows]:
+    """The rows of each message of a channel with tables, as if one connection had received them in this order."""
+    if feed.fields is None:
+        return []
+    payload = pa.array([sample.payload for sample in samples], pa.large_binary())
+    binary = np.array([sample.binary for sample in samples], np.bool_)
+    contents = json_of(feed.fields, payload, np.ones(len(samples), np.bool_), binary)[0].to_pylist()
+    reader = TableRowReader(feed)
+    found = []
+    for content, reading in zip(contents, readings, strict=True):
+        if not feed.tables_of(reading.channel):
+            continue
+        outcome = reader.read(Message(content, reading.channel, reading.symbol))
+        tables = {
+            str(table): [{"exchange_time": reading.exchange_time, **row} for row in rows]
+            for table, rows in outcome.rows
+        }
+        left_out = [reason if table is None else f"{table}: {reason}" for table, reason in outcome.left_out]
+        left_out += [outcome.skipped] if outcome.skipped is not None else []
+        found.append(SampleRows(reading.message, tables, left_out))
+    return found
 
 
 def _role(feed: Feed, acks: AckTracker, channel: str | None, payload: bytes) -> str:
