@@ -47,7 +47,7 @@ def at(out: Path, time: float, **more: Any) -> dict[str, Any]:
     return row
 
 
-@pytest.mark.parametrize("count", [400, pytest.param(None, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [1_000, pytest.param(None, marks=pytest.mark.long)])
 def test_the_book_after_the_last_usdm_message_is_that_of_two_dictionaries(tmp_path: Path, count: int | None) -> None:
     entries = list(usdm_entries())[:count]
     topics = opened(entries[0].time - 5, ["btcusdt@depth@0ms"])
