@@ -206,6 +206,15 @@ def test_what_is_left_out_is_counted_by_reason(tmp_path: Path) -> None:
     assert any("`suspect`" in note for note in outcome.notes)
 
 
+def test_sizes_that_are_no_base_currency_are_named(tmp_path: Path) -> None:
+    rows = [
+        {"price": 1.0, "size": 1.0, "symbol": f"S{number}", "size_unit": "contracts" if number else "base"}
+        for number in range(8)
+    ]
+    outcome = to_hftbacktest([batch(Table.TRADES, *rows)], tmp_path)
+    assert "binance: sizes are in contracts of S1, S2, S3, S4, S5 and 2 more" in outcome.notes
+
+
 def test_a_symbol_s_file_is_of_one_day_of_its_arrival(tmp_path: Path) -> None:
     midnight = START + 11 * 3_600_000_000_000
     times = [{"recv_time": midnight + shift, "price": 1.0, "size": 1.0} for shift in (-1, 0)]

@@ -122,6 +122,14 @@ def test_no_time_of_the_exchange_is_made_up(tmp_path: Path) -> None:
     ]
 
 
+def test_a_book_without_its_snapshots_is_none(tmp_path: Path) -> None:
+    snapshot = book(0, ("clear", None, None, None), ("set", "bid", 1.0, 1.0), is_snapshot=True, exchange_time=None)
+    rows = batch(Table.BOOK_CHANGES, *snapshot, *book(1, ("set", "bid", 1.0, 2.0)))
+    with pytest.raises(ExportError, match=r"snapshots have no time of the exchange.*--exchange-offset TIME"):
+        to_nautilus([rows], tmp_path)
+    assert to_nautilus([rows], tmp_path, exchange_offset=MS).written == {"nautilus order_book_delta": 3}
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [

@@ -80,7 +80,7 @@ class Converter:
         listings: the instruments with their contract sizes; None: unknown.
 
     Attributes:
-        trust: as given.
+        trust, listings: as given.
         messages: how many messages were read.
         rows: rows made, by table.
         rounded: by table how many numbers a double does not hold exactly as written.
@@ -100,7 +100,7 @@ class Converter:
         self.reset_counts()
         self.trust = trust
         self._feed, self._session = feed, session
-        self._listings = listings
+        self.listings = listings
         self._schemas: dict[Table, pa.Schema] = {
             table: table_schema(table, numbers) for table in tables if table != Table.GAPS
         }
@@ -250,10 +250,10 @@ class Converter:
             given["exchange_time"] = batch.column("exchange_time").take(rows)
         if "symbol" not in given:
             given["symbol"] = symbols.take(rows).dictionary_encode()
-        if self._listings and "multiplier" in schema.names and "size_unit" in given:
+        if self.listings and "multiplier" in schema.names and "size_unit" in given:
             times = given["recv_time"].cast(pa.int64()).to_numpy()
             kind = schema.field("multiplier").type
-            given |= self._listings.columns(given["symbol"], given["size_unit"], times, kind)
+            given |= self.listings.columns(given["symbol"], given["size_unit"], times, kind)
         columns = [given[field.name] if field.name in given else pa.nulls(count, field.type) for field in schema]
         typed = [
             column if column.type == field.type else column.cast(field.type)

@@ -6,6 +6,7 @@ says so, and a tool would count them twice: an export of both is refused.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 
 from wsrec.feed.table_columns import Table
 from wsrec.tables.outcome import HISTORY, ExportError, Outcome, TableRows
-from wsrec.units import clean, utc
+from wsrec.units import clean, named, utc
 
 MATCH_TIMES = {
     Table.TRADES: "trade_time",
@@ -75,6 +76,7 @@ def by_market(rows: TableRows, tables: tuple[Table, ...], tool: str, outcome: Ou
 
     """
     once = _Once()
+    units: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for table, batch in rows:
         if table not in tables:
             outcome.leave_out(table.value, f"{tool} has nothing for it", batch.num_rows)
@@ -88,7 +90,11 @@ def by_market(rows: TableRows, tables: tuple[Table, ...], tool: str, outcome: Ou
             if kept.rows.num_rows:
                 once.check(kept)
                 _note_doubts(kept, outcome)
+                for unit in _units(kept):
+                    units[kept.feed, unit][kept.symbol] = None
                 yield kept
+    for (feed, unit), symbols in units.items():
+        outcome.note(f"{feed}: sizes are in {unit.replace('_', ' ')} of {named(list(symbols))}")
 
 
 def keep(market: MarketRows, fits: pa.Array | npt.NDArray[np.bool_], reason: str, outcome: Outcome) -> MarketRows:
@@ -140,14 +146,16 @@ def _grouped(batch: pa.RecordBatch, names: tuple[str, ...]) -> Iterator[tuple[tu
 def _note_doubts(market: MarketRows, outcome: Outcome) -> None:
     if pc.any(pc.equal(market.rows["state"], "suspect")).as_py():
         outcome.note(
-            f"{market.table.value}: some rows are `suspect` (after a gap, or before a snapshot), and are written: "
-            "--tables gaps lists why"
+            f"{market.table.value}: some rows are `suspect` (after a gap, or before a snapshot), and treated as "
+            "the others: --tables gaps lists why"
         )
+
+
+def _units(market: MarketRows) -> list[str]:
+    """What sizes count, if not the base currency."""
     if "size_unit" not in market.rows.schema.names:
-        return
-    for unit in pc.unique(market.rows["size_unit"]).to_pylist():
-        if unit not in (None, "base"):
-            outcome.note(f"{market.feed}: sizes of {clean(market.symbol, 60)} are in {unit.replace('_', ' ')}")
+        return []
+    return [unit for unit in pc.unique(market.rows["size_unit"]).to_pylist() if unit not in (None, "base")]
 
 
 class _Once:

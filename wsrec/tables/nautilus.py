@@ -108,8 +108,8 @@ def to_nautilus(
     """Write a catalogue, or add to one.
 
     An instrument is `SYMBOL.FEED` in the exchange's and the feed's words (`BTCUSDT.BINANCE`). Prices and sizes have as
-    many decimals as the instrument's most detailed ones in these rows. `ts_event` is the match's time, else the
-    message's; `ts_init` is the arrival. A trade without an id gets `SEQ-ITEM`.
+    many decimals as `decimals` says, or as the instrument's most detailed ones in these rows. `ts_event` is the match's
+    time, else the message's; `ts_init` is the arrival. A trade without an id gets `SEQ-ITEM`.
 
     In memory at once are the rows of one instrument and type; the others are on the disk in `out`.
 
@@ -119,7 +119,8 @@ def to_nautilus(
         exchange_offset: for rows without any time of the exchange: how long before their arrival they are taken to have
             happened (ns). None: they are left out.
         venues: the venue of a feed, where it is not the feed's name in capitals.
-        decimals: decimals of (prices, sizes) of an instrument by (feed, symbol), where they are known.
+        decimals: decimals of (prices, sizes) of an instrument by (feed, symbol), where they are known; read after the
+            rows. The files have no fewer.
 
     Raises:
         ExportError: two symbols have the same folder; or the catalogue has rows of the same time already; or the same
@@ -128,9 +129,12 @@ def to_nautilus(
     """
     outcome = Outcome()
     with Spool[_Key](out) as spool:
-        intake = _Intake(spool, outcome, exchange_offset, venues or {}, decimals or {})
+        intake = _Intake(spool, outcome, exchange_offset, venues or {})
         for market in by_market(rows, TABLES, "nautilus", outcome):
             intake.add(market)
+        for instrument, found in intake.decimals.items():
+            for what, known in zip(found, (decimals or {}).get(intake.owners[instrument], (0, 0)), strict=True):
+                found[what] = max(found[what], known)
         for key in sorted(spool.keys()):
             table = _ordered(spool.take(key), key.table)
             path = _write(table, out, key, intake.decimals[key.instrument])
@@ -144,6 +148,7 @@ class _Intake:
 
     Attributes:
         decimals: the decimals of the prices and sizes of each instrument.
+        owners: feed and symbol of each instrument.
 
     """
 
@@ -153,14 +158,13 @@ class _Intake:
         outcome: Outcome,
         exchange_offset: int | None,
         venues: Mapping[str, str],
-        decimals: Mapping[tuple[str, str], tuple[int, int]],
     ) -> None:
         self.decimals: dict[str, dict[str, int]] = {}
+        self.owners: dict[str, tuple[str, str]] = {}
         self._spool = spool
         self._outcome = outcome
         self._offset = exchange_offset
         self._venues = venues
-        self._known = decimals
         self._sessions: dict[str, int] = {}
         self._folders: dict[str, tuple[str, str]] = {}
 
@@ -170,8 +174,8 @@ class _Intake:
         usable, numbers = self._with_numbers(usable)
         if not usable.rows.num_rows:
             return
-        price, size = self._known.get((market.feed, market.symbol), (0, 0))
-        found = self.decimals.setdefault(instrument, {"price": price, "size": size})
+        self.owners[instrument] = market.feed, market.symbol
+        found = self.decimals.setdefault(instrument, {"price": 0, "size": 0})
         kind = _KINDS[market.table]
         for name, what in kind.numbers.items():
             found[what] = _decimals(numbers[name], found[what])
@@ -220,6 +224,14 @@ class _Intake:
                 f"happened {duration(self._offset)} before they arrived"
             )
         timed = market._replace(rows=market.rows.append_column("ts_event", times))
+        if market.table is Table.BOOK_CHANGES:
+            begins = pc.and_(pc.equal(market.rows["action"], "clear"), times.is_null())
+            if pc.any(begins).as_py():
+                raise ExportError(
+                    f"book_changes of {market.feed}, channel {market.rows['channel'][0]}: snapshots have no time of "
+                    "the exchange, which nautilus needs, and without them the changes make no book: --exchange-offset "
+                    "TIME assumes one, or --tables trades,quotes leaves them out"
+                )
         return keep(timed, pc.greater_equal(times, 0), _NO_TIME, self._outcome)
 
     def _with_numbers(self, market: MarketRows) -> tuple[MarketRows, dict[str, pa.Array]]:

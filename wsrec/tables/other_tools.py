@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,8 +18,11 @@ from wsrec.options.export import Tool
 from wsrec.tables import hftbacktest, nautilus, tardis
 from wsrec.tables.convert import Converter
 from wsrec.tables.export import LeftOut, Request, left_out_of, summed
+from wsrec.tables.listings import Listings
 from wsrec.tables.outcome import Outcome, TableRows
 from wsrec.tables.reading import read_tables
+
+Decimals = dict[tuple[str, str], tuple[int, int]]
 
 
 class _Exporter(NamedTuple):
@@ -28,28 +31,29 @@ class _Exporter(NamedTuple):
     Attributes:
         tables: the tables that it has something for.
         usual: those that are exported if the user names none.
-        write: writes the files; takes the rows, the folder and the offset for rows without a time of the exchange (ns).
+        write: writes the files; takes the rows, the folder, the offset for rows without a time of the exchange (ns),
+            and the decimals of prices and sizes by feed and symbol, complete only after the rows.
 
     """
 
     tables: tuple[Table, ...]
     usual: tuple[Table, ...]
-    write: Callable[[TableRows, Path, int | None], Outcome]
+    write: Callable[[TableRows, Path, int | None, Decimals], Outcome]
 
 
 _EXPORTERS = {
     Tool.HFTBACKTEST: _Exporter(
         hftbacktest.TABLES,
         hftbacktest.DEFAULT_TABLES,
-        lambda rows, out, offset: hftbacktest.to_hftbacktest(rows, out, exchange_offset=offset),
+        lambda rows, out, offset, _: hftbacktest.to_hftbacktest(rows, out, exchange_offset=offset),
     ),
     Tool.NAUTILUS: _Exporter(
         nautilus.TABLES,
         nautilus.DEFAULT_TABLES,
-        lambda rows, out, offset: nautilus.to_nautilus(rows, out, exchange_offset=offset),
+        lambda rows, out, offset, decimals: nautilus.to_nautilus(rows, out, exchange_offset=offset, decimals=decimals),
     ),
     # its `timestamp` is the local one where there is no other
-    Tool.TARDIS: _Exporter(tardis.TABLES, tardis.DEFAULT_TABLES, lambda rows, out, _: tardis.to_tardis(rows, out)),
+    Tool.TARDIS: _Exporter(tardis.TABLES, tardis.DEFAULT_TABLES, lambda rows, out, *_: tardis.to_tardis(rows, out)),
 }
 
 
@@ -97,6 +101,20 @@ def export_to(
 
     """
     result = ToolExport(outcome=Outcome())
+    decimals: Decimals = {}
+    total, done = sum(file.size for file in capture.files), 0
+
+    def count(file: CaptureFile, converter: Converter) -> None:
+        nonlocal done
+        result.messages += converter.messages
+        result.rounded += sum(converter.rounded.values())
+        result.left_out += left_out_of(file, converter)
+        if converter.listings is not None and file.last_time is not None:
+            decimals.update(listed_decimals(file.feed, converter.listings, file.last_time))
+        done += file.size
+        if progress is not None:
+            progress(done, total)
+
     given = load_feed(Path(request.feed_file)) if request.feed_file is not None else None
     rows = read_tables(
         capture,
@@ -104,19 +122,22 @@ def export_to(
         request.selection,
         feeds={given.name: given} if given is not None else None,
         numbers=request.numbers,
-        on_file=functools.partial(_count, result, progress, sum(file.size for file in capture.files), [0]),
+        on_file=count,
     )
-    result.outcome = _EXPORTERS[tool].write(rows, Path(request.out), exchange_offset)
+    result.outcome = _EXPORTERS[tool].write(rows, Path(request.out), exchange_offset, decimals)
     result.left_out = summed(result.left_out)
     return result
 
 
-def _count(
-    result: ToolExport, progress: Progress | None, total: int, done: list[int], file: CaptureFile, converter: Converter
-) -> None:
-    result.messages += converter.messages
-    result.rounded += sum(converter.rounded.values())
-    result.left_out += left_out_of(file, converter)
-    done[0] += file.size
-    if progress is not None:
-        progress(done[0], total)
+def listed_decimals(feed: str, listings: Listings, time: int) -> Decimals:
+    """The decimals of an exchange's steps of prices and sizes, by feed and symbol, where its listing states both."""
+    return {
+        (feed, symbol): (_decimals(each.price_step), _decimals(each.size_step))
+        for symbol, each in listings.at(time).items()
+        if each.price_step is not None and each.size_step is not None
+    }
+
+
+def _decimals(step: Decimal) -> int:
+    exponent = step.normalize().as_tuple().exponent
+    return min(max(0, -exponent), nautilus.DECIMALS) if isinstance(exponent, int) else 0
