@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
+import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +20,7 @@ from tests.spark_cluster import Cluster, spark_cluster
 from wsrec.engine.spark import _OnWorker
 from wsrec.engine.work import Failure, Item
 
-FILES, ROWS = 100, 2000
+FILES, ROWS = 100, 60
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +35,52 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     capture = Capture(tmp_path_factory.mktemp("capture") / "out")
     for number in range(FILES):
         columns = message_columns(ROWS, seed=number, first_seq=number // 4 * ROWS)
+        columns |= {"channel": ["trade"] * ROWS, "text": [_trade(number, row) for row in range(ROWS)]}
         events = [{"time": 7 + number, "kind": "stall", "conn": 0, "detail": {"duration_ns": number}}]
         capture.write(columns, session=f"20261122T130000Z-a{number % 4}", events=events)
     damaged = sorted(capture.out.glob("messages/**/*.parquet"))[50]
     content = damaged.read_bytes()
-    damaged.write_bytes(content[:2000] + bytes(100) + content[2100:])
+    damaged.write_bytes(content[:300] + bytes(60) + content[360:])
     return capture.out
 
 
-def wsrec(cluster: Cluster, *arguments: object, cwd: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "wsrec", *map(str, arguments)]
+def _trade(number: int, row: int) -> str:
+    trade = {
+        "e": "trade",
+        "E": 1795352400123 + row,
+        "s": "BTCUSDT",
+        "t": number * ROWS + row,
+        "p": f"{60_000 + row / 100}",
+    }
+    return json.dumps({"stream": "btcusdt@trade", "data": {**trade, "q": "0.1", "T": 1795352400123 + row, "m": True}})
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+EXPORT = ("export", "out", "--tables", "trades", "--out", "tables", "--json")
+BOTH = f"""
+import contextlib, sys
+from click.testing import CliRunner
+from wsrec.cli import export, verify
+from wsrec.engine.spark import Spark
+
+with Spark(sys.argv[1]) as engine:
+    for command in (verify, export):
+        command.engine_for = lambda options: contextlib.nullcontext(engine)
+    for command, words in (verify.verify, ("out", "--json", "--again")), (export.export, {EXPORT[1:]}):
+        print(CliRunner().invoke(command, words, prog_name="wsrec").stdout, end="")
+"""
+
+
+def run(command: list[str], cluster: Cluster, cwd: Path) -> subprocess.Popen[bytes]:
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=cwd, env=cluster.environment, stdout=pipe, stderr=pipe)
+
+
+def wsrec(cluster: Cluster, *arguments: object, cwd: Path) -> subprocess.Popen[bytes]:
+    return run([sys.executable, "-P", "-m", "wsrec", *map(str, arguments)], cluster, cwd)
 
 
 def outcome(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
@@ -56,10 +92,15 @@ def outcome(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
 @pytest.mark.long
 class TestCluster:
     def test_same_bytes_as_one_process(self, cluster: Cluster, out: Path) -> None:
-        """With a relative path, which is that of the caller's folder."""
-        command = "verify", "out", "--json", "--again"
-        expected = outcome(wsrec(cluster, *command, cwd=out.parent))
-        assert outcome(wsrec(cluster, *command, "--spark", cluster.url, cwd=out.parent)) == expected
+        """Both in one application, with relative paths, which are those of the caller's folder."""
+        expected = outcome(wsrec(cluster, "verify", "out", "--json", "--again", cwd=out.parent))
+        of_export = outcome(wsrec(cluster, *EXPORT, cwd=out.parent))
+        written = files(out.parent / "tables")
+        assert len(written) == FILES - 1
+        shutil.rmtree(out.parent / "tables")
+        with run([sys.executable, "-c", BOTH, cluster.url], cluster, out.parent) as process:
+            assert outcome(process) == (0, b"".join((expected[1], of_export[1])))
+        assert files(out.parent / "tables") == written
         assert len(expected[1]) > 1000
 
     def test_same_bytes_if_a_worker_is_killed_in_the_middle(self, cluster: Cluster, out: Path) -> None:
