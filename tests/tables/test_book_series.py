@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tables.changes import START, change_batch, change_rows
-from wsrec.tables.book_builder import NO_SNAPSHOT, BookBuilder, state_codes
+from wsrec.tables import book_builder
+from wsrec.tables.book_builder import NO_SNAPSHOT, BookBuilder, BookRows
 from wsrec.tables.book_series import BookSeries, End, each_message, grid, single
-from wsrec.tables.level_changes import LevelChanges
 
 BOOK = [("bid", 9.0, 1.0), ("ask", 10.0, 2.0)]
 
@@ -27,8 +27,7 @@ class Watched:
 
     def take(self, *messages: Iterable[dict[str, Any]]) -> None:
         batch = change_batch(row for message in messages for row in message)
-        places = np.arange(batch.num_rows)
-        self._add(self.series.take(batch, LevelChanges.of(batch), state_codes(batch), places))
+        self._add(self.series.take(BookRows.of(batch), np.arange(batch.num_rows)))
 
     def finish(self, until: int) -> list[tuple[int, list[float] | None, str | None]]:
         self._add(self.series.finish(START + until))
@@ -145,6 +144,18 @@ class TestFetchedSnapshots:
             change_rows(40, [("bid", 8, 1)], update_id=7),
         )
         assert watched.finish(50) == [(25, [9], None), (35, [9], None), (45, [9, 8], None)]
+
+    @pytest.mark.parametrize(("number", "known"), [(5, False), (6, True)])
+    def test_where_too_many_changes_came_before_it_a_book_begins_only_without_those_that_are_gone(
+        self, number: int, known: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(book_builder, "PENDING_MAX", 2)
+        watched = Watched(at(45), fetched=True)
+        watched.take(*(change_rows(10 * n, [("bid", n, 1)], update_id=4 + n) for n in (1, 2)))
+        watched.take(change_rows(30, [("bid", 3, 1)], update_id=7))
+        watched.take(change_rows(40, BOOK, snapshot=True, update_id=number))
+        ((_, prices, doubt),) = watched.finish(50)
+        assert (prices is not None, doubt is None) == (known, known)
 
     def test_one_that_does_not_join_begins_no_book(self) -> None:
         watched = Watched(at(15, 25), fetched=True)

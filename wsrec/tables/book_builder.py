@@ -12,13 +12,13 @@ equal the book before it; that is counted, and a difference is a doubt.
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
-from wsrec.arrays import Int64s
+from wsrec.arrays import Int64s, Places
 from wsrec.feed.table_columns import STATES
 from wsrec.format.columns import times
 from wsrec.tables.book import LEVELS_MAX, Levels
@@ -31,8 +31,8 @@ NO_ID = int(np.iinfo(np.int64).min)
 NO_SNAPSHOT = "no snapshot of it has arrived yet"
 PARTIAL = "without a snapshot: only levels that changed since then are in it"
 
-# changes that wait for a fetched snapshot: some 100 MB
-_PENDING_MAX = 1 << 20
+PENDING_MAX = 1 << 20
+"""Rows of changes that are kept for a fetched snapshot, at least."""
 _DOUBTFUL_CHANGE, _CHANGE, _DOUBTFUL_SNAPSHOT, _SNAPSHOT = range(4)
 
 
@@ -58,14 +58,14 @@ class Doubt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BookRows(NamedTuple):
-    """Rows of one stream on one connection.
+    """Rows of a batch of `book_changes`: all of them, or those of one stream on one connection.
 
     Attributes:
         changes: the changes.
         kinds: which of them begin, continue or end a book.
-        cuts: the places where another kind or another snapshot begins, and the number of rows.
+        cuts: the places where another kind or another snapshot begins, and the number of rows; of all rows: empty.
         seqs: of their messages.
-        times: their arrival (ns since the epoch), never decreasing.
+        times: their arrival (ns since the epoch); of a stream never decreasing.
         updates, previous: `update_id` and `prev_update_id`, or `NO_ID`.
         states: codes of the states.
         batch, places: the batch that they are of, and their places in it.
@@ -84,30 +84,49 @@ class BookRows(NamedTuple):
     places: Int64s
 
     @classmethod
-    def of(cls, batch: pa.RecordBatch, changes: LevelChanges, states: Int64s, places: Int64s | None) -> Self:
-        """The rows at some places of a batch; None: all."""
-        chosen: Any = slice(None) if places is None else places
-        mine = changes if places is None else changes.take(places)
-        is_snapshot = batch.column("is_snapshot").to_numpy(zero_copy_only=False)[chosen]
-        kinds = (states[chosen] != SUSPECT) + 2 * is_snapshot.astype(np.int8)
-        begins = mine.actions == CLEAR
-        begins[1:] |= kinds[1:] != kinds[:-1]
+    def of(cls, batch: pa.RecordBatch) -> Self:
+        """All rows of a batch."""
+        states = _state_codes(batch)
+        is_snapshot = batch.column("is_snapshot").to_numpy(zero_copy_only=False)
         moments, _ = times(batch, "recv_time")
         return cls(
-            changes=mine,
-            kinds=kinds,
-            cuts=[*np.flatnonzero(begins).tolist(), len(kinds)],
-            seqs=batch.column("seq").to_numpy()[chosen].astype(np.int64),
-            times=np.maximum.accumulate(moments[chosen]),
-            updates=_ids(batch.column("update_id"))[chosen],
-            previous=_ids(batch.column("prev_update_id"))[chosen],
-            states=states[chosen],
+            changes=LevelChanges.of(batch),
+            kinds=(states != SUSPECT) + 2 * is_snapshot.astype(np.int8),
+            cuts=[],
+            seqs=batch.column("seq").to_numpy().astype(np.int64),
+            times=moments,
+            updates=_ids(batch.column("update_id")),
+            previous=_ids(batch.column("prev_update_id")),
+            states=states,
             batch=batch,
-            places=np.arange(batch.num_rows) if places is None else places,
+            places=np.arange(batch.num_rows),
         )
 
-    def __len__(self) -> int:
-        return len(self.kinds)
+    def stream(self, places: Places) -> Self:
+        """The rows at some places, which are those of one stream on one connection."""
+        changes, kinds = self.changes, self.kinds
+        if len(places) < len(kinds):
+            changes, kinds = changes.take(places), kinds[places]
+        begins = changes.actions == CLEAR
+        begins[1:] |= kinds[1:] != kinds[:-1]
+        return self._replace(
+            changes=changes,
+            kinds=kinds,
+            cuts=[*np.flatnonzero(begins).tolist(), len(kinds)],
+            seqs=self.seqs[places],
+            times=np.maximum.accumulate(self.times[places]),
+            updates=self.updates[places],
+            previous=self.previous[places],
+            states=self.states[places],
+            places=places,
+        )
+
+
+def _state_codes(batch: pa.RecordBatch) -> Int64s:
+    column = batch.column("state")
+    table = np.array([STATES.index(word) for word in column.dictionary.to_pylist()], np.int64)
+    found: Int64s = table[column.indices.to_numpy(zero_copy_only=False)]
+    return found
 
 
 def _ids(column: pa.Array) -> Int64s:
@@ -169,6 +188,9 @@ class BookBuilder:
         self._update = NO_ID
         self._number = NO_ID
         self._pending: list[tuple[BookRows, int, int]] = []
+        self._pending_rows = 0
+        # the last number of the changes that were too many to keep
+        self._dropped = NO_ID
         self._partial_since: int | None = None
 
     @property
@@ -208,7 +230,7 @@ class BookBuilder:
 
     def end(self, time: int, reason: str) -> None:
         """The book ends: messages are missing, or its connection ended."""
-        self._pending.clear()
+        self._forget_pending()
         self._end_crossing(time)
         self._partial_since = None
         self._update = self._number = NO_ID
@@ -225,7 +247,7 @@ class BookBuilder:
 
     def breaks_at(self, rows: BookRows, place: int) -> str | None:
         """Why the book is already doubtful before a row: messages may be missing between the row before it and it."""
-        if self.why is not None or place >= len(rows) or rows.kinds[place] != _DOUBTFUL_CHANGE:
+        if self.why is not None or place >= len(rows.kinds) or rows.kinds[place] != _DOUBTFUL_CHANGE:
             return None
         return None if self._is_stale(rows, place, place + 1) else self._reason(rows, place)
 
@@ -239,7 +261,7 @@ class BookBuilder:
             if self.why is None:
                 since = self.last.time if self.last is not None else self._time(rows, start)
                 self.end(since, self._reason(rows, start))
-            self._pending.clear()
+            self._forget_pending()
             self._apply_partially(rows, start, end)
 
     def _change(self, rows: BookRows, start: int, end: int) -> None:
@@ -249,8 +271,11 @@ class BookBuilder:
             self._base = int(states[-1]) if states[-1] != HISTORY else self._base
         elif self._fetched:
             self._pending.append((rows, start, end))
-            if sum(b - a for _, a, b in self._pending) > _PENDING_MAX:
-                del self._pending[0]
+            self._pending_rows += end - start
+            while self._pending_rows > PENDING_MAX and len(self._pending) > 1:
+                part, first, stop = self._pending.pop(0)
+                self._pending_rows -= stop - first
+                self._dropped = int(part.updates[stop - 1])
         else:
             self._apply_partially(rows, start, end)
 
@@ -263,6 +288,9 @@ class BookBuilder:
                 # the stream goes on from the book that it made
                 return
             self._end_crossing(time)
+        elif self._fetched and self._dropped != NO_ID and self._dropped > int(rows.updates[start]):
+            # the changes between the snapshot and those that are kept are gone
+            return
         else:
             self._doubt(self._since, time, self.why, unknown=True)
         self.why, self._partial_since = None, None
@@ -270,7 +298,8 @@ class BookBuilder:
         self._apply_now(rows, start, end)
         self._base = int(rows.states[start]) if rows.states[start] != HISTORY else self._base
         self._number = self._update if self._fetched else NO_ID
-        pending, self._pending = self._pending, []
+        pending = self._pending
+        self._forget_pending()
         for part, first, stop in pending:
             above = np.flatnonzero(part.updates[first:stop] > self._number)
             if len(above):
@@ -293,6 +322,9 @@ class BookBuilder:
                 self._partial_since = self._time(rows, start)
                 self.book.clear()
             self.book.apply(rows.changes, start, end)
+
+    def _forget_pending(self) -> None:
+        self._pending, self._pending_rows, self._dropped = [], 0, NO_ID
 
     def _is_stale(self, rows: BookRows, start: int, end: int) -> bool:
         """Whether the fetched snapshot has these changes already."""
@@ -344,11 +376,3 @@ class BookBuilder:
 
     def _time(self, rows: BookRows, row: int) -> int:
         return int(rows.times[row])
-
-
-def state_codes(batch: pa.RecordBatch) -> Int64s:
-    """The states of rows as codes."""
-    column = batch.column("state")
-    table = np.array([STATES.index(word) for word in column.dictionary.to_pylist()], np.int64)
-    found: Int64s = table[column.indices.to_numpy(zero_copy_only=False)]
-    return found

@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
-from wsrec.arrays import Int64s
+from wsrec.arrays import Int64s, Places
 from wsrec.tables.book_builder import BookBuilder, BookRows
-from wsrec.tables.level_changes import LevelChanges
 
 
 class End(NamedTuple):
@@ -109,9 +107,9 @@ class BookSeries:
         self._lines: dict[int, _Line] = {}
         self.last_time: int | None = None
 
-    def take(self, batch: pa.RecordBatch, changes: LevelChanges, states: Int64s, places: Int64s) -> Iterator[Look]:
-        """Take rows of a batch: the looks before the last of them."""
-        conns = batch.column("conn").to_numpy()[places]
+    def take(self, batch: BookRows, places: Places) -> Iterator[Look]:
+        """Take the rows at some places of a batch: the looks before the last of them."""
+        conns = batch.batch.column("conn").to_numpy()[places]
         present = np.unique(conns).tolist()
         moments = []
         for conn in present:
@@ -119,8 +117,7 @@ class BookSeries:
             if line is None:
                 builder = self.builders[conn] = self._make(conn)
                 line = self._lines[conn] = _Line(builder, [each for each in self._ends if _concerns(each, conn)])
-            mine = places[conns == conn] if len(present) > 1 else places
-            rows = BookRows.of(batch, changes, states, None if len(mine) == batch.num_rows else mine)
+            rows = batch.stream(places[conns == conn] if len(present) > 1 else places)
             line.take(rows)
             moments.append(rows.times[rows.changes.lasts])
         # the last moment before was not looked at: these rows may be of the same

@@ -14,11 +14,10 @@ from wsrec.feed.table_columns import Table
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.reading import Capture, Instant, instant_ns, open_capture
 from wsrec.format.schema import EVENT_SCHEMA
-from wsrec.tables.book_builder import NO_SNAPSHOT, BookBuilder, Doubt, state_codes
+from wsrec.tables.book_builder import NO_SNAPSHOT, BookBuilder, BookRows, Doubt
 from wsrec.tables.book_series import BookSeries, End, each_message, grid, single
 from wsrec.tables.breaks import Break, BreakKind, SessionEvents
 from wsrec.tables.built_rows import SCHEMA, BuiltRows
-from wsrec.tables.level_changes import LevelChanges
 from wsrec.tables.reading import (
     Group,
     Selection,
@@ -218,9 +217,9 @@ class _SessionBooks:
         if last is None or (asked.first is not None and asked.first > last) or (asked.stop or last) < (first or 0):
             return
         for batch in self._changes():
-            changes, states = LevelChanges.of(batch), state_codes(batch)
+            rows = BookRows.of(batch)
             for (symbol, channel), places in _by_book(batch):
-                for look in self._of(symbol, channel).take(batch, changes, states, places):
+                for look in self._of(symbol, channel).take(rows, places):
                     yield from self._made.add(look)
             if (
                 asked.stop is not None
@@ -316,9 +315,11 @@ def _by_book(batch: pa.RecordBatch) -> Iterator[tuple[tuple[str, str], Any]]:
     names = [column.dictionary.to_pylist() for column in columns]
     indices = [column.indices.to_numpy(zero_copy_only=False) for column in columns]
     keys = indices[0].astype(np.int64) * max(len(names[1]), 1) + indices[1]
-    for key in np.unique(keys).tolist():
-        symbol, channel = divmod(key, max(len(names[1]), 1))
-        yield (names[0][symbol], names[1][channel]), np.flatnonzero(keys == key)
+    order = np.argsort(keys, kind="stable")
+    cuts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    for places in np.split(order, cuts[1:]):
+        symbol, channel = divmod(int(keys[places[0]]), max(len(names[1]), 1))
+        yield (names[0][symbol], names[1][channel]), places
 
 
 def _ends(each: Break, names: frozenset[str], symbol: str) -> bool:
