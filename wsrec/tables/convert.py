@@ -170,11 +170,11 @@ class Converter:
             of_trust = batch.select(list(TRUSTED))
             others = [block.message for table in found if table is not Table.BOOK_CHANGES for block, _ in found[table]]
             if others:
-                rows = np.unique(np.concatenate(others))
+                rows = _distinct(others, batch.num_rows)
                 states[0, rows] = self.trust.states(of_trust.take(pa.array(rows)))
             books = [block for block, _ in found.get(Table.BOOK_CHANGES, ())]
             if books:
-                rows = np.unique(np.concatenate([block.message for block in books]))
+                rows = _distinct([block.message for block in books], batch.num_rows)
                 snapshots = np.zeros(batch.num_rows, np.bool_)
                 for block in books:
                     is_snapshot = block.columns["is_snapshot"].to_numpy(zero_copy_only=False).astype(np.bool_)
@@ -279,12 +279,20 @@ def _by_channel(batch: pa.RecordBatch) -> Iterator[tuple[str | None, bool, Int64
     is_message = np.isin(opcode, [_code(opcodes, "text"), _code(opcodes, "binary")])
     received = is_message & (direction == _code(directions, "recv"))
     for wanted, rest in ((received, False), (is_rest, True)):
-        for code in np.unique(channel[wanted]).tolist():
+        for code in np.flatnonzero(np.bincount(channel[wanted], minlength=len(channels))).tolist():
             yield channels[code], rest, np.flatnonzero(wanted & (channel == code))
 
 
 def _code(known: Sequence[str | None], word: str) -> int:
     return known.index(word) if word in known else -1
+
+
+def _distinct(parts: Sequence[Int64s], count: int) -> Int64s:
+    """The messages of a batch of `count` that are in some of the parts, in order."""
+    there = np.zeros(count, np.bool_)
+    for part in parts:
+        there[part] = True
+    return np.flatnonzero(there)
 
 
 def _items(message: Int64s) -> npt.NDArray[np.uint32]:
