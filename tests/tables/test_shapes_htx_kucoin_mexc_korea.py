@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from tests.tables.shapes import has, outcome, rows
+from wsrec.decode.implementation import FieldReader
+from wsrec.feed.load import find_feed
 from wsrec.feed.table_columns import Table
 
 MS = 1_000_000
@@ -22,6 +28,10 @@ class TestHtx:
             "ts": 1572912000000,
             "data": {"seqNum": 7, "prevSeqNum": 6, "bids": [[1.5, 2]], "asks": []},
         }
+        fields = FieldReader(find_feed("htx")).read(
+            pa.array([json.dumps(message).encode()], pa.large_binary()), np.ones(1, np.bool_)
+        )
+        assert (fields.channel[0].as_py(), fields.symbol[0].as_py()) == ("mbp.400", "btcusdt")
         clear, level = rows("htx", "mbp.400", Table.BOOK_CHANGES, message)
         has(clear, action="clear", symbol="btcusdt", is_snapshot=True, update_id=7)
         has(level, action="set", side="bid", price="1.5", is_snapshot=True)

@@ -6,6 +6,10 @@ import pytest
 
 from tests.venues.mexc import Futures, Spot
 from tests.venues.mock import feed_keys, local_copy, recorded
+from wsrec import open_capture
+from wsrec.feed.load import load_feed
+from wsrec.feed.table_columns import Table
+from wsrec.tables.reading import read_tables
 
 
 @pytest.mark.long
@@ -33,6 +37,9 @@ def test_spot_is_recorded_raw(wsrec, exchange, tmp_path):
     ]
     assert sorted(unanswered) == sorted(topic.replace("BTCUSDT", "NONE") for topic in topics)
     assert made.status == 4
+    tables = read_tables(open_capture(tmp_path / "out"), [Table.TRADES, Table.QUOTES], feeds={"mexc": load_feed(copy)})
+    prices = {table: batch["price" if table is Table.TRADES else "bid_price"].to_pylist() for table, batch in tables}
+    assert prices == {Table.TRADES: [100.1] * 2, Table.QUOTES: [99.9] * 2}
     read = [row for row, frame in zip(made.fields, venue.sent, strict=True) if isinstance(frame, bytes)]
     time = 1_731_000_000_003_000_000
     assert {(channel, symbol, at - time) for channel, symbol, at, _ in read} == {
