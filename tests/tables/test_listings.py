@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
+import signal
 import time
 from decimal import Decimal
 
@@ -116,6 +118,34 @@ class TestRequests:
 
     def test_their_addresses_are_not_stored(self):
         assert self.job().public().feeds[0].instruments == ()
+
+
+@pytest.mark.long
+def test_a_recording_that_was_killed_keeps_its_listing(wsrec, exchange, https, ca_file, tmp_path):
+    listed = json.dumps(LISTINGS["htx-coin-swap"][0]).encode()
+    server = https(lambda _: (200, {}, listed))
+
+    async def handler(connection):
+        while True:
+            await connection.send(gzip.compress(b'{"ping":1}'))
+            await asyncio.sleep(0.05)
+
+    declared = {**feed_keys("htx-coin-swap")["instruments"], "urls": server.url + "/"}
+    feed = local_copy("htx-coin-swap", exchange(handler).url, tmp_path, instruments=declared)
+    out = tmp_path / "out"
+    options = ["--symbols", "BTC-USD", "--channels", "trades", "--ca-file", ca_file, "--out", out, "--batch", "20ms"]
+    process = wsrec.start("record", feed, *options, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not server.requested and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    time.sleep(3)
+    result = wsrec.run("recover", out)
+    assert result.returncode in (0, 4), result.stderr
+    fetched = [row for row in messages_of(out).to_pylist() if row["direction"] == "rest"]
+    assert {(row["channel"], row["symbol"], row["text"].encode()) for row in fetched} == {("instruments", None, listed)}
 
 
 def test_a_recording_stores_its_listing_and_its_rows_have_the_size(wsrec, exchange, https, ca_file, tmp_path):
