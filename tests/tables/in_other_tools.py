@@ -13,20 +13,32 @@ from typing import Any
 TICK, LOT = 0.1, 0.001
 
 
-def hftbacktest(recording: str, exported: str, with_quotes: str, *tardis_files: str) -> dict[str, Any]:
-    """Its conversion of the recording beside the exported events, backtests of these, its reading of tardis files."""
+def hftbacktest(asked: str) -> dict[str, Any]:
+    """Its conversions of recordings beside exported events, backtests of these, its reading of tardis files.
+
+    Args:
+        asked: JSON: `pairs` of a recording and an exported file, `backtests` of exported files, `tardis` files.
+
+    """
+    from hftbacktest.data.utils import tardis
+
+    files = json.loads(asked)
+    return {
+        "pairs": [conversion(recording, exported) for recording, exported in files["pairs"]],
+        "backtests": [backtest(file) for file in files["backtests"]],
+        "from_tardis": len(tardis.convert(files["tardis"], buffer_size=1_000_000)),
+    }
+
+
+def conversion(recording: str, exported: str) -> dict[str, Any]:
+    """Whether its conversion of a recording has the exported events."""
     import numpy as np
-    from hftbacktest.data.utils import binancefutures, tardis
+    from hftbacktest.data.utils import binancefutures
 
     theirs = binancefutures.convert(recording, buffer_size=1_000_000)
     ours = np.load(exported)["data"]
-    return {
-        "events": len(theirs),
-        "same_type": ours.dtype == theirs.dtype,
-        "equal": bool(np.array_equal(ours, theirs)),
-        "backtests": [backtest(file) for file in (exported, with_quotes)],
-        "from_tardis": len(tardis.convert(list(tardis_files), buffer_size=1_000_000)),
-    }
+    equal = ours.dtype == theirs.dtype and np.array_equal(ours, theirs)
+    return {"events": len(theirs), "equal": bool(equal)}
 
 
 def backtest(exported: str) -> dict[str, Any]:
@@ -59,8 +71,8 @@ def backtest(exported: str) -> dict[str, Any]:
     return found | {"trades": trades}
 
 
-def nautilus_reads(catalogue: str, instrument: str) -> dict[str, Any]:
-    """What its catalogue reads, and the book that its deltas make."""
+def nautilus(catalogue: str, instrument: str, *tardis_files: str) -> dict[str, Any]:
+    """What its catalogue reads, the book that its deltas make, and what it reads of tardis files."""
     from nautilus_trader.model.book import OrderBook
     from nautilus_trader.model.enums import BookType
     from nautilus_trader.model.identifiers import InstrumentId
@@ -82,22 +94,20 @@ def nautilus_reads(catalogue: str, instrument: str) -> dict[str, Any]:
             [str(q.bid_price), str(q.bid_size), str(q.ask_price), str(q.ask_size), q.ts_event, q.ts_init]
             for q in quotes
         ],
+        "tardis": dict(map(tardis_rows, tardis_files)),
         "book": [[[str(level.price), f"{level.size():.3f}"] for level in side] for side in sides],
     }
 
 
-def nautilus_reads_tardis(*files: str) -> dict[str, Any]:
-    """How many rows its reader of tardis files finds in each, by dataset, and the first one's instrument."""
+def tardis_rows(file: str) -> tuple[str, list[Any]]:
+    """A file's name, how many rows its reader finds in it, and the first one's instrument."""
     from nautilus_trader.adapters.tardis.loaders import TardisCSVDataLoader
 
     loader = TardisCSVDataLoader()
     readers = {"trades": loader.load_trades, "book_ticker": loader.load_quotes, "incremental": loader.load_deltas}
-    found = {}
-    for file in files:
-        (reader,) = (reader for name, reader in readers.items() if name in file)
-        rows = reader(file)
-        found[Path(file).name] = [len(rows), str(rows[0].instrument_id)]
-    return found
+    (reader,) = (reader for name, reader in readers.items() if name in file)
+    rows = reader(file)
+    return Path(file).name, [len(rows), str(rows[0].instrument_id)]
 
 
 if __name__ == "__main__":
