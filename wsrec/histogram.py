@@ -128,7 +128,11 @@ class Histogram:
         return min(max(value, self.min), self.max)
 
     def to_json(self) -> dict[str, Any]:
-        """The histogram as JSON: only the buckets in use, as pairs of bucket number and count."""
+        """The histogram as JSON.
+
+        `buckets` has two numbers for each bucket in use: its distance from the one before (from 0), and its count. In
+        the metadata of a file, they take half as much as pairs of bucket number and count.
+        """
         used = np.nonzero(self.counts)[0]
         return {
             "sub_bucket_bits": SUB_BUCKET_BITS,
@@ -136,7 +140,7 @@ class Histogram:
             "min": self.min,
             "max": self.max,
             "negative": self.negative,
-            "buckets": [[int(i), int(self.counts[i])] for i in used],
+            "buckets": np.column_stack([np.diff(used, prepend=0), self.counts[used]]).ravel().tolist(),
         }
 
     @classmethod
@@ -150,8 +154,8 @@ class Histogram:
         if value["sub_bucket_bits"] != SUB_BUCKET_BITS:
             raise ValueError(f"histogram of {value['sub_bucket_bits']} sub-bucket bits, not {SUB_BUCKET_BITS}")
         histogram = cls()
-        for index, count in value["buckets"]:
-            histogram.counts[index] = count
+        pairs = np.array(value["buckets"], np.int64).reshape(-1, 2)
+        histogram.counts[np.cumsum(pairs[:, 0])] = pairs[:, 1]
         histogram.sum, histogram.min, histogram.max = value["sum"], value["min"], value["max"]
         histogram.negative = value["negative"]
         return histogram
