@@ -315,6 +315,8 @@ def this_wsrec() -> str:
     for folder, folders, names in os.walk(package):
         folders[:] = sorted(each for each in folders if each != "__pycache__")
         for name in sorted(names):
-            about = Path(folder, name).stat()
-            found.update(f"{folder}/{name}:{about.st_size}:{about.st_mtime_ns}\n".encode(errors="surrogateescape"))
+            # one that is being installed may be gone
+            with contextlib.suppress(OSError):
+                about = Path(folder, name).stat()
+                found.update(f"{folder}/{name}:{about.st_size}:{about.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return f"{__version__} {found.hexdigest()}"
