@@ -136,6 +136,8 @@ def test_its_names_for_columns(out: Path, tmp_path: Path) -> None:
     [
         (("--to", "tardis", "--jobs", "2"), "--jobs: found it beside --to"),
         (("--to", "tardis", "--format", "csv"), "--to: found it beside --format, which excludes it"),
+        (("--to", "tardis", "--names", "tardis"), "--names: found it beside --to"),
+        (("--to", "hftbacktest", "--time", "us"), "--time: found it beside --to"),
         (("--to", "nautilus", "--tables", "candles"), "--tables: found candles, which nautilus has nothing for"),
         (("--exchange-offset", "1s"), "--exchange-offset: found it without --to"),
         (("--to", "excel"), "expected hftbacktest, nautilus or tardis"),

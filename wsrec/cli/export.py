@@ -21,7 +21,7 @@ from wsrec.feed.table_columns import Table
 from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE, CaptureError, NoCaptureError, UnreadableError
 from wsrec.format.reading import open_capture
 from wsrec.options.engine import EngineOptions
-from wsrec.options.export import ExportOptions, Tool
+from wsrec.options.export import ColumnNames, ExportOptions, TimeUnit, Tool
 from wsrec.options.option import declared
 from wsrec.report.terminal import reading_progress
 from wsrec.tables.convert import RefusedNumberError
@@ -68,6 +68,9 @@ def export(sources: tuple[str, ...], json: bool, **given: Any) -> None:
         if engine_options != EngineOptions():
             name = "--spark" if engine_options.spark else "--jobs"
             raise ConfigError(f"{name}: found it beside --to, whose files need all rows in one process: give one")
+        for name, usual in (("time", TimeUnit.NS), ("names", ColumnNames.WSREC)):
+            if getattr(options, name) is not usual:
+                raise ConfigError(f"--{name}: found it beside --to, whose files have the tool's: give one")
         _export_to(sources, options.to, request, options.exchange_offset, as_json=json)
         return
     if options.exchange_offset is not None:
