@@ -1,4 +1,4 @@
-"""wsrec.tables.spool: rows come back by key and in their order, from memory or from the disk."""
+"""wsrec.tables.spool and wsrec.tables.whole_file: rows on their way to files, and files that are whole."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from wsrec.tables.spool import Spool
+from wsrec.tables.whole_file import whole_file
 
 
 @pytest.mark.parametrize("in_memory", [0, 100, 1 << 20])
@@ -20,3 +21,18 @@ def test_rows_come_back_by_key_in_their_order(tmp_path: Path, in_memory: int) ->
         assert spool.keys() == ["a"]
         assert spool.take("a").num_rows == 20
     assert not list(out.iterdir())
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    path.write_text("earlier")
+    with whole_file(path) as unfinished:
+        assert unfinished.suffix == ".npz"
+        unfinished.write_text("half")
+        assert path.read_text() == "earlier"
+        unfinished.write_text("whole")
+    assert path.read_text() == "whole"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError), whole_file(tmp_path / "folder") as unfinished:
+        unfinished.write_text("whole")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "x.npz"]

@@ -24,6 +24,7 @@ from wsrec.options.option import declared
 from wsrec.report.terminal import reading_progress
 from wsrec.tables.sql import SqlError, answer
 from wsrec.tables.sql_result import SameNameError, csv_texts, json_lines, print_rows, write_parquet
+from wsrec.tables.whole_file import whole_file
 from wsrec.units import system_error
 
 _OPTIONS = declared(EngineOptions)
@@ -119,10 +120,5 @@ def _write_file(rows: pa.RecordBatchReader, form: Form, out: Path) -> None:
     if form is Form.PARQUET:
         write_parquet(rows, out)
         return
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(csv_texts(rows) if form is Form.CSV else (f"{line}\n" for line in json_lines(rows)))
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(out) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(csv_texts(rows) if form is Form.CSV else (f"{line}\n" for line in json_lines(rows)))

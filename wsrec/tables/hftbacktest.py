@@ -20,6 +20,7 @@ from wsrec.feed.table_columns import Table
 from wsrec.tables.market_rows import NO_PRICE, MarketRows, by_market, keep, whole_levels
 from wsrec.tables.outcome import ExportError, Outcome, TableRows, file_safe
 from wsrec.tables.spool import Spool
+from wsrec.tables.whole_file import whole_file
 from wsrec.units import duration
 
 TABLES = (Table.TRADES, Table.BOOK_CHANGES, Table.QUOTES)
@@ -86,7 +87,8 @@ def to_hftbacktest(rows: TableRows, out: Path, *, exchange_offset: int | None = 
             events["local_ts"] += shift[key.feed]
             path = out / f"{file_safe(key.feed)}_{file_safe(key.symbol)}_{key.day}.npz"
             ordered = in_both_orders(events)
-            _write(path, ordered)
+            with whole_file(path) as unfinished:
+                np.savez_compressed(unfinished, data=ordered)
             outcome.files.append(path)
             outcome.written["hftbacktest events"] += len(ordered)
     for feed, latency in intake.least.items():
@@ -312,9 +314,3 @@ def _with_snapshots(events: Events, messages: npt.NDArray[np.intp]) -> Events:
                 parts += [clear, of_side]
         done = end
     return np.concatenate([*parts, events[done:]])
-
-
-def _write(path: Path, events: Events) -> None:
-    unfinished = path.with_name(f".{path.name}.unfinished.npz")
-    np.savez_compressed(unfinished, data=events)
-    unfinished.replace(path)

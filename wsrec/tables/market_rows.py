@@ -175,7 +175,7 @@ class _Once:
             if channel != first:
                 raise ExportError(
                     f"{what} are in two channels, {first} and {channel}, and would be there twice: "
-                    f"choose one with --channels {first} or --channels {channel}"
+                    "name the channels that you want in --channels, with one of the two"
                 )
         times = market.integers("recv_time")
         session, last = self._sessions.get(key, (market.session, 0))

@@ -23,6 +23,7 @@ from wsrec.feed.table_columns import Table
 from wsrec.tables.market_rows import NO_PRICE, MarketRows, by_market, keep, whole_levels
 from wsrec.tables.outcome import ExportError, Outcome, TableRows
 from wsrec.tables.spool import Spool
+from wsrec.tables.whole_file import whole_file
 from wsrec.units import clean, duration
 
 TABLES = (Table.TRADES, Table.QUOTES, Table.BOOK_CHANGES)
@@ -385,9 +386,8 @@ def _write(rows: pa.Table, out: Path, key: _Key, decimals: dict[str, int]) -> Pa
     }
     schema = pa.schema([pa.field(name, each, nullable=False) for name, each in kind.columns.items()], metadata)
     columns = [_raw(rows[name]) if name in kind.numbers else rows[name] for name in kind.columns]
-    unfinished = folder / f".{path.name}.unfinished"
-    pq.write_table(pa.table(columns, schema), unfinished, compression="zstd", row_group_size=_ROW_GROUP)
-    unfinished.replace(path)
+    with whole_file(path) as unfinished:
+        pq.write_table(pa.table(columns, schema), unfinished, compression="zstd", row_group_size=_ROW_GROUP)
     return path
 
 

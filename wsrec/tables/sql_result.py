@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from wsrec.tables.whole_file import whole_file
 from wsrec.terminal_tables import print_table
 from wsrec.units import clean, printable
 
@@ -115,14 +116,9 @@ def write_parquet(rows: pa.RecordBatchReader, path: Path) -> None:
 
     """
     _check_names(rows.schema)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        with pq.ParquetWriter(unfinished, rows.schema, compression="zstd") as writer:
-            for batch in rows:
-                writer.write_batch(batch)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(path) as unfinished, pq.ParquetWriter(unfinished, rows.schema, compression="zstd") as writer:
+        for batch in rows:
+            writer.write_batch(batch)
 
 
 def _check_names(schema: pa.Schema) -> None:
