@@ -95,7 +95,7 @@ class TestCheck:
 
 
 class TestCheckMessages:
-    TRADE = '{"e":"trade","E":1700000000123,"s":"BTCUSDT","t":7}'
+    TRADE = '{"e":"trade","E":1700000000123,"s":"BTCUSDT","p":"1","q":"2","t":7}'
 
     def check(self, tmp_path, *texts, code=0, options=()):
         for number, text in enumerate(texts):
@@ -113,18 +113,6 @@ class TestCheckMessages:
             ["1.json:1", "trade", "BTCUSDT", "2023-11-14 22:13:20.123", "7", "-", "-"],
             ["1.json:3", "trade", "BTCUSDT", "2023-11-14 22:13:20.123", "8", "-", "-"],
         ]
-
-    def test_the_rows_that_they_make_in_tables(self, tmp_path):
-        trade = self.TRADE.replace("}", ',"p":"1.50","q":"2","m":true,"T":1700000000122}')
-        output = self.check(tmp_path, trade, self.TRADE, '{"result":null,"id":1}').stdout
-        assert output.splitlines()[5:] == [
-            "0.json  trades  exchange_time=2023-11-14 22:13:20.123 symbol=BTCUSDT trade_id=7 price=1.50 size=2 "
-            "size_unit=base side=sell trade_time=2023-11-14 22:13:20.122",
-            "1.json  left out: trades: found no price",
-        ]
-        (found,) = json.loads(self.check(tmp_path, trade, options=["--json"]).stdout)["rows"]
-        (row,) = found["tables"]["trades"]
-        assert (row["price"], row["trade_time"], found["left_out"]) == ("1.50", 1700000000122000000, [])
 
     def test_answers_are_reported(self, tmp_path):
         assert "(answer)" in self.check(tmp_path, '{"result":null,"id":1}').stdout
@@ -164,11 +152,11 @@ class TestCheckMessages:
         file = tmp_path / "x.parquet"
         columns = {"seq": [1], "direction": ["recv"], "opcode": ["binary"], "text": [None], "data": [frame]}
         pq.write_table(pa.table(columns), file)
-        (found,) = json.loads(run("check", str(catalogue()["mexc"]), str(file), "--json").stdout)["rows"]
+        (found,) = json.loads(run("check", str(catalogue()["mexc"]), str(file), "--json").stdout)["messages"]
         assert found["tables"]["trades"][0]["price"] == "1.5"
 
     def test_a_hostile_message_stays_text(self, tmp_path):
-        output = self.check(tmp_path, '{"e":"trade","s":"\\u001b[31m"}').stdout
+        output = self.check(tmp_path, '{"e":"trade","s":"\\u001b[31m","p":1,"q":2}').stdout
         assert "\x1b" not in output
 
 

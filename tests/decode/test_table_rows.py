@@ -305,7 +305,7 @@ class TestLeftOut:
         conditioned = {**TRADES, "when": {"path": "type", "equals": "fill"}}
         assert outcome({"type": "x"}, conditioned).left_out == [(None, NO_DECLARATION)]
         assert outcome(b"pong", conditioned).left_out == [(None, NOT_JSON)]
-        assert outcome({"p": 1}, TRADES).left_out == [(Table.TRADES, "found no size")]
+        assert outcome({"p": 1}, TRADES).left_out == [(Table.TRADES, "found no size at `q`")]
         assert outcome({"p": 1, "q": 1}, TRADES, symbol=None).left_out == [(Table.TRADES, "found no symbol")]
 
     @pytest.mark.parametrize("way", ["data", "data[]", "data.rows", "data[].rows[]"])
@@ -339,7 +339,10 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("table", "expected"),
         [
-            ({"table": "trades", "columns": {"prize": "p"}}, "found no such column in trades, expected one of"),
+            (
+                {"table": "trades", "columns": {"prize": "p"}},
+                "found 'prize', expected a column of trades: trade_time, ",
+            ),
             ({"table": "trade", "columns": {}}, "tables"),
             ({"table": "gaps"}, "made from the events"),
             ({"table": "trades", "level": ["price", "size"]}, "expected a book's table"),

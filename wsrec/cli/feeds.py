@@ -15,6 +15,7 @@ from rich.table import Table
 
 from wsrec.cli.command import Group
 from wsrec.cli.completion import OF_OPTIONS, feed_names, open_feed_names
+from wsrec.cli.row_lines import row_lines
 from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.click_types import PathParam
 from wsrec.config.proxy_option import proxy_rules
@@ -25,8 +26,8 @@ from wsrec.feed.listing import cached
 from wsrec.feed.load import catalogue, find_feed, load_feed
 from wsrec.feed.schema import Feed, feed_schema
 from wsrec.feed.sequence_rules import SequenceRule
-from wsrec.feed.table_columns import COLUMNS, Kind
-from wsrec.monitor.samples import Reading, SampleRows, read_samples, sample_rows, samples_of
+from wsrec.monitor.sample_rows import SampleRows, sample_rows
+from wsrec.monitor.samples import Reading, read_samples, samples_of
 from wsrec.options.option import declared
 from wsrec.options.record import RecordOptions, Selection
 from wsrec.plan.connections import ConnectionPlan, plan
@@ -43,10 +44,6 @@ _SETTINGS = {"help_option_names": ["-h", "--help"]}
 _SHOWN = 300
 # Messages that a table shows
 _MOST_READINGS = 1000
-_TIMES = {
-    "exchange_time",
-    *(column.name for columns in COLUMNS.values() for column in columns if column.kind is Kind.TIME),
-}
 _FINDS_GAPS = {SequenceRule.NONE: "no", SequenceRule.INCREASING: "order only"}
 _PLAN_OPTIONS = (
     *declared(Selection),
@@ -109,13 +106,14 @@ def show(name: str, json: bool) -> None:
     for fact in _facts(feed):
         facts.add_row(*_cells(*fact))
     print_table(facts, console)
-    table = _table("channel", "common", "default", "socket", "finds gaps", "description")
+    table = _table("channel", "common", "default", "socket", "finds gaps", "tables", "description")
     for key, channel in feed.channels.items():
         finds = _FINDS_GAPS.get(feed.sequence_rule(key), "yes")
         values = "; ".join(f"{k}: {' '.join(v or repr(v) for v in vs)}" for k, vs in channel.parameters.items())
         described = f"{channel.description} ({values})" if values else channel.description
         default = "yes" if channel.default else ""
-        table.add_row(*_cells(key, channel.common or "", default, channel.socket or "", finds, described))
+        tables = ", ".join(feed.table_names(key))
+        table.add_row(*_cells(key, channel.common or "", default, channel.socket or "", finds, tables, described))
     return print_table(table, console)
 
 
@@ -126,15 +124,16 @@ def show(name: str, json: bool) -> None:
 def check(file: Path, messages: tuple[Path, ...], json: bool) -> None:
     """Check a feed's YAML file or a run config; print file, line and key of every mistake.
 
-    MESSAGES are files of real messages: the fields that the feed reads from each are printed, and the rows that it
-    makes in tables. A file is one JSON document, or has one message per line, or is a capture's Parquet.
+    MESSAGES are files of real messages: the fields that the feed reads from each are printed, and the rows of tables
+    that it makes, or why it makes none. A file is one JSON document, or has one message per line, or is a capture's
+    Parquet.
 
     \b
     Example: wsrec feeds check my-exchange.yaml
              wsrec feeds check my-exchange.yaml trade.json book.json
 
-    Exit status: 0 no mistakes; 1 no field could be read from a message; 2 a mistake in the YAML;
-    74 standard output cannot be written.
+    Exit status: 0 no mistakes; 1 no field could be read from a message, or one that no declaration skips makes no rows
+    in a channel with `tables`; 2 a mistake in the YAML; 74 standard output cannot be written.
     """
     run = load_run(file)
     if run is not None:
@@ -151,20 +150,24 @@ def check(file: Path, messages: tuple[Path, ...], json: bool) -> None:
     feed = load_feed(file)
     samples = [sample for each in messages for sample in samples_of(each)]
     readings = read_samples(feed, samples) if samples else []
-    rows = sample_rows(feed, samples, readings) if samples else []
+    made = sample_rows(feed, samples, readings) if samples else []
     if json:
         found = {"file": str(file), "name": feed.name, "channels": list(feed.channel_table)}
-        read = {"messages": [reading._asdict() for reading in readings], "rows": [each._asdict() for each in rows]}
-        _print_json({**found, **read} if messages else found)
+        shown_messages = [_message(*each) for each in zip(readings, made, strict=True)]
+        _print_json({**found, "messages": shown_messages} if messages else found)
     else:
         click.echo(clean(f"{file}: {feed.name}, {plural(len(feed.channel_table), 'channel')}, no mistakes"))
         _print_readings(readings)
-        _print_rows(rows)
+        for line in row_lines(readings, made):
+            click.echo(line)
     empty = sum(reading.empty for reading in readings)
+    refused = sum(each is not None and each.is_refused for each in made) - empty
+    of = f"of {plural(len(readings), 'message')}"
     if empty:
-        click.echo(
-            f"no field read from {empty} of {plural(len(readings), 'message')}: see `fields` in docs/feeds.md", err=True
-        )
+        click.echo(f"no field read from {empty} {of}: see `fields` in docs/feeds.md", err=True)
+    if refused > 0:
+        click.echo(f"no rows from {refused} {of}, for the reasons above: see docs/tables.md", err=True)
+    if empty or refused > 0:
         raise click.exceptions.Exit(1)
     return None
 
@@ -232,6 +235,15 @@ def _refuse_demo(name: str) -> None:
         raise ConfigError(f"{DEMO} is an exchange on this machine that imitates {DEMO_FEED}: give {DEMO_FEED} instead")
 
 
+def _message(reading: Reading, made: SampleRows | None) -> dict[str, Any]:
+    """A message's fields and rows, for JSON."""
+    shown_fields = reading._asdict()
+    if made is None:
+        return shown_fields
+    left_out = [{"table": table, "reason": reason} for table, reason in made.left_out]
+    return {**shown_fields, "tables": made.rows, "left_out": left_out, "skipped": made.skipped}
+
+
 def _print_readings(readings: Sequence[Reading]) -> None:
     """Print one line per message, as wide as needed: a table fitted to the terminal would break names and numbers."""
     if not readings:
@@ -250,28 +262,6 @@ def _print_readings(readings: Sequence[Reading]) -> None:
         click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
     if len(readings) > _MOST_READINGS:
         click.echo(f"and {len(readings) - _MOST_READINGS} more; --json prints all of them")
-
-
-def _print_rows(found: Sequence[SampleRows]) -> None:
-    """Print a line for each row that messages make in tables, and for each reason why they make none."""
-    lines = [
-        line
-        for message, tables, left_out in found
-        for line in (
-            *(f"{message}  {table}  {_row(row)}" for table, rows in tables.items() for row in rows),
-            *(f"{message}  left out: {reason}" for reason in left_out),
-        )
-    ]
-    for line in lines[:_MOST_READINGS]:
-        click.echo(clean(_cut(line)))
-    if len(lines) > _MOST_READINGS:
-        click.echo(f"and {len(lines) - _MOST_READINGS} more; --json prints all of them")
-
-
-def _row(row: dict[str, Any]) -> str:
-    """A row as text: its values by column, times in UTC."""
-    cells = {name: utc(value) if name in _TIMES else value for name, value in row.items() if value is not None}
-    return " ".join(f"{name}={value}" for name, value in cells.items())
 
 
 def _print_plan(connection: ConnectionPlan) -> None:

@@ -12,7 +12,7 @@ from wsrec.decode.row_values import row_steps
 from wsrec.feed.paths import Every, Step, steps
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import COLUMNS, Kind, Table, TableColumn
-from wsrec.feed.table_declarations import Cell, Cells, Conditions, Flag, RowCondition, TableDeclaration
+from wsrec.feed.table_declarations import REQUIRED, Cell, Cells, Conditions, Flag, RowCondition, TableDeclaration
 from wsrec.feed.values import Case, TimeUnit
 
 Span = tuple[int, int]
@@ -26,7 +26,6 @@ SYMBOL = TableColumn("symbol", Kind.TEXT, "")
 EXCHANGE_TIME = TableColumn("exchange_time", Kind.TIME, "")
 _SILENT = {"symbol", "exchange_time", "source", "volume_unit", "open_interest_unit", "open_interest_sides"}
 _STATEMENTS = (Table.TICKERS, Table.DERIVATIVE_TICKER)
-_REQUIRED = {Table.TRADES: ("price", "size"), Table.LIQUIDATIONS: ("price", "size")}
 _OF_LEVELS = {"side", "price", "size", "count", "level_id"}
 _TABLES_MAX, _FLAGS_MAX = 16, 62
 
@@ -318,7 +317,7 @@ class _ProgramMaker:
             raise NotCompilableError("a constant that depends on the declaration and the symbol")
         column = {"symbol": SYMBOL, "exchange_time": EXCHANGE_TIME}.get(name)
         column = column or next(column for column in COLUMNS[table] if column.name == name)
-        required = name == "symbol" or name in _REQUIRED.get(table, ())
+        required = name == "symbol" or name in REQUIRED.get(table, ())
         says = name not in _SILENT
         return ProgramColumn(column.kind, self._cells(cells, column, way), self._output(table, name), required, says)
 

@@ -26,7 +26,7 @@ from wsrec.decode.row_values import (
 from wsrec.feed.paths import Every, Step
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import COLUMNS, FLAGS, Kind, Table, TableColumn
-from wsrec.feed.table_declarations import Cell, Cells, Flag, Levels, TableDeclaration
+from wsrec.feed.table_declarations import REQUIRED, Cell, Cells, Flag, Levels, TableDeclaration
 from wsrec.feed.values import TimeUnit
 
 TableRow = dict[str, Any]
@@ -40,11 +40,6 @@ _LEVEL = {
     "count": TableColumn("count", Kind.COUNT, ""),
 }
 """What a level of `book_snapshots` has: its columns are lists of these."""
-_REQUIRED = {
-    Table.TRADES: ("price", "size"),
-    Table.LIQUIDATIONS: ("price", "size"),
-    Table.BOOK_CHANGES: ("price", "size"),
-}
 _STATEMENTS = (Table.TICKERS, Table.DERIVATIVE_TICKER)
 """Tables of which a message may say nothing: then it makes no row."""
 _BEST = (("bid_price", "bid_size", "bid_count"), ("ask_price", "ask_size", "ask_count"))
@@ -228,6 +223,7 @@ class _Maker:
         self._time = cells_reader(declaration.exchange_time, _EXCHANGE_TIME, way, unit)
         self._has_time = bool(declaration.exchange_time)
         self._cells = self._readers(declaration.columns, way, unit)
+        self._missing = {name: _missing(name, declaration) for name in ("price", "size")}
         self._remembered = {
             name: reader(cell.remembered_by, way)
             for name, cells in declaration.columns.items()
@@ -329,9 +325,9 @@ class _Maker:
             flags = [flag for read in self._flags if (flag := read(row)) is not None]
             if flags:
                 made["flags"] = flags
-        for name in _REQUIRED.get(self._table, ()):
+        for name in REQUIRED.get(self._table, ()):
             if name not in made:
-                raise NotReadableError(f"found no {name}")
+                raise NotReadableError(self._missing[name])
         constants = {"symbol", "exchange_time", "source", "volume_unit", "open_interest_unit", "open_interest_sides"}
         if self._table not in _STATEMENTS or made.keys() - constants:
             yield made
@@ -412,14 +408,14 @@ class _Maker:
         """A level as a row; none if it is no level."""
         price, size = made.get("price"), made.get("size")
         if price is None:
-            raise NotReadableError("found no price")
+            raise NotReadableError(self._missing["price"])
         if self._declaration.zero_price is not None and is_zero(price):
             reasons.append(self._declaration.zero_price)
             return
         if deletes:
             yield {**made, "action": "delete", "size": "0"}
         elif size is None:
-            raise NotReadableError("found no size")
+            raise NotReadableError(self._missing["size"])
         else:
             # a snapshot lists levels: one of size 0 is none
             yield {**made, "action": "delete" if is_zero(size) else "set"}
@@ -481,6 +477,14 @@ class _Side:
 
     def deletes(self, level: Row) -> bool:
         return self._delete is not None and self._delete(level)
+
+
+def _missing(name: str, declaration: TableDeclaration) -> str:
+    """Why a row without this column is none, and where its value would be."""
+    sides = [side.level or declaration.level for side in (declaration.bids, declaration.asks) if side is not None]
+    cells = [cell for columns in (declaration.columns, *sides) for cell in columns.get(name, ())]
+    places = ", ".join(dict.fromkeys(f"`{cell.path}`" for cell in cells if cell.path is not None))
+    return f"found no {name}{f' at {places}' if places else ''}"
 
 
 def _snapshot_test(declaration: TableDeclaration, way: tuple[Step, ...]) -> Callable[[Row], bool]:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from wsrec.feed.errors import ConfigError, ConflictError
 from wsrec.feed.masking import ENVIRONMENT, MASK, mask_url
+from wsrec.feed.paths import PATH_PATTERN, ROW_PATH_PATTERN, TEXT_PATH_PATTERN
 from wsrec.feed.values import NAME_IN_WORDS, NAME_PATTERN
 from wsrec.units import did_you_mean, not_readable
 
@@ -37,6 +38,12 @@ _WORDS = {
     r"a valid boolean(, unable to interpret input)?": "true or false",
     r"a valid integer(, unable to parse string as an integer|, got a number with a fractional part)?": "a whole number",
     r"a valid number(, unable to parse string as a number)?": "a number",
+}
+
+_PATHS = {
+    PATH_PATTERN: "a path such as `data.ts`, `[0]` or `data[].ts`",
+    TEXT_PATH_PATTERN: "a path such as `data.ts`, `[0]` or `data[].ts`, or a remembered name such as `$chan`",
+    ROW_PATH_PATTERN: "a path from the row, such as `p`, `[0]` or `data[].p`, or from the message, such as `$.ts`",
 }
 
 Location = tuple[str | int, ...]
@@ -122,10 +129,11 @@ class Document:
             cause = problem.get("ctx", {}).get("error")
             if isinstance(cause, ConflictError):
                 where = (*where, *cause.where)
-            # pydantic inserts names of its own (union branches) between the file's keys
-            known = next((where[:n] for n in range(len(where), -1, -1) if where[:n] in self._lines), ())
+            if problem["type"] == "too_short" and len(problem["input"]) >= problem["ctx"]["min_length"]:
+                continue  # it is only so short without its invalid items, which have errors of their own
+            known = self._in_file(where)
             missing = problem["type"] == "missing"
-            key = ".".join(map(str, where if missing else known)) or "file"
+            key = ".".join(map(str, (*known, where[-1]) if missing else known)) or "file"
             line = self._lines.get(known, 1)
             if problem["type"] == "extra_forbidden":
                 complaint = self._unknown_key(known, model)
@@ -140,6 +148,14 @@ class Document:
             )
         return reported
 
+    def _in_file(self, where: Location) -> Location:
+        """The steps that are the file's: pydantic inserts names of its own, and indices where one item is no list."""
+        known: Location = ()
+        for step in where:
+            if (*known, step) in self._lines:
+                known = (*known, step)
+        return known
+
     def _unknown_key(self, where: Location, model: type[BaseModel]) -> str:
         meant = did_you_mean(str(where[-1]), _keys_beside(where, model))
         return f"found an unknown key, {meant or f'expected one that `{self._schema}` names'}"
@@ -151,6 +167,8 @@ class Document:
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "string_pattern_mismatch" and problem["ctx"]["pattern"].endswith(NAME_PATTERN):
             message = f"expected {NAME_IN_WORDS}"
+        elif problem["type"] == "string_pattern_mismatch" and problem["ctx"]["pattern"] in _PATHS:
+            message = f"expected {_PATHS[problem['ctx']['pattern']]}"
         message = re.sub(r"^\w+ should (be |have |(?=match ))", lambda m: f"expected {m[1] or 'to '}", message)
         message = re.sub(r"^expected (be|have) ", "expected ", message)
         message = _in_our_words(message)
@@ -315,6 +333,8 @@ def _keys_beside(where: Location, model: type[BaseModel]) -> list[str]:
     kinds: list[Any] = [model]
     for step in where[:-1]:
         kinds = [part for kind in kinds for part in _value_types(kind, step)]
+    # a single item may stand in place of a list of them
+    kinds += [part for kind in kinds if typing.get_origin(kind) is tuple for part in _value_types(kind, 0)]
     return [key for kind in kinds if _is_model(kind) for key in _fields(kind)]
 
 

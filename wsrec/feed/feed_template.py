@@ -64,7 +64,8 @@ limits:
 
 # Where to find each field in a message.
 fields:
-  channel: [topic]
+  # what is before the dot in `trades.BTC-USDT`
+  channel: [{path: topic, capture: '^([^.]+)'}]
   symbol: [data.symbol]
   exchange_time: [ts]
   time_unit: ms
@@ -75,6 +76,17 @@ channels:
     topic: "trades.{symbol}"
     common: trades
     default: true
+    # Which rows of which table a message makes: see docs/tables.md. `wsrec feeds check FILE MESSAGES` shows them.
+    # tables:
+    #   - table: trades
+    #     rows: "data.trades[]"
+    #     columns:
+    #       trade_id: id
+    #       price: px
+    #       size: qty
+    #       size_unit: base
+    #       side: {path: side, words: {B: buy, S: sell}}
+    #       trade_time: t
   book:
     description: order book changes
     topic: "book.{symbol}"
@@ -82,6 +94,14 @@ channels:
     default: true
     # More messages than other channels; connections are balanced by weight.
     weight: 5
+    # tables:
+    #   - table: book_changes
+    #     rows: data
+    #     snapshot: {path: $$.type, equals: snapshot}
+    #     bids: bids
+    #     asks: asks
+    #     level: [price, size]
+    #     columns: {update_id: seq, size_unit: base}
 """)
 
 

@@ -140,7 +140,8 @@ class Feed(Model):
             expected = ", ".join(
                 key for key, each in self.channels.items() if each.tables and not isinstance(each.tables, str)
             )
-            raise ConflictError(where, f"found {name!r}, expected a list, or a channel that has one: {expected}")
+            channel = f"a channel that has one: {expected}" if expected else "the name of a channel that has one"
+            raise ConflictError(where, f"found {name!r}, expected a list, or {channel}")
 
     def _check_numbers(self, channel: Channel, where: tuple[str, ...]) -> None:
         if channel.checksum is not None and (self.fields is None or self.fields.binary != "json"):
@@ -218,6 +219,10 @@ class Feed(Model):
         tables = found.tables if found else ()
         shared = self.channels[tables].tables if isinstance(tables, str) else tables
         return shared if isinstance(shared, tuple) else ()
+
+    def table_names(self, channel: str | None) -> list[str]:
+        """The tables that a channel's messages make rows of."""
+        return list(dict.fromkeys(str(each.table) for each in self.tables_of(channel) if each.table is not None))
 
     @cached_property
     def counts_contracts(self) -> bool:

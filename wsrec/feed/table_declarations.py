@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from wsrec.feed.errors import ConflictError
 from wsrec.feed.paths import ROW_PATH_PATTERN, scalar_text
@@ -171,7 +171,8 @@ class Flag(Model):
             raise ConflictError(("words",), "found path or words alone, expected both or neither")
         for name in (self.flag, *self.words.values()):
             if name is not None and name not in FLAGS:
-                raise ConflictError(("flag" if self.flag else "words",), f"expected one of {', '.join(FLAGS)}")
+                where = ("flag",) if self.flag else ("words",)
+                raise ConflictError(where, f"found {name!r}, expected one of {', '.join(FLAGS)}")
         return self
 
 
@@ -197,6 +198,19 @@ def _side(value: Any) -> Any:
 
 
 SideLevels = Annotated[Levels, BeforeValidator(_side)]
+
+
+def _snapshot_tag(value: Any) -> str:
+    return "bool" if isinstance(value, bool) else "first" if isinstance(value, str) else "conditions"
+
+
+Snapshot = Annotated[
+    Annotated[bool, Tag("bool")] | Annotated[Literal["first"], Tag("first")] | Annotated[Conditions, Tag("conditions")],
+    Discriminator(_snapshot_tag),
+]
+
+REQUIRED = {Table.TRADES: ("price", "size"), Table.LIQUIDATIONS: ("price", "size")}
+"""Columns without which a row is none."""
 
 
 class TableDeclaration(Model):
@@ -236,11 +250,10 @@ class TableDeclaration(Model):
         "words (`size_unit`), one of them is itself.",
     )
     flags: tuple[Flag, ...] = Field(default=(), description="Flags of trades and liquidations.")
-    snapshot: bool | Conditions | Literal["first"] = Field(
+    snapshot: Snapshot = Field(
         default=False,
         description="Of book_changes: whether the message replaces the book: `true`, conditions on the row, or "
         "`first`: the first of its symbol on each connection does.",
-        union_mode="left_to_right",
     )
     begins: Literal["snapshot"] | None = Field(
         default=None, description="`snapshot`: rows before the symbol's first snapshot are none, and are counted."
@@ -283,8 +296,9 @@ class TableDeclaration(Model):
         known = {column.name: column for column in COLUMNS[self.table]}
         sides = [side for side in (self.bids, self.asks) if side is not None]
         for where, names in (("columns", self.columns), ("level", self.level)):
-            for name in names:
+            for name, cells in names.items():
                 self._check_column(where, name, known)
+                self._check_words((where, name), cells, known.get(name))
         if self.table not in (Table.BOOK_CHANGES, Table.BOOK_SNAPSHOTS) and (sides or self.level or self.snapshot):
             raise ConflictError(("table",), f"found levels or a snapshot with {self.table}, expected a book's table")
         if self.table == Table.BOOK_SNAPSHOTS and not sides:
@@ -292,6 +306,12 @@ class TableDeclaration(Model):
         for side in sides:
             if not (side.level or self.level):
                 raise ConflictError(("level",), "found bids or asks without a level, expected level beside them")
+        for name in REQUIRED.get(self.table, ()):
+            if name not in self.columns:
+                raise ConflictError(("columns",), f"found {self.table} without {name}, expected its path")
+        if self.table == Table.BOOK_CHANGES and not sides and "price" not in self.columns:
+            problem = "found book_changes without levels, expected bids and asks, or columns side, price and size"
+            raise ConflictError(("table",), problem)
         if self.flags and "flags" not in known:
             raise ConflictError(("flags",), f"found flags with {self.table}, expected trades or liquidations")
         return self
@@ -305,17 +325,24 @@ class TableDeclaration(Model):
         ]
         return (*conditioned, self.model_copy(update={"rows": (last,)}))
 
+    def _check_words(self, where: tuple[str, str], cells: Cells, column: TableColumn | None) -> None:
+        """Check that what a column of certain words is to have are such words."""
+        words = column.words if column is not None else ()
+        for cell in cells if words else ():
+            for given in (cell.value, cell.positive, cell.negative, *(cell.words or {}).values()):
+                if given is not None and given not in words:
+                    raise ConflictError(where, f"found {given!r}, expected one of {', '.join(words)}")
+
     def _check_column(self, where: str, name: str, known: dict[str, TableColumn]) -> None:
         if self.table == Table.BOOK_SNAPSHOTS and where == "level" and name in ("price", "size", "count"):
             return
         if name not in known or name in {column.name for column in IDENTITY} or name == "flags":
             expected = ", ".join(name for name in known if name != "flags")
-            raise ConflictError((where, name), f"found no such column in {self.table}, expected one of {expected}")
+            raise ConflictError((where, name), f"found {name!r}, expected a column of {self.table}: {expected}")
 
 
-def _same_as(value: Any) -> Any:
-    return value if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
-
-
-ChannelTables = Annotated[tuple[TableDeclaration, ...] | str, BeforeValidator(_same_as)]
+ChannelTables = Annotated[
+    Annotated[tuple[TableDeclaration, ...], Tag("list")] | Annotated[str, Tag("name")],
+    Discriminator(lambda value: "name" if isinstance(value, str) else "list"),
+]
 """A channel's declarations, or the name of the channel whose declarations it shares."""

@@ -1,21 +1,20 @@
-"""Sample messages from files, the fields that a feed's YAML reads from them, and their rows (`wsrec feeds check`)."""
+"""Sample messages from files and the fields that a feed's YAML reads from them (`wsrec feeds check`)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsrec.decode.implementation import FieldReader
-from wsrec.decode.packed import json_of
 from wsrec.decode.scalars import EARLIEST, INT64_MAX
-from wsrec.decode.table_rows import Message, TableRowReader
 from wsrec.feed.errors import ConfigError
+from wsrec.feed.instruments import CHANNEL
 from wsrec.feed.pings import find_ping
 from wsrec.feed.schema import Feed
 from wsrec.monitor.acks import AckTracker
@@ -31,12 +30,17 @@ class Sample(NamedTuple):
         name: its file, with the number of the line (from 1) or the `seq` of the row.
         payload: the message as it was sent.
         binary: whether it was a binary message.
+        is_rest: whether it is a snapshot that was fetched over HTTP; then it has no fields to read.
+        channel, symbol: of such a snapshot, those that it was fetched for.
 
     """
 
     name: str
     payload: bytes
     binary: bool = False
+    is_rest: bool = False
+    channel: str | None = None
+    symbol: str | None = None
 
 
 class Reading(NamedTuple):
@@ -64,21 +68,6 @@ class Reading(NamedTuple):
     def empty(self) -> bool:
         """Whether no field was found, and the message has no role."""
         return not self.role and all(value is None for value in self[1:-1])
-
-
-class SampleRows(NamedTuple):
-    """The rows that a message makes.
-
-    Attributes:
-        message: the sample's name.
-        tables: the rows of each table, by its name: values by column, numbers as digits, times in ns since the epoch.
-        left_out: why it, or parts of it, make none.
-
-    """
-
-    message: str
-    tables: dict[str, list[dict[str, Any]]]
-    left_out: list[str]
 
 
 def samples_of(file: Path) -> list[Sample]:
@@ -119,32 +108,11 @@ def read_samples(feed: Feed, samples: Sequence[Sample]) -> list[Reading]:
     values = zip(channel, symbol, times, *counted, strict=True)
     acks = AckTracker(feed)
     return [
-        Reading._make((sample.name, *row, _role(feed, acks, row[0], sample.payload)))
+        Reading(sample.name, sample.channel, sample.symbol, None, None, None, None)
+        if sample.is_rest
+        else Reading._make((sample.name, *row, _role(feed, acks, row[0], sample.payload)))
         for sample, row in zip(samples, values, strict=True)
     ]
-
-
-def sample_rows(feed: Feed, samples: Sequence[Sample], readings: Sequence[Reading]) -> list[SampleRows]:
-    """The rows of each message of a channel with tables, as if one connection had received them in this order."""
-    if feed.fields is None:
-        return []
-    payload = pa.array([sample.payload for sample in samples], pa.large_binary())
-    binary = np.array([sample.binary for sample in samples], np.bool_)
-    contents = json_of(feed.fields, payload, np.ones(len(samples), np.bool_), binary)[0].to_pylist()
-    reader = TableRowReader(feed)
-    found = []
-    for content, reading in zip(contents, readings, strict=True):
-        if not feed.tables_of(reading.channel):
-            continue
-        outcome = reader.read(Message(content, reading.channel, reading.symbol))
-        tables = {
-            str(table): [{"exchange_time": reading.exchange_time, **row} for row in rows]
-            for table, rows in outcome.rows
-        }
-        left_out = [reason if table is None else f"{table}: {reason}" for table, reason in outcome.left_out]
-        left_out += [outcome.skipped] if outcome.skipped is not None else []
-        found.append(SampleRows(reading.message, tables, left_out))
-    return found
 
 
 def _role(feed: Feed, acks: AckTracker, channel: str | None, payload: bytes) -> str:
@@ -169,12 +137,17 @@ def _texts(file: Path, data: bytes) -> list[Sample]:
 
 
 def _rows(file: Path) -> list[Sample]:
-    columns = ["seq", "direction", "opcode", "text", "data"]
     samples = []
     with pq.ParquetFile(file) as parquet:
-        for batch in parquet.iter_batches(columns=columns):
+        named = [name for name in ("channel", "symbol") if name in parquet.schema_arrow.names]
+        for batch in parquet.iter_batches(columns=["seq", "direction", "opcode", "text", "data", *named]):
             for row in batch.to_pylist():
-                if row["direction"] == "recv" and row["opcode"] in ("text", "binary"):
+                is_rest = row["direction"] == "rest"
+                if (is_rest or row["direction"] == "recv") and row["opcode"] in ("text", "binary"):
                     payload = row["data"] if row["text"] is None else row["text"].encode()
-                    samples.append(Sample(f"{file.name}:{row['seq']}", payload, row["opcode"] == "binary"))
+                    sample = Sample(f"{file.name}:{row['seq']}", payload, row["opcode"] == "binary")
+                    if is_rest:
+                        sample = sample._replace(is_rest=True, channel=row.get("channel"), symbol=row.get("symbol"))
+                    if sample.channel != CHANNEL:
+                        samples.append(sample)
     return samples
