@@ -170,6 +170,8 @@ class TestBooks:
 
 class TestSecondCopies:
     EVENTS = (
+        event(1, "subscribe", 0, request=1, topics=["trade.A", "bbo.A"]),
+        event(2, "subscribe", 1, request=1, topics=["trade.A", "bbo.A"]),
         event(10, "replaced", 1, from_conn=0, to_conn=1, monotonic_from=3, monotonic_to=6),
         event(12, "disconnect", 0, message="", received_bytes=9),
     )
@@ -186,6 +188,23 @@ class TestSecondCopies:
         rows = [message(n, "bbo", conn=conn) for n, conn in ((4, 0), (5, 1), (7, 1), (8, 0), (13, 1))]
         found = states(session(*self.EVENTS, conns=2, turns=True), rows)
         assert found == ["unproved", "history", "unproved", "history", "unproved"]
+
+    @pytest.mark.parametrize("kind", ["refused", "unanswered"])
+    def test_where_the_old_connection_was_not_subscribed_nothing_is_a_copy(self, kind: str) -> None:
+        rows = [message(n, "bbo", conn=1) for n in (4, 5, 7)]
+        denied = event(3, kind, 0, request=1, topics=["bbo.A"])
+        found = states(session(denied, *self.EVENTS, conns=2, turns=True), rows)
+        assert found == ["suspect", "unproved", "unproved"]
+
+    def test_an_old_connection_that_was_closed_before_has_its_next_life_apart(self) -> None:
+        again = [
+            event(9, "disconnect", 0, message="", received_bytes=9),
+            event(11, "connect", 0, url="u"),
+            *self.EVENTS,
+        ]
+        rows = [message(n, "bbo", conn=conn) for n, conn in ((4, 0), (7, 1), (11, 0), (14, 0))]
+        found = states(session(*again[:-1], event(20, "disconnect", 0), conns=2, turns=True), rows)
+        assert found == ["unproved"] * 4
 
 
 @st.composite

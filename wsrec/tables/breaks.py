@@ -143,6 +143,21 @@ class Begin(NamedTuple):
     streams: frozenset[tuple[str, str | None]] | None
 
 
+class Answered(NamedTuple):
+    """Topics were confirmed on a connection; or they were refused, or not confirmed in time.
+
+    Attributes:
+        place: when (ns on the stage clock).
+        conn: the connection.
+        streams: (channel, symbol) of the topics.
+
+    """
+
+    place: int
+    conn: int
+    streams: frozenset[tuple[str, str | None]]
+
+
 class Unchecked(NamedTuple):
     """A channel of a file whose rule was not applied to all of its messages.
 
@@ -171,6 +186,7 @@ class SessionEvents:
         joins: the fetched snapshots that join.
         overlaps: where connections overlapped.
         begins: when connections were opened and topics requested.
+        confirmed, denied: when topics were confirmed, and refused.
         unchecked: where rules were not applied, and which messages that concerns is not known.
         unnumbered: where messages have no number.
 
@@ -187,16 +203,50 @@ class SessionEvents:
         self.joins: list[Join] = []
         self.overlaps: list[Overlap] = []
         self.begins: list[Begin] = []
+        self.confirmed: list[Answered] = []
+        self.denied: list[Answered] = []
         self.unchecked: set[Unchecked] = set()
         self.unnumbered: set[Unchecked] = set()
         # the overlap of each old connection that is still open
         self._open: dict[int | None, int] = {}
+        self._closed: set[int | None] = set()
         for file, batch in events:
             for event in _rows(batch):
                 self._take(file, event)
 
+    def subscribed_since(self, conn: int, channel: str | None, symbol: str | None, until: int) -> int | None:
+        """Since when a connection that is open at a moment (stage clock) is subscribed to a stream; None if it is not.
+
+        That is when it was confirmed, where the exchange confirms, and when it was requested otherwise.
+        """
+        wanted = {(channel, folded(name)) for name in (symbol, None)}
+
+        def places(events: Iterable[Begin | Answered], since: int) -> list[int]:
+            return [
+                each.place
+                for each in events
+                if each.conn == conn
+                and since <= each.place <= until
+                and each.streams is not None
+                and any((name, folded(of)) in wanted for name, of in each.streams)
+            ]
+
+        opened = [e.place for e in self.begins if e.conn == conn and e.streams is None and e.place <= until]
+        since = max(opened, default=0)
+        if not any(
+            (name, folded(of)) in wanted for stream in self._topics.values() for name, of in self._named(stream)
+        ):
+            # a stream that no topic names is not known to be missing
+            return since
+        begun = min(places(self.begins if self.feed.ack is None else self.confirmed, since), default=None)
+        return None if begun is None or places(self.denied, begun) else begun
+
+    def _named(self, stream: tuple[str, str | None]) -> Iterator[tuple[str, str | None]]:
+        """A stream by each name that its messages may carry."""
+        return ((name, stream[1]) for name in self._names(stream[0]))
+
     def _take(self, file: int, event: _Event) -> None:
-        for found in self._late(event) if event.kind == EventKind.LATE else self._break(event):
+        for found in self._unsubscribed(event) if event.kind in _UNSUBSCRIBED else self._break(event):
             self.breaks.append(found)
             self.files.append(file)
         kind, detail = event.kind, event.detail
@@ -206,7 +256,8 @@ class SessionEvents:
         elif kind == EventKind.REPLACED:
             self._replaced(event)
         elif kind == EventKind.DISCONNECT:
-            # the old connection of an overlap is closed after the event `replaced`
+            # the old connection of an overlap is closed before the event `replaced`, or after it
+            self._closed.add(event.conn)
             place = self._open.pop(event.conn, None)
             if place is not None:
                 overlap = self.overlaps[place]
@@ -214,7 +265,13 @@ class SessionEvents:
         elif kind in (EventKind.CONNECT, EventKind.SUBSCRIBE) and event.conn is not None:
             topics = detail.get("topics") if kind == EventKind.SUBSCRIBE else None
             streams = None if topics is None else frozenset(self._streams(event.conn, topics))
+            self._closed.discard(event.conn)
+            self._open.pop(event.conn if topics is None else None, None)
             self.begins.append(Begin(event.place, event.time, event.conn, streams))
+        elif kind in (*_UNSUBSCRIBED, EventKind.ACK) and event.conn is not None:
+            streams = frozenset(self._streams(event.conn, detail.get("topics")))
+            of = self.confirmed if kind == EventKind.ACK else self.denied
+            of.append(Answered(event.place, event.conn, streams))
         elif kind == EventKind.UNCHECKED and event.channel is not None:
             names, skipped = self._names(event.channel), detail.get("skipped")
             for link, found_in in ((Link.UNLINKED, self.unchecked), (Link.UNNUMBERED, self.unnumbered)):
@@ -226,14 +283,21 @@ class SessionEvents:
         old, new = _integer(detail.get("from_conn")), _integer(detail.get("to_conn"))
         start, taken = _integer(detail.get("monotonic_from")), _integer(detail.get("monotonic_to"))
         if old is not None and new is not None and start is not None and taken is not None:
-            self._open[old] = len(self.overlaps)
+            if old not in self._closed:
+                self._open[old] = len(self.overlaps)
             self.overlaps.append(Overlap(old, new, start, taken, max(taken, event.place)))
 
-    def _late(self, event: _Event) -> Iterator[Break]:
-        """Topics that may have begun on a new connection only after the old one had ended."""
-        why = "it may have begun only after the connection before had ended"
+    def _unsubscribed(self, event: _Event) -> Iterator[Break]:
+        """Streams that were refused, or may have begun on a new connection only after the old one had ended."""
+        why = str(event.detail.get("message") or "not confirmed in time")
         for channel, symbol in self._streams(event.conn, event.detail.get("topics")):
-            found = _break(event, BreakKind.LOST_INTERVAL, channels=frozenset([channel]), why=why)
+            found = _break(
+                event,
+                BreakKind.LOST_INTERVAL,
+                conns=self._turns(event.conn),
+                channels=frozenset([channel]),
+                why=f"{event.kind}: {why}",
+            )
             yield found._replace(channel=channel, symbol=symbol)
 
     def _break(self, event: _Event) -> Iterator[Break]:
@@ -298,7 +362,7 @@ class SessionEvents:
         for topic in topics if isinstance(topics, list) else ():
             stream = self._topics.get((conn, topic)) if isinstance(topic, str) else None
             if stream is not None:
-                yield from ((name, stream[1]) for name in self._names(stream[0]))
+                yield from self._named(stream)
 
 
 class _Event(NamedTuple):
@@ -325,13 +389,20 @@ def _rows(batch: pa.RecordBatch) -> Iterator[_Event]:
         yield _Event(time, place, kind, conn, channel, symbol, decoded if isinstance(decoded, dict) else {})
 
 
+_UNSUBSCRIBED = (EventKind.LATE, EventKind.REFUSED, EventKind.UNANSWERED)
 _USED = frozenset(
     {
         *(EventKind.GAP, EventKind.SEQUENCE_RESET, EventKind.LOST_INTERVAL, EventKind.DISCONNECT, EventKind.CONNECT),
         *(EventKind.SUBSCRIBE, EventKind.SNAPSHOT_JOINED, EventKind.SNAPSHOT_MISSED, EventKind.REPLACED),
-        *(EventKind.UNCHECKED, EventKind.NOT_INFLATED, EventKind.SET_ASIDE, EventKind.LATE),
+        *(EventKind.UNCHECKED, EventKind.NOT_INFLATED, EventKind.SET_ASIDE, EventKind.ACK),
+        *_UNSUBSCRIBED,
     }
 )
+
+
+def folded(symbol: str | None) -> str | None:
+    """A symbol in upper case, for comparison: exchanges write it in either case."""
+    return None if symbol is None else symbol.upper()
 
 
 def _break(

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
 
-from wsrec.arrays import Flags, Int64s, known, low_bits, where_set
+from wsrec.arrays import Flags, Int64s, Places, known, low_bits, where_set
 from wsrec.monitor.stream_keys import NameNumbers, stream_keys
-from wsrec.tables.breaks import Overlap
+from wsrec.tables.breaks import SessionEvents
 
 
 class SecondCopies:
     """Finds the later copy of each message of an overlap.
 
     Numbers that are the same on each connection identify a message. Where there are none, the messages of the new
-    connection count from the moment when it took over, and those of the old one until then.
+    connection count from the moment when it took over, and those of the old one until then; but where the other
+    connection was not subscribed to the stream, all of them do.
 
     Args:
-        overlaps: the overlaps of the session.
+        events: the events of the session.
         numbered: returns by channel number whether its messages have such numbers.
 
     """
 
-    def __init__(self, overlaps: Iterable[Overlap], numbered: Callable[[], Flags]) -> None:
-        self._overlaps, self._numbered = list(overlaps), numbered
+    def __init__(self, events: SessionEvents, numbered: Callable[[], Flags]) -> None:
+        self._events, self._overlaps, self._numbered = events, events.overlaps, numbered
         # of each overlap, by stream and number, the connection that brought it first
         self._first: dict[int, dict[tuple[int, int], int]] = {}
 
@@ -47,7 +48,8 @@ class SecondCopies:
             has = known(rows.column("exchange_seq"))[within] & self._numbered()[channels[within]]
             early = (conns[within] == overlap.new) & (handoff[within] < overlap.taken)
             late = (conns[within] == overlap.old) & (handoff[within] > overlap.taken)
-            found[within] |= ~has & (early | late)
+            self._by_time(found, rows, within[~has & early], overlap.old, overlap.end)
+            self._by_time(found, rows, within[~has & late], overlap.new, overlap.end)
             numbered = within[has]
             if len(numbered):
                 symbols = symbol_numbers.of(rows.column("symbol"))[numbered]
@@ -58,3 +60,15 @@ class SecondCopies:
                 for row, stream, number, conn in of:
                     found[row] |= first.setdefault((stream, number), conn) != conn
         return found
+
+    def _by_time(self, found: Flags, rows: pa.RecordBatch, chosen: Places, other: int, until: int) -> None:
+        """Mark those of some rows as second copies to whose streams the other connection was subscribed."""
+        since: dict[tuple[str | None, str | None], int | None] = {}
+        channels, symbols = (rows.column(name).take(pa.array(chosen)).to_pylist() for name in ("channel", "symbol"))
+        handoff = rows.column("handoff_monotonic").to_numpy()[chosen].tolist()
+        for row, channel, symbol, time in zip(chosen.tolist(), channels, symbols, handoff, strict=True):
+            stream = channel, symbol
+            if stream not in since:
+                since[stream] = self._events.subscribed_since(other, channel, symbol, until)
+            begun = since[stream]
+            found[row] |= begun is not None and begun <= time

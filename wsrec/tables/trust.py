@@ -32,7 +32,7 @@ from wsrec.feed.sequence_rules import SequenceRule
 from wsrec.feed.table_columns import STATES
 from wsrec.monitor.stream_keys import NameNumbers, by_stream
 from wsrec.tables.break_index import BEFORE, BreakIndex, Grouped, Last, Stream
-from wsrec.tables.breaks import BreakKind, SessionEvents, Unchecked
+from wsrec.tables.breaks import BreakKind, SessionEvents, Unchecked, folded
 from wsrec.tables.second_copies import SecondCopies
 
 OK, UNPROVED, SUSPECT, HISTORY = range(len(STATES))
@@ -81,7 +81,7 @@ class Trust:
         self._fetches |= {name for join in events.joins for name in join.channels}
         self._joined = {(join.conn, name, join.symbol, join.number) for join in events.joins for name in join.channels}
         self._copies, self._book_copies = (
-            SecondCopies(events.overlaps, lambda: self._numbered(compared=True)) for _ in range(2)
+            SecondCopies(events, lambda: self._numbered(compared=True)) for _ in range(2)
         )
         self._streams: dict[int, Stream] = {}
         self._runs: dict[int, dict[tuple[int, int], int]] = {}
@@ -205,7 +205,7 @@ class Trust:
                 continue
             channel = feed.channel_by_any_name.get(name)
             if channel is not None and channel.sequence in _PROVING and channel.sequence is not SequenceRule.CHECKSUM:
-                found[number] = not compared or channel.sequence_scope == "symbol"
+                found[number] = not compared or (channel.sequence_scope == "symbol" and not channel.repeats)
         return found
 
     def _grouped(self, rows: pa.RecordBatch, channels: Int64s) -> tuple[Places, Grouped]:
@@ -287,7 +287,7 @@ class Trust:
         begin = self._begin
         if begin is None or begin.handoff <= BEFORE or stream.channel not in self._in_band:
             return _NO_SNAPSHOT
-        wanted = (stream.channel, _folded(stream.symbol))
+        wanted = {(stream.channel, folded(symbol)) for symbol in (stream.symbol, None)}
         requested = max(
             (
                 each.place
@@ -295,7 +295,7 @@ class Trust:
                 if each.conn == stream.conn
                 and each.place <= begin.handoff
                 and each.streams is not None
-                and any((name, _folded(symbol)) in (wanted, (stream.channel, None)) for name, symbol in each.streams)
+                and any((name, folded(symbol)) in wanted for name, symbol in each.streams)
             ),
             default=BEFORE,
         )
@@ -337,7 +337,3 @@ def _fetched(rows: pa.RecordBatch) -> Flags:
     names = [*column.dictionary.to_pylist(), None]
     found: Flags = np.array([name == "rest" for name in names])[codes(column, len(names) - 1)]
     return found
-
-
-def _folded(symbol: str | None) -> str | None:
-    return None if symbol is None else symbol.upper()

@@ -1,0 +1,87 @@
+"""Random sessions, and a truth kept beside them: no row after a missing message is called sound, and none is lost."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.effort import thinned
+from tests.verify.recording import Recording
+from tests.verify.sessions import Session
+from wsrec.feed.schema import Feed
+from wsrec.feed.table_columns import STATES
+from wsrec.format.reading import open_capture
+from wsrec.format.schema import EVENT_SCHEMA
+from wsrec.tables.breaks import SessionEvents
+from wsrec.tables.reading import groups
+from wsrec.tables.trust import COLUMNS, Trust
+
+_AHEAD = 1_614_865_800_000_000_000
+
+
+class Row(NamedTuple):
+    topic: str
+    time: int
+    state: str
+
+
+def rows(out: Path) -> Iterator[list[Row]]:
+    """The messages of each feed, in order, and the states of their rows."""
+    capture = open_capture(out, damaged=lambda _: None)
+    for group in groups(capture.files, capture.event_files):
+        about = group.files[-1].metadata
+        events = [(file.number, batch) for file in group.event_files for batch in file.batches(EVENT_SCHEMA.names)]
+        trust = Trust(SessionEvents(Feed.model_validate(about.feed_config), about.connections, events))
+        found = []
+        for file in group.files:
+            trust.begin_file(file.number)
+            for batch in file.batches([*COLUMNS, "text"], among={"direction": ["recv"]}):
+                states = trust.states(batch.select(list(COLUMNS))).tolist()
+                for state, text in zip(states, batch.column("text").to_pylist(), strict=True):
+                    body = json.loads(text)
+                    if "t" in body:
+                        found.append(Row(f"{body['c']}.{body['s']}", body["t"], STATES[state]))
+        yield found
+
+
+def false_claims(session: Session, found: list[Row]) -> Iterator[str]:
+    held = {(row.topic, row.time) for row in found}
+    fresh = {(row.topic, row.time) for row in found if row.state != "history"}
+    yield from (f"only a second copy of {topic} {time}" for topic, time in held - fresh)
+    last: dict[str, int] = {}
+    for row in found:
+        if row.state == "history":
+            continue
+        before = last.get(row.topic)
+        last[row.topic] = max(row.time, before or 0)
+        if before is None or row.state == "suspect":
+            continue
+        for sent in session.exchange.sent[row.topic]:
+            missing = before < sent.time < row.time and (row.topic, sent.time) not in held
+            # what the exchange itself lost only numbers show
+            if missing and (row.state == "ok" or not sent.removed):
+                yield f"{row} is said after {before}, and {sent} is missing"
+
+
+@pytest.mark.parametrize("seed", thinned(range(0, 80, 10)))
+def test_no_row_after_a_missing_message_is_called_sound_and_none_is_only_a_copy(seed: int, tmp_path: Path) -> None:
+    counted = Counter[str]()
+    for each in range(seed, seed + 10):
+        chance, out = random.Random(each), tmp_path / str(each)
+        out.mkdir()
+        session = Session(chance, "s0", _AHEAD)
+        session.play()
+        recording = Recording(session, chance, out)
+        recording.run()
+        if recording.unsound or recording.unrecovered or recording.unjournalled or not (out / "messages").exists():
+            continue
+        for found in rows(out):
+            assert list(false_claims(session, found)) == []
+            counted.update(row.state for row in found)
+    assert counted["ok"] > counted["suspect"]
