@@ -9,7 +9,22 @@ import click
 from wsrec import parent_death
 from wsrec.cli.command import Group
 
-_COMMANDS = ("record", "report", "verify", "export", "sql", "book", "recover", "replay", "feeds", "doctor", "bench")
+_COMMANDS = (
+    *(
+        "record",
+        "report",
+        "verify",
+        "export",
+        "sql",
+        "book",
+        "recover",
+        "compact",
+        "replay",
+        "feeds",
+        "doctor",
+        "bench",
+    ),
+)
 
 
 class _Commands(Group):

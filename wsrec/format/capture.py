@@ -23,6 +23,7 @@ from wsrec.format.folders import NO_FILE, is_file, parquet_files
 from wsrec.format.layout import EVENTS, MESSAGES, OWN, other
 from wsrec.format.metadata import raw_metadata, stated_version
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
+from wsrec.format.sorted_rows import WORDS
 from wsrec.format.version import FORMAT_VERSION
 
 TABLE = "table="
@@ -118,7 +119,7 @@ def open_file(path: Path, kind: str) -> pq.ParquetFile:
     """
     check_readable(path)
     try:
-        file = pq.ParquetFile(path)
+        file = _opened(path, kind)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CaptureError(
             f"{path}: not readable as Parquet ({damage(path) or first_line(error)}); "
@@ -145,6 +146,19 @@ def open_file(path: Path, kind: str) -> pq.ParquetFile:
         file.close()
         raise CaptureError(f"{path}: not {what} of wsrec (no `wsrec.format_version` in its metadata)")
     return file
+
+
+def _opened(path: Path, kind: str) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path, read_dictionary=words(kind))
+    except KeyError:
+        # it has no such column, which is told in its turn
+        return pq.ParquetFile(path)
+
+
+def words(kind: str) -> list[str]:
+    """The columns of words that a file of this kind may store as plain strings."""
+    return list(WORDS) if kind == MESSAGES else []
 
 
 def check_readable(path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from msgspec import structs
 
-from wsrec.format.capture import check_readable, metadata, open_file
+from wsrec.format.capture import check_readable, metadata, open_file, words
 from wsrec.format.columns import Bools, row_batches, times
 from wsrec.format.errors import CaptureError, UnreadableError, first_line
 from wsrec.format.folders import parquet_files
 from wsrec.format.layout import EVENTS, MESSAGES, NAME, FileKind, other
 from wsrec.format.metadata import OF_SESSION, FileMetadata, read_metadata
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, UTC_NS
+from wsrec.format.sorted_rows import SEQ, in_order, sorted_blocks
 from wsrec.format.stage_times import MONOTONIC, message_field
 
 SCHEMAS: dict[str, pa.Schema] = {MESSAGES: MESSAGE_SCHEMA, EVENTS: EVENT_SCHEMA}
@@ -65,7 +67,7 @@ class CaptureFile:
             self.feed, self.session = about.feed, about.session
             self.host = str(about.host.get("name") or "")
             self.rows: int = file.metadata.num_rows
-            self.first_time, self.last_time = _extremes(file, TIMES[kind])
+            self.first_time, self.last_time = _Statistics(file, kind).extremes_of_all()
         self.size = path.stat().st_size
 
     def __repr__(self) -> str:
@@ -112,7 +114,7 @@ class CaptureFile:
         if self._kept is None:
             return open_file(self.path, self.kind)
         check_readable(self.path)
-        return pq.ParquetFile(self.path, metadata=self._kept[0])
+        return pq.ParquetFile(self.path, metadata=self._kept[0], read_dictionary=words(self.kind))
 
     def _about(self, file: pq.ParquetFile) -> FileMetadata:
         try:
@@ -130,10 +132,11 @@ class CaptureFile:
         among: Mapping[str, Collection[Any]] | None = None,
         most: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in file order, in batches of about 64 MB at most, none of them empty.
+        """Yield the rows in order of hand-off, in batches of about 64 MB at most, none of them empty.
 
         Row groups that cannot match, according to their statistics, are not read. Of the others the columns of `among`
-        are read first, and the rest only if a row matches.
+        are read first, and the rest only if a row matches. Of a file that was sorted one block is held in memory, of
+        about 64 MB (`wsrec.format.sorted_rows`).
 
         Args:
             columns: names from the schema of the file's kind, for messages also of `DERIVED_SCHEMA`.
@@ -152,18 +155,32 @@ class CaptureFile:
         field = message_field if self.kind == MESSAGES else EVENT_SCHEMA.field
         wanted = pa.schema([field(name) for name in columns])
         given = 0
+        blocks: list[range] | None = None
+
+        def rows(file: pq.ParquetFile, groups: Iterable[int], most: int | None = None) -> Iterator[pa.RecordBatch]:
+            nonlocal given
+            statistics = _Statistics(file, self.kind)
+            for group in groups:
+                if not statistics.may_hold(group, since, until, chosen):
+                    continue
+                # of a sorted file the statistics say enough
+                if chosen and blocks is None and not _holds(file, group, chosen):
+                    continue
+                for read in row_batches(file, needed, [group], most):
+                    given += read.num_rows
+                    yield self._chosen(read, since, until, chosen)
+
         try:
             with self._open() as file:
-                for group in range(file.metadata.num_row_groups):
-                    if not _may_hold(file, group, self.kind, since, until, chosen):
-                        continue
-                    if chosen and not _holds(file, group, chosen):
-                        continue
-                    for read in row_batches(file, needed, [group], most):
-                        batch = self._chosen(read, since, until, chosen)
-                        given += read.num_rows
-                        if batch.num_rows:
-                            yield _conforming(batch.select(list(columns)), wanted)
+                blocks = sorted_blocks(file) if self.kind == MESSAGES else None
+                if blocks is None:
+                    found = rows(file, range(file.metadata.num_row_groups), most)
+                else:
+                    needed += [] if SEQ in needed else [SEQ]
+                    found = chain.from_iterable(in_order(rows(file, groups), most) for groups in blocks)
+                for batch in found:
+                    if batch.num_rows:
+                        yield _conforming(batch.select(list(columns)), wanted)
         except CaptureError:
             raise
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -206,46 +223,53 @@ def _holds(file: pq.ParquetFile, group: int, among: Mapping[str, list[Any]]) -> 
     return any(_matching(batch, among).any() for batch in row_batches(file, list(among), [group]))
 
 
-def _may_hold(
-    file: pq.ParquetFile,
-    group: int,
-    kind: str,
-    since: int | None,
-    until: int | None,
-    among: Mapping[str, list[Any]],
-) -> bool:
-    """Whether a row group may have matching rows, by its statistics."""
-    least, greatest = _group_extremes(file, group, TIMES[kind])
-    if least is not None and greatest is not None:
-        if since is not None and greatest < since:
-            return False
-        if until is not None and least >= until:
-            return False
-    for name, values in among.items():
-        statistics = file.metadata.row_group(group).column(file.metadata.schema.names.index(name)).statistics
-        if statistics is not None and statistics.has_min_max:
-            low, high = statistics.min, statistics.max
-            # nulls are not in them
-            if not any(value is None or low <= value <= high for value in values):
+class _Statistics:
+    """The smallest and largest values of each row group, as far as the file has them."""
+
+    def __init__(self, file: pq.ParquetFile, kind: str) -> None:
+        # each of these is made anew at each access
+        self._metadata, schema = file.metadata, file.schema_arrow
+        self._columns = {name: at for at, name in enumerate(self._metadata.schema.names)}
+        time = TIMES[kind]
+        # of a file that was rewritten by another tool the unit may be another
+        self._time = time if schema.field(time).type == UTC_NS else None
+
+    def extremes(self, group: int) -> tuple[int | None, int | None]:
+        """The extremes of `recv_time` (of events: `time`) in ns since the epoch; None if unknown."""
+        if self._time is None:
+            return None, None
+        statistics = self._metadata.row_group(group).column(self._columns[self._time]).statistics
+        if statistics is None or not statistics.has_min_max:
+            return None, None
+        return int(statistics.min_raw), int(statistics.max_raw)
+
+    def may_hold(self, group: int, since: int | None, until: int | None, among: Mapping[str, Collection[Any]]) -> bool:
+        """Whether a row group may have matching rows."""
+        if since is not None or until is not None:
+            least, greatest = self.extremes(group)
+            if since is not None and greatest is not None and greatest < since:
                 return False
-    return True
+            if until is not None and least is not None and least >= until:
+                return False
+        of_group = self._metadata.row_group(group) if among else None
+        for name, values in among.items():
+            assert of_group is not None
+            statistics = of_group.column(self._columns[name]).statistics
+            if statistics is not None and statistics.has_min_max:
+                low, high = statistics.min, statistics.max
+                # nulls are not in them
+                if not any(value is None or low <= value <= high for value in values):
+                    return False
+        return True
 
-
-def _group_extremes(file: pq.ParquetFile, group: int, column: str) -> tuple[int | None, int | None]:
-    if file.schema_arrow.field(column).type != UTC_NS:
-        return None, None  # rewritten by another tool
-    statistics = file.metadata.row_group(group).column(file.metadata.schema.names.index(column)).statistics
-    if statistics is None or not statistics.has_min_max:
-        return None, None
-    return int(statistics.min_raw), int(statistics.max_raw)
-
-
-def _extremes(file: pq.ParquetFile, column: str) -> tuple[int | None, int | None]:
-    pairs = [_group_extremes(file, group, column) for group in range(file.metadata.num_row_groups)]
-    firsts, lasts = [first for first, _ in pairs if first is not None], [last for _, last in pairs if last is not None]
-    if not pairs or len(firsts) < len(pairs):
-        return None, None
-    return min(firsts), max(lasts)
+    def extremes_of_all(self) -> tuple[int | None, int | None]:
+        """The extremes of all row groups; None if one is unknown."""
+        pairs = [self.extremes(group) for group in range(self._metadata.num_row_groups)]
+        firsts = [first for first, _ in pairs if first is not None]
+        lasts = [last for _, last in pairs if last is not None]
+        if not pairs or len(firsts) < len(pairs):
+            return None, None
+        return min(firsts), max(lasts)
 
 
 def _conforming(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

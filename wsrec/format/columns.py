@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from wsrec.arrays import codes
 from wsrec.format.capture import open_messages
 from wsrec.format.schema import UTC_NS
+from wsrec.format.sorted_rows import SEQ, in_order, sorted_blocks
 from wsrec.format.stage_times import derived, stored_columns
 from wsrec.histogram import Int64s
 
@@ -24,7 +25,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 def batches(path: Path, columns: Sequence[str], most: int | None = None) -> Iterator[Any]:
-    """The rows of a message file, so many at a time as fit into some 64 MB, and at most `most`.
+    """The rows of a message file in order of hand-off, so many at a time as fit into some 64 MB, and at most `most`.
 
     Raises:
         CaptureError: it is no message file of this version.
@@ -32,7 +33,40 @@ def batches(path: Path, columns: Sequence[str], most: int | None = None) -> Iter
 
     """
     with open_messages(path) as file:
-        yield from row_batches(file, columns, most=most)
+        parts, is_sorted = ordered_parts(file)
+        for groups in parts:
+            yield from part_batches(file, columns, groups, most, is_sorted=is_sorted)
+
+
+def ordered_parts(file: pq.ParquetFile) -> tuple[list[range], bool]:
+    """The row groups of the parts of a file that follow one another in order of hand-off, and whether it was sorted.
+
+    Raises:
+        ValueError: the metadata do not fit the row groups.
+
+    """
+    blocks = sorted_blocks(file)
+    if blocks is not None:
+        return blocks, True
+    return [range(group, group + 1) for group in range(file.metadata.num_row_groups)], False
+
+
+def part_batches(
+    file: pq.ParquetFile,
+    columns: Sequence[str],
+    groups: Sequence[int],
+    most: int | None,
+    *,
+    is_sorted: bool,
+    use_threads: bool = True,
+) -> Iterator[Any]:
+    """The rows of one part of a file (`ordered_parts`) in order of hand-off; arguments as of `row_batches`."""
+    if not is_sorted:
+        yield from row_batches(file, columns, groups, most, use_threads=use_threads)
+        return
+    needed = [*columns, *({SEQ} - set(columns))]
+    for batch in in_order(row_batches(file, needed, groups, use_threads=use_threads), most):
+        yield batch.select(list(columns))
 
 
 def row_batches(
@@ -43,7 +77,7 @@ def row_batches(
     *,
     use_threads: bool = True,
 ) -> Iterator[Any]:
-    """The rows of an open file, so many at a time as fit into some 64 MB.
+    """The rows of an open file as they lie in it, so many at a time as fit into some 64 MB.
 
     Args:
         file: the file.

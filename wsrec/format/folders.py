@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from wsrec.format.layout import ASIDE, own_folder
+from wsrec.format.layout import ASIDE, COMPACTING, own_folder
 
 NO_FILE = "it is not a regular file (but a pipe, a device or a folder), so wsrec did not write it"
 
@@ -66,7 +66,7 @@ def session_folders(out: Path) -> list[Path]:
         OSError: it cannot be read.
 
     """
-    return [path for path in matching(own_folder(out), "*") if path.name != ASIDE and path.is_dir()]
+    return [path for path in matching(own_folder(out), "*") if path.name not in (ASIDE, COMPACTING) and path.is_dir()]
 
 
 def session_began(session: str) -> int | None:

@@ -5,6 +5,7 @@
     OUT/.wsrec/manifest.jsonl                                               one line per finished pair of files
     OUT/.wsrec/SESSION/                                                     journals of a session in progress
     OUT/.wsrec/aside/                                                       unusable files: nothing is deleted
+    OUT/.wsrec/compacting/                                                  files that `wsrec compact` is making
 
 Date and hour are UTC and follow from the hand-off: a row belongs to the hour of its hand-off (`hour`).
 """
@@ -20,7 +21,7 @@ FileKind = Literal["messages", "events"]
 MESSAGES: Final = "messages"
 EVENTS: Final = "events"
 KINDS = (MESSAGES, EVENTS)
-OWN, ASIDE = ".wsrec", "aside"
+OWN, ASIDE, COMPACTING = ".wsrec", "aside", "compacting"
 
 HOUR_NS = 3_600_000_000_000
 
@@ -140,3 +141,8 @@ def manifest_path(out: Path) -> Path:
 def aside_folder(out: Path) -> Path:
     """The folder for unusable files, which are never deleted."""
     return out / OWN / ASIDE
+
+
+def compacting_folder(out: Path) -> Path:
+    """The folder for files that `wsrec compact` is making; the one that runs holds it."""
+    return out / OWN / COMPACTING

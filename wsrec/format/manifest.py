@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,8 @@ from wsrec.format.version import FORMAT_VERSION
 class ManifestLine(Counts, frozen=True, kw_only=True):
     """One finished pair of files, with its counts (`wsrec.counts`).
 
+    A later line of the same pair takes the place of an earlier one: its message file was sorted, or both were removed.
+
     Attributes:
         path: the message file, relative to the output folder; null if no message arrived.
         events_path: its events file.
@@ -32,6 +35,8 @@ class ManifestLine(Counts, frozen=True, kw_only=True):
         format_version: version of the format (`wsrec.format.version`).
         gaps_checked: whether the feed declares a rule or a checksum that reveals gaps.
         ledger: the ledger of the file.
+        replaces: SHA-256 of the message file that had the same rows before they were sorted; null: as recorded.
+        removed: when the pair was removed on purpose (ns since the epoch); null: it is there.
 
     """
 
@@ -52,6 +57,24 @@ class ManifestLine(Counts, frozen=True, kw_only=True):
     gaps_checked: bool
     ledger: Ledger
     format_version: int
+    replaces: str | None = None
+    removed: int | None = None
+
+    @property
+    def pair(self) -> tuple[str, str, int]:
+        """The key of the pair: feed, session and number."""
+        return self.feed, self.session, self.number
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the line is of a recording, not of `wsrec compact`."""
+        return self.replaces is None and self.removed is None
+
+    def follows(self, earlier: Iterable[ManifestLine]) -> bool:
+        """Whether this line takes the place of these earlier ones of its pair."""
+        if self.removed is not None:
+            return all(line.removed is None for line in earlier)
+        return self.replaces is not None and any(line.sha256 == self.replaces for line in earlier)
 
 
 class _Versioned(msgspec.Struct):
@@ -88,6 +111,28 @@ def _check_version(text: bytes, path: Path, number: int) -> None:
         raise OtherVersionError(path, None, number)
     if stated.format_version not in (None, FORMAT_VERSION):
         raise OtherVersionError(path, stated.format_version, number)
+
+
+def listed_as(out: Path, known: ManifestLine, digest: str) -> ManifestLine | None:
+    """The line of a pair whose message file has this SHA-256, among those that took the place of one another.
+
+    Args:
+        out: the output folder.
+        known: a line of the pair.
+        digest: SHA-256 of the file.
+
+    Raises:
+        OSError: the manifest cannot be read.
+
+    """
+    path = manifest_path(out)
+    chain: list[ManifestLine] = []
+    for number, text in enumerate(read_file(path).split(b"\n")[:-1], 1):
+        with contextlib.suppress(msgspec.DecodeError, OtherVersionError):
+            line = decode_line(text, path, number)
+            if line.pair == known.pair and (not chain or line.follows(chain)):
+                chain.append(line)
+    return next((line for line in reversed(chain) if line.sha256 == digest and line.path == known.path), None)
 
 
 def names_by_digest(out: Path) -> dict[str, str]:

@@ -19,7 +19,7 @@ from wsrec.format.stored_json import decode_stored
 
 METADATA_PREFIX = "wsrec."
 
-OF_ROWS = ("stages",)
+OF_ROWS = ("stages", "sorted_blocks")
 """Keys about the rows of messages, which only message files have."""
 OF_SESSION = ("feed_config", "ids", "scheduling", "connections")
 """Keys that an events file has only if it is its session's first, or has no message file beside it."""
@@ -84,6 +84,13 @@ class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
             description="for the writer: the slot ring's count of the first slot that is in no file of the session yet"
         ),
     ] = None
+    sorted_blocks: Annotated[
+        list[int],
+        Meta(
+            description="of a file of `wsrec compact`: how many row groups each block has, in which rows are sorted by "
+            "`channel`, `symbol` and `seq`; empty: all rows are in order of hand-off, which is that of `seq`"
+        ),
+    ] = []
     ledger: Annotated[
         Ledger,
         Meta(description="what this file took from the rings, and what became of it: [the ledger](#the-ledger)"),

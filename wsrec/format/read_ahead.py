@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsrec.format.capture import open_messages
-from wsrec.format.columns import row_batches
+from wsrec.format.capture import open_messages, words
+from wsrec.format.columns import batches, ordered_parts, part_batches
+from wsrec.format.layout import MESSAGES
 
 _Group = tuple[deque[Any], Exception | None]
 
@@ -24,26 +25,26 @@ def batches_ahead(path: Path, columns: Sequence[str], most: int, threads: int) -
         path: the file.
         columns: what of them to read.
         most: how many rows a batch may have.
-        threads: how many threads decode, a row group each; as many row groups are in memory at most, and one more. With
-            0 a batch is decoded when it is asked for.
+        threads: how many threads decode, a row group each (of a sorted file a block); as many are in memory at most,
+            and one more. With 0 a batch is decoded when it is asked for.
 
     Raises:
         CaptureError: it is no message file of this version.
         pa.ArrowException, OSError, ValueError: it is damaged further on; the rows before were yielded.
 
     """
+    if not threads:
+        yield from batches(path, columns, most)
+        return
     with open_messages(path) as file:
-        if not threads:
-            yield from row_batches(file, columns, most=most)
-            return
-        metadata = file.metadata
+        metadata, (parts, is_sorted) = file.metadata, ordered_parts(file)
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[_Group]] = deque()
-        following = iter(range(metadata.num_row_groups))
+        following = iter(parts)
         try:
             while True:
-                while len(waiting) <= threads and (number := next(following, None)) is not None:
-                    waiting.append(pool.submit(_decoded, path, metadata, columns, number, most))
+                while len(waiting) <= threads and (groups := next(following, None)) is not None:
+                    waiting.append(pool.submit(_decoded, path, metadata, columns, groups, most, is_sorted=is_sorted))
                 if not waiting:
                     return
                 group, error = waiting.popleft().result()
@@ -55,13 +56,15 @@ def batches_ahead(path: Path, columns: Sequence[str], most: int, threads: int) -
             pool.shutdown(cancel_futures=True)
 
 
-def _decoded(path: Path, metadata: pq.FileMetaData, columns: Sequence[str], number: int, most: int) -> _Group:
-    """The batches of a row group, and what kept the rest of them from being read."""
+def _decoded(
+    path: Path, metadata: pq.FileMetaData, columns: Sequence[str], groups: range, most: int, *, is_sorted: bool
+) -> _Group:
+    """The batches of some row groups, and what kept the rest of them from being read."""
     group: deque[Any] = deque()
     try:
-        with pq.ParquetFile(path, metadata=metadata) as file:
+        with pq.ParquetFile(path, metadata=metadata, read_dictionary=words(MESSAGES)) as file:
             # Arrow's own threads are for several columns of one row group
-            group.extend(row_batches(file, columns, [number], most, use_threads=False))
+            group.extend(part_batches(file, columns, groups, most, is_sorted=is_sorted, use_threads=False))
     except (pa.ArrowException, OSError, ValueError) as error:
         return group, error
     return group, None

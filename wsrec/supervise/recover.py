@@ -97,7 +97,7 @@ def recover_folder(out: Path) -> Recovery:
         except OSError as error:
             raise UnreadableError(manifest_path(out), error) from error
         recovered = recover(out, failures.append, on_unreadable=unreadable.append)
-        landed = manifest.read(out)[before:]
+        landed = [line for line in manifest.read(out)[before:] if line.is_recorded]
     sessions = []
     for session in recovered:
         files = tuple(line for line in landed if line.session == session.session)

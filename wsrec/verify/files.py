@@ -36,7 +36,14 @@ UNREADABLE = (
 )
 
 
-def sound(path: Path, root: Path, digest: str | None, size: int | None, report: Report) -> bool:
+def sound(
+    path: Path,
+    root: Path,
+    digest: str | None,
+    size: int | None,
+    report: Report,
+    listed_too: Callable[[str], bool] = lambda _: False,
+) -> bool:
     """Whether a file's bytes match its manifest line; reports differences.
 
     A file without a line is accepted: the missing line is a separate finding.
@@ -47,6 +54,7 @@ def sound(path: Path, root: Path, digest: str | None, size: int | None, report: 
         digest: its SHA-256 in the manifest; None without a line.
         size: its size in the manifest; None if the manifest does not have it.
         report: called with each problem.
+        listed_too: whether the manifest has another SHA-256 of this file too.
 
     """
     try:
@@ -55,7 +63,7 @@ def sound(path: Path, root: Path, digest: str | None, size: int | None, report: 
             return False
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest() if digest is not None else None
-        if found != digest:
+        if found != digest and not listed_too(found or ""):
             if (other := names_by_digest(root).get(found or "")) is not None:
                 report(Kind.DAMAGED, path, f"is another file, renamed or copied here: {other}")
                 return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from wsrec.format.layout import KINDS, OWN, aside_folder, manifest_path, other, 
 from wsrec.format.lock import is_held
 from wsrec.format.manifest import ManifestLine, decode_line
 from wsrec.format.unfinished import checks
-from wsrec.units import plural
+from wsrec.units import plural, utc
 from wsrec.verify.model import Finding, Kind
 
 
@@ -29,6 +30,7 @@ class Pair:
         where: the manifest and the line's number, for messages.
         hours: the hours (since the epoch) of their folders.
         unreadable: the listed files that may exist but cannot be read.
+        earlier: its earlier lines, whose place `line` took.
 
     """
 
@@ -40,6 +42,12 @@ class Pair:
         self.where = ""
         self.hours: set[int | None] = set()
         self.unreadable: set[str] = set()
+        self.earlier: list[ManifestLine] = []
+
+    def list_in(self, line: ManifestLine, where: str) -> None:
+        """Take a line of the manifest, in the place of the one before."""
+        self.earlier += [] if self.line is None else [self.line]
+        self.line, self.where = line, where
 
 
 class Inventory(NamedTuple):
@@ -53,6 +61,7 @@ class Inventory(NamedTuple):
         journals: sessions with a journal folder: number of journals and their bytes.
         held: whether a recorder is using the folder; None if that cannot be determined.
         findings: inconsistencies found so far.
+        removed: sessions some of whose files were removed on purpose.
 
     """
 
@@ -63,11 +72,22 @@ class Inventory(NamedTuple):
     journals: dict[str, tuple[int, int]]
     held: bool | None
     findings: list[Finding]
+    removed: frozenset[str] = frozenset()
 
     def tasks(self) -> list[SessionTask]:
         """Its sessions, each as a task of its own, in order of session and feed."""
         return [
-            SessionTask(self.root, self.whole, self.listed, feed, session, pairs, session in self.journals, self.held)
+            SessionTask(
+                self.root,
+                # what was removed was the beginning
+                self.whole and session not in self.removed,
+                self.listed,
+                feed,
+                session,
+                pairs,
+                session in self.journals,
+                self.held,
+            )
             for (feed, session), pairs in sorted(self.pairs.items(), key=lambda item: item[0][::-1])
         ]
 
@@ -166,12 +186,13 @@ def take(root: Path, only: list[Path] | None) -> Inventory:
     elif pairs:
         what = "there is no manifest: checksums cannot be checked, and missing files cannot be noticed"
         findings.append(Finding(kind=Kind.CONTRADICTION, where=str(manifest_path(root)), what=what))
+    removed = _take_out_removed(pairs, findings)
     by_session: dict[tuple[str, str], list[Pair]] = {}
     for _, pair in sorted(pairs.items()):
         if only is None or any(path is not None and _chosen(path, only) for path in (pair.messages, pair.events)):
             by_session.setdefault((pair.feed, pair.session), []).append(pair)
     findings += _left_behind(root, journals, held) if only is None else []
-    return Inventory(root, only is None, listed, by_session, journals, held, findings)
+    return Inventory(root, only is None, listed, by_session, journals, held, findings, removed)
 
 
 def _named(only: list[Path], refused: Callable[[OSError], None]) -> list[Path]:
@@ -192,6 +213,7 @@ def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: l
     listed = True
     manifest = manifest_path(root)
     seen: dict[bytes, int] = {}
+    matches: dict[tuple[str, str, int], list[Callable[[], None]]] = {}
     for number, text in enumerate(read_file(manifest).split(b"\n"), 1):
         where = f"{manifest}:{number}"
 
@@ -227,15 +249,43 @@ def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: l
         if key not in pairs and not whole:
             continue
         pair = pairs.setdefault(key, Pair(*key))
-        if pair.line is not None:
+        if pair.line is not None and not line.follows([pair.line, *pair.earlier]):
             report(Kind.CONTRADICTION, f"lists the same files as line {pair.where.rpartition(':')[2]}")
             continue
-        pair.line, pair.where = line, where
+        pair.list_in(line, where)
         if (line.feed, line.session, line.number) != key:
             report(Kind.CONTRADICTION, "feed, session or number differ from those of its files")
-        for path, place in places:
-            _match(root / path, place.kind if place else "", pair, report)
+        # by its last line: of those before it the files may be gone
+        matches[key] = [
+            partial(_match, root / path, place.kind if place else "", pair, report) for path, place in places
+        ]
+    for key, of_pair in matches.items():
+        line_in_force = pairs[key].line
+        if line_in_force is not None and line_in_force.removed is None:
+            for match in of_pair:
+                match()
     return listed
+
+
+def _take_out_removed(pairs: dict[tuple[str, str, int], Pair], findings: list[Finding]) -> frozenset[str]:
+    """Take out the pairs that were removed on purpose; returns their sessions."""
+    removed: dict[tuple[str, str], list[ManifestLine]] = {}
+    for key, pair in list(pairs.items()):
+        if pair.line is None or pair.line.removed is None:
+            continue
+        del pairs[key]
+        removed.setdefault(key[:2], []).append(pair.line)
+        if pair.messages is not None or pair.events is not None:
+            what = "lists files as removed that are still there: `wsrec compact` was killed; run it again"
+            findings.append(Finding(kind=Kind.NOTE, where=pair.where, what=what))
+    for (feed, session), lines in sorted(removed.items()):
+        count, last = plural(len(lines), "pair"), max(line.removed or 0 for line in lines)
+        rows = plural(sum(line.rows for line in lines), "row")
+        what = (
+            f"its first {count} of files, {rows}, were removed on purpose, last on {utc(last)}: `wsrec compact --keep`"
+        )
+        findings.append(Finding(kind=Kind.NOTE, where=f"{feed}, session {session}", what=what))
+    return frozenset(session for _, session in removed)
 
 
 def _match(path: Path, kind: str, pair: Pair, report: Callable[[Kind, str], None]) -> None:

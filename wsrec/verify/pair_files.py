@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from wsrec.format.manifest import listed_as
 from wsrec.verify.files import about_events, about_messages, sound
 from wsrec.verify.finding_log import FindingLog
 from wsrec.verify.inventory import Pair
@@ -91,7 +93,7 @@ def open_pair(pair: Pair, root: Path, log: FindingLog) -> PairFiles:
     if pair.messages is not None:
         before = log.counts[Kind.UNREADABLE]
         digest, length = (line.sha256, line.bytes) if line else (None, None)
-        if sound(pair.messages, root, digest, length, log.add):
+        if sound(pair.messages, root, digest, length, log.add, partial(_take_line_of, pair, root)):
             about = about_messages(pair.messages, pair, log.add)
         refused |= {"messages"} if log.counts[Kind.UNREADABLE] > before else set()
     if pair.events is not None:
@@ -103,6 +105,15 @@ def open_pair(pair: Pair, root: Path, log: FindingLog) -> PairFiles:
         # the events file may refer to it by the hash alone
         log.add(Kind.CONTRADICTION, str(pair.events), f"its wsrec.{_HASH} is not that of the message file beside it")
     return PairFiles(pair, about, beside, frozenset(refused))
+
+
+def _take_line_of(pair: Pair, root: Path, digest: str) -> bool:
+    """Take the line with this checksum if `wsrec compact` sorts the file now, or was killed before it was in place."""
+    line = pair.line and listed_as(root, pair.line, digest)
+    if line is None:
+        return False
+    pair.line = line
+    return True
 
 
 def _check_line(pair: Pair, log: FindingLog) -> None:

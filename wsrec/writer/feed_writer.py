@@ -281,6 +281,8 @@ class FeedWriter:
             gaps_checked=self._monitor.checks_numbers,
             ledger=ledger,
             format_version=FORMAT_VERSION,
+            replaces=None,
+            removed=None,
             **counts.named(),
         )
         self.files.append(line)

@@ -8,7 +8,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,8 @@ class ParquetOutput:
         schema: `MESSAGE_SCHEMA` or `EVENT_SCHEMA`.
         disk: the policy for disk errors.
         encoder: encodes its row groups; None for a private one.
+        level: zstd's level of compression; None for its default, which is fast.
+        sorted_by: the columns that the rows of each row group are sorted by, null first, for readers.
 
     Attributes:
         rows: rows so far.
@@ -96,7 +98,16 @@ class ParquetOutput:
 
     """
 
-    def __init__(self, partial: Path, schema: pa.Schema, disk: Disk = NO_RETRY, encoder: Encoder | None = None) -> None:
+    def __init__(
+        self,
+        partial: Path,
+        schema: pa.Schema,
+        disk: Disk = NO_RETRY,
+        encoder: Encoder | None = None,
+        *,
+        level: int | None = None,
+        sorted_by: Sequence[str] = (),
+    ) -> None:
         self.rows = 0
         self._disk = disk
         self._partial = partial
@@ -104,11 +115,13 @@ class ParquetOutput:
         self._encoder = encoder or Encoder()
         self._file = _HashingFile(partial, disk)
         self._buffered = pa.BufferedOutputStream(pa.PythonFile(self._file, "w"), _WRITE_BYTES)
-        dictionaries = [each.name for each in schema if pa.types.is_dictionary(each.type) or each.name in REPEATED]
+        dictionaries = [each.name for each in schema if _is_word(each, sorted_by) or each.name in REPEATED]
         self._writer = pq.ParquetWriter(
             self._buffered,
             schema,
             compression="zstd",
+            compression_level=level,
+            sorting_columns=[pq.SortingColumn(schema.names.index(name), nulls_first=True) for name in sorted_by],
             data_page_size=_PAGE_BYTES,
             write_batch_size=_ENCODE_ROWS,
             use_dictionary=dictionaries,
@@ -280,6 +293,11 @@ def make_folder(folder: Path) -> None:
         with contextlib.suppress(OSError):
             folder.rmdir()
         raise
+
+
+def _is_word(field: pa.Field, sorted_by: Sequence[str]) -> bool:
+    """Whether a column has few different values."""
+    return pa.types.is_dictionary(field.type) or (pa.types.is_string(field.type) and field.name in sorted_by)
 
 
 def _encoding(field: pa.Field) -> str:
