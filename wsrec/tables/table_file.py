@@ -112,7 +112,12 @@ def _writer(sink: pa.NativeFile, schema: pa.Schema, kind: Format) -> Any:
     if kind is Format.ARROW:
         return pyarrow.ipc.new_file(sink, schema, options=pyarrow.ipc.IpcWriteOptions(compression="zstd"))
     # `feed` is the first column, whatever its name
-    dictionaries = [schema.names[0], *(field.name for field in schema if pa.types.is_dictionary(field.type))]
+    # prices and sizes repeat: 7 bytes a trade instead of 11.5, and a third of a query's time (docs/tables.md)
+    dictionaries = [
+        field.name
+        for number, field in enumerate(schema)
+        if not number or pa.types.is_dictionary(field.type) or _is_number(field.type)
+    ]
     return pq.ParquetWriter(
         sink,
         schema,
@@ -127,10 +132,12 @@ def _encodings(schema: pa.Schema, dictionaries: Sequence[str]) -> Iterator[tuple
     for field in schema:
         if field.name in dictionaries or pa.types.is_list(field.type) or pa.types.is_boolean(field.type):
             continue
-        if pa.types.is_float64(field.type):
-            yield field.name, "BYTE_STREAM_SPLIT"
-        elif pa.types.is_timestamp(field.type) or pa.types.is_integer(field.type):
+        if pa.types.is_timestamp(field.type) or pa.types.is_integer(field.type):
             yield field.name, "DELTA_BINARY_PACKED"
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_float64(kind) or pa.types.is_decimal(kind))
 
 
 def written_schema(schema: pa.Schema, kind: Format, time: TimeUnit) -> pa.Schema:
