@@ -88,6 +88,12 @@ class TestBreaks:
         rows = [message(n) for n in (4, 6, 7, 11, 12)]
         assert states(session(lost), rows) == ["ok", "suspect", "suspect", "suspect", "ok"]
 
+    def test_what_follows_a_restart_of_the_numbers_is_unproved(self) -> None:
+        rows = [message(n, symbol="AB"[n % 2]) for n in range(6)]
+        reset = event(2, "sequence_reset", channel="trade", rule="next", scope="channel", seq=2)
+        for cut in range(6):
+            assert states(session(reset), rows, cut=cut) == ["ok", "ok", "unproved", "unproved", "ok", "ok"]
+
     def test_a_close_in_order_loses_nothing(self) -> None:
         of = session(event(5, "disconnect", message="", received_bytes=9, discarded_bytes=0))
         assert states(of, [message(4), message(6)]) == ["ok", "ok"]

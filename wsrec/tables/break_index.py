@@ -73,6 +73,11 @@ class Last(NamedTuple):
     handoff: Int64s
     seq: Int64s
 
+    def passed(self, before: Grouped) -> Flags:
+        """Which rows are the first of their streams after a break; `before`: the message before each."""
+        found: Flags = (self.handoff > before.handoff) | (self.seq > before.seq)
+        return found
+
 
 class _Places(NamedTuple):
     handoffs: Int64s

@@ -1,7 +1,8 @@
 """Trust: the `state` of each row of the tables, from the events of its session and the rules of its feed.
 
 - `ok`: a rule that compares each message with the one before it (`next`, `touching`, `previous`, `checksum`) covers it.
-- `unproved`: no rule can show whether a message is missing before it, and nothing speaks against it.
+- `unproved`: no rule can show whether a message is missing before it, and nothing speaks against it; also what
+  follows a message without a number, or a restart of the numbers.
 - `suspect`: messages may be missing before it. Of trades, quotes and others the first row of its stream after a break;
   of books every row from a break to the next snapshot that joins, and before the first one.
 - `history`: a second copy, from a connection that overlapped with the one that it replaced. What an exchange sends
@@ -75,6 +76,8 @@ class Trust:
         self._channels, self._symbols = NameNumbers(self._channel), NameNumbers(self._symbol)
         breaks = events.breaks
         self._losses = BreakIndex((each for each in breaks if each.loses), self._channel, self._symbol)
+        resets = (each for each in breaks if each.kind is BreakKind.RESET)
+        self._resets = BreakIndex(resets, self._channel, self._symbol)
         self._ends = BreakIndex((each for each in breaks if each.ends_books), self._channel, self._symbol)
         by_name = feed.channel_by_any_name
         self._fetches = {name for name, channel in by_name.items() if channel.snapshot is not None}
@@ -111,7 +114,7 @@ class Trust:
             None if none are needed: no messages are missing before, and no connections overlap here.
 
         """
-        places = [each.start for each in self._losses.breaks if each.start < handoff]
+        places = [each.start for each in (*self._losses.breaks, *self._resets.breaks) if each.start < handoff]
         places += [each.start for each in self._events.overlaps if each.start < handoff <= each.end]
         return min(places, default=None)
 
@@ -131,14 +134,17 @@ class Trust:
         fits = known(rows.column("exchange_seq"))
         if not fits.all():
             fits = fits | ~self._numbered(compared=False)[channels]
-        if self._losses.breaks or self._last_unnumbered or not fits.all():
+        breaks = self._losses.breaks or self._resets.breaks
+        if breaks or self._last_unnumbered or not fits.all():
             order, grouped = self._grouped(rows, channels)
+            unproved = ~self._after_numbered(grouped, fits[order])
             doubted = np.zeros(len(order), np.bool_)
-            if self._losses.breaks:
-                last, before = self._losses.last(grouped), self._before(grouped)
-                doubted = (last.handoff > before.handoff) | (last.seq > before.seq) | self._losses.within(grouped)
-            gapless = self._after_numbered(grouped, fits[order])
-            found[order[~gapless]] = np.maximum(found[order[~gapless]], UNPROVED)
+            if breaks:
+                before = self._before(grouped)
+                doubted = self._losses.last(grouped).passed(before) | self._losses.within(grouped)
+                # nothing was compared with what was before the numbers restarted
+                unproved |= self._resets.last(grouped).passed(before)
+            found[order[unproved]] = np.maximum(found[order[unproved]], UNPROVED)
             found[order[doubted]] = SUSPECT
         found[self._copies.among(rows, channels, self._symbols)] = HISTORY
         return found
