@@ -131,6 +131,7 @@ class CaptureFile:
         until: int | None = None,
         among: Mapping[str, Collection[Any]] | None = None,
         most: int | None = None,
+        use_threads: bool = True,
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows in order of hand-off, in batches of about 64 MB at most, none of them empty.
 
@@ -143,6 +144,7 @@ class CaptureFile:
             since, until: only rows at or after `since` and before `until` (ns since the epoch).
             among: by column, the values to keep.
             most: largest number of rows in a batch.
+            use_threads: whether Arrow decodes several columns at the same time.
 
         Raises:
             CaptureError: the file is damaged; batches yielded before are sound.
@@ -166,7 +168,7 @@ class CaptureFile:
                 # of a sorted file the statistics say enough
                 if chosen and blocks is None and not _holds(file, group, chosen):
                     continue
-                for read in row_batches(file, needed, [group], most):
+                for read in row_batches(file, needed, [group], most, use_threads=use_threads):
                     given += read.num_rows
                     yield self._chosen(read, since, until, chosen)
 

@@ -140,7 +140,8 @@ def _read_messages(path: Path, part: _Part) -> None:
     size = _payload_size(about, file.rows)
     if size is not None:
         tally.add_payload(size)
-    for batch in file.batches(COLUMNS if size is not None else (*COLUMNS, *PAYLOAD)):
+    # one processor for each process: with threads, two processes would be no faster than one
+    for batch in file.batches(COLUMNS if size is not None else (*COLUMNS, *PAYLOAD), use_threads=False):
         tally.add(file.session, batch)
         if size is None:
             tally.add_payload(sum(pc.sum(pc.binary_length(batch.column(name))).as_py() or 0 for name in PAYLOAD))
