@@ -268,6 +268,13 @@ class TestLeftAlone:
         with claim.alone(folder):
             assert "another `wsrec compact` is at work there" in run(out, status=75).output
 
+    def test_where_nothing_can_be_written(self, out):
+        before = contents(out)
+        (out / ".wsrec" / "compacting").symlink_to(out)
+        assert "nothing was changed" in run(out, status=1).output
+        (out / ".wsrec" / "compacting").unlink()
+        assert contents(out) == before
+
     def test_what_is_no_capture(self, tmp_path):
         assert "holds no capture" in run(tmp_path, status=3).output
 

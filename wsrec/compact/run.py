@@ -28,6 +28,7 @@ from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import NO_CAPTURE, CaptureError, NoCaptureError, UnreadableError
 from wsrec.format.folders import sync_folder
 from wsrec.format.layout import compacting_folder, manifest_path, own_folder
+from wsrec.units import system_error
 
 # what must remain free for lines of the manifest
 _RESERVE = 1 << 20
@@ -77,7 +78,7 @@ class Compaction:
         """Do it.
 
         Raises:
-            CaptureError: there is no capture, or it cannot be read.
+            CaptureError: there is no capture, it cannot be read, or the disk refuses to write.
             EngineError: a worker ended, or the workers cannot be used.
             HeldError: another one is at work in the folder.
 
@@ -207,7 +208,7 @@ def _alone(out: Path) -> Iterator[Path]:
         folder.mkdir(exist_ok=True)
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        raise UnreadableError(folder, error) from error
+        raise CaptureError(f"{folder}: {system_error(error)}; nothing was changed") from error
     try:
         _hold(fd, out)
         _empty(folder)

@@ -64,16 +64,27 @@ def in_order(batches: Iterable[pa.RecordBatch], most: int | None = None) -> Iter
         most: largest number of rows in a batch.
 
     """
-    read = [batch for batch in batches if batch.num_rows]
-    if not read:
+    block = _joined([batch for batch in batches if batch.num_rows])
+    if block is None:
         return
-    table = pa.Table.from_batches(read).unify_dictionaries().combine_chunks()
-    read.clear()
-    (block,) = table.to_batches()
     order = _order(block.column(SEQ).to_numpy())
     rows = most or _BATCH_ROWS
     for first in range(0, len(order), rows):
         yield block.take(pa.array(order[first : first + rows]))
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch | None:
+    """The batches, which are taken from the list, as one; None without any. Only one column is in memory twice."""
+    if not batches:
+        return None
+    table = pa.Table.from_batches(batches).unify_dictionaries()
+    batches.clear()
+    schema, chunked = table.schema, table.columns[::-1]
+    del table
+    columns = []
+    while chunked:
+        columns.append(chunked.pop().combine_chunks())
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _order(seq: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
