@@ -54,7 +54,8 @@ def test_each_kind_has_its_word_and_a_close_in_order_is_no_gap() -> None:
         event(3, "sequence_reset", channel="trade", rule="next", seq=3),
         event(4, "gap", channel="book", rule="checksum", seq=4, expected=1, found=2),
         event(5, "snapshot_missed", channel="depth", symbol="A", why="it is older than the stream"),
+        event(6, "restart", None, process="writer"),
         event(None, "lost_interval", None, reason="interrupted"),
     )
     assert [row["kind"] for row in found] == ["disconnect", "reset", "checksum", "unjoined", "lost_interval"]
-    assert {kind.value for kind in BreakKind} - {"end"} <= set(GAP_KINDS)
+    assert {kind.value for kind in BreakKind} - {"end", "resumed"} <= set(GAP_KINDS)

@@ -94,6 +94,10 @@ class TestBreaks:
         for cut in range(6):
             assert states(session(reset), rows, cut=cut) == ["ok", "ok", "unproved", "unproved", "ok", "ok"]
 
+    def test_a_writer_that_took_over_may_not_know_the_numbers_before(self) -> None:
+        of = session(event(3, "restart", None, process="writer"), event(4, "restart", None, process="receiver"))
+        assert states(of, [message(n) for n in (2, 5, 6)]) == ["ok", "unproved", "ok"]
+
     def test_a_close_in_order_loses_nothing(self) -> None:
         of = session(event(5, "disconnect", message="", received_bytes=9, discarded_bytes=0))
         assert states(of, [message(4), message(6)]) == ["ok", "ok"]

@@ -324,7 +324,7 @@ def _by_book(batch: pa.RecordBatch) -> Iterator[tuple[tuple[str, str], Any]]:
 
 def _ends(each: Break, names: frozenset[str], symbol: str) -> bool:
     """Whether a break ends the books of a stream wherever their rows are; others show in the rows' states."""
-    if each.seq is not None or each.kind is BreakKind.UNJOINED:
+    if each.seq is not None or not each.ends_books:
         return False
     return (each.channels is None or bool(each.channels & names)) and each.symbol in (None, symbol)
 

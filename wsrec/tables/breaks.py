@@ -24,7 +24,7 @@ AFTERWARDS = (1 << 63) - 1
 
 
 class BreakKind(StrEnum):
-    """Kind of a break; all but `END` are kinds of the table `gaps`."""
+    """Kind of a break; all but `RESUMED` and `END` are kinds of the table `gaps`."""
 
     GAP = "gap"
     """The exchange's numbers show that messages are missing."""
@@ -38,6 +38,8 @@ class BreakKind(StrEnum):
     """The book's checksum is not the message's."""
     UNJOINED = "unjoined"
     """A fetched snapshot does not join its stream."""
+    RESUMED = "resumed"
+    """A writer died, and the next one may not know the numbers of the messages before: nothing is missing."""
     END = "end"
     """A connection was closed in order: nothing is missing, but its books end."""
 
@@ -81,12 +83,12 @@ class Break(NamedTuple):
     @property
     def loses(self) -> bool:
         """Whether messages may be missing in any table."""
-        return self.kind not in (BreakKind.RESET, BreakKind.END, BreakKind.UNJOINED)
+        return self.kind not in (BreakKind.RESET, BreakKind.RESUMED, BreakKind.END, BreakKind.UNJOINED)
 
     @property
     def ends_books(self) -> bool:
         """Whether a book is unknown from here on, until its next snapshot, which may be what restarts the numbers."""
-        return self.kind is not BreakKind.UNJOINED
+        return self.kind not in (BreakKind.RESUMED, BreakKind.UNJOINED)
 
 
 class Join(NamedTuple):
@@ -210,6 +212,8 @@ class SessionEvents:
         # the overlap of each old connection that is still open
         self._open: dict[int | None, int] = {}
         self._closed: set[int | None] = set()
+        # when each connection ended last
+        self._ended: dict[int | None, int] = {}
         for file, batch in events:
             for event in _rows(batch):
                 self._take(file, event)
@@ -258,6 +262,7 @@ class SessionEvents:
         elif kind == EventKind.DISCONNECT:
             # the old connection of an overlap is closed before the event `replaced`, or after it
             self._closed.add(event.conn)
+            self._ended[event.conn] = event.place
             place = self._open.pop(event.conn, None)
             if place is not None:
                 overlap = self.overlaps[place]
@@ -298,7 +303,11 @@ class SessionEvents:
                 channels=frozenset([channel]),
                 why=f"{event.kind}: {why}",
             )
-            yield found._replace(channel=channel, symbol=symbol)
+            # on a new connection a stream is missing since the end of the old one
+            others = (self._turns(event.conn) or frozenset()) - {event.conn}
+            place = max((self._ended[conn] for conn in others if conn in self._ended), default=event.place)
+            place = place if event.kind == EventKind.LATE else event.place
+            yield found._replace(channel=channel, symbol=symbol, start=place, place=place)
 
     def _break(self, event: _Event) -> Iterator[Break]:
         detail = event.detail
@@ -321,6 +330,8 @@ class SessionEvents:
             case EventKind.NOT_INFLATED:
                 why = f"messages that cannot be inflated: {detail.get('message')}"
                 yield _break(event, BreakKind.GAP, conns=self._turns(event.conn), why=why)
+            case EventKind.RESTART if detail.get("process") == "writer":
+                yield _break(event, BreakKind.RESUMED)
             case EventKind.SET_ASIDE:
                 why = "a message that killed the writer was set aside"
                 yield _break(event, BreakKind.GAP, conns=self._turns(event.conn), why=why, missing=1)
@@ -395,6 +406,7 @@ _USED = frozenset(
         *(EventKind.GAP, EventKind.SEQUENCE_RESET, EventKind.LOST_INTERVAL, EventKind.DISCONNECT, EventKind.CONNECT),
         *(EventKind.SUBSCRIBE, EventKind.SNAPSHOT_JOINED, EventKind.SNAPSHOT_MISSED, EventKind.REPLACED),
         *(EventKind.UNCHECKED, EventKind.NOT_INFLATED, EventKind.SET_ASIDE, EventKind.ACK),
+        EventKind.RESTART,
         *_UNSUBSCRIBED,
     }
 )

@@ -36,7 +36,7 @@ def gap_rows(events: SessionEvents, session: str, file: int, rows: pa.RecordBatc
     found = [
         _row(events.feed.name, session, each, messages)
         for each, number in zip(events.breaks, events.files, strict=True)
-        if number == file and each.kind is not BreakKind.END
+        if number == file and each.kind not in (BreakKind.RESUMED, BreakKind.END)
     ]
     columns = [_column([row[field.name] for row in found], field.type) for field in _SCHEMA]
     return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)

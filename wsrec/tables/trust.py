@@ -76,7 +76,7 @@ class Trust:
         self._channels, self._symbols = NameNumbers(self._channel), NameNumbers(self._symbol)
         breaks = events.breaks
         self._losses = BreakIndex((each for each in breaks if each.loses), self._channel, self._symbol)
-        resets = (each for each in breaks if each.kind is BreakKind.RESET)
+        resets = (each for each in breaks if each.kind in (BreakKind.RESET, BreakKind.RESUMED))
         self._resets = BreakIndex(resets, self._channel, self._symbol)
         self._ends = BreakIndex((each for each in breaks if each.ends_books), self._channel, self._symbol)
         by_name = feed.channel_by_any_name
