@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from tests.capture_files import Capture, message_columns
 from tests.engine import work
 from tests.spark_cluster import Cluster, spark_cluster
-from wsrec.engine.spark import _OnWorker
+from wsrec.engine.spark import _OnWorker, _reason
 from wsrec.engine.work import Failure, Item
 
 FILES, ROWS = 100, 60
@@ -142,6 +142,27 @@ class TestOnWorker:
         assert isinstance(failure, Failure)
         assert "has wsrec" in failure.message
         assert "this is 0.0.1: install the same version" in failure.message
+
+
+class TestReasons:
+    """What is told of the many lines of an error of Spark's."""
+
+    JAVA = "An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.\n: "
+
+    @pytest.mark.parametrize(
+        ("said", "told"),
+        [
+            ("java.lang.IllegalStateException: Cannot call methods on a stopped SparkContext.\nAt:\n", "IllegalStateE"),
+            (
+                "org.apache.spark.SparkException: Job 0 cancelled\n\tat org.apache.X: y",
+                "SparkException: Job 0 cancelled",
+            ),
+            ("x.PythonException: Traceback:\n  File\nKeyError: 'a'\n SQLSTATE: 38000\n\tat org.x", "KeyError: 'a'"),
+            ("x.PythonException: \nModuleNotFoundError: No module named 'wsrec'\n", "the workers' Python has no wsrec"),
+        ],
+    )
+    def test_the_line_that_says_why(self, said: str, told: str) -> None:
+        assert _reason(RuntimeError(self.JAVA + said)).startswith(told)
 
 
 class TestWithoutIt:

@@ -62,7 +62,7 @@ class Spark:
             self._context = SparkContext(conf=conf)
         except PySparkException as error:
             hint = "; Spark needs Java 17 or later: JAVA_HOME, or `java` in PATH" if "JAVA" in str(error) else ""
-            raise EngineError(f"{self._master}: {_first_line(error)}{hint}") from error
+            raise EngineError(f"{self._master}: {_first_line(error).rstrip('.')}{hint}") from error
         except Exception as error:
             raise EngineError(f"{self._master}: {_reason(error)}") from error
         self.parallelism = max(self._context.defaultParallelism, 2)
@@ -132,10 +132,10 @@ def _reason(error: Exception) -> str:
         return f"the workers' Python has no wsrec: install {__version__} there, or set PYSPARK_PYTHON to one with it"
     if "PYTHON_VERSION_MISMATCH" in text:
         return f"the workers' Python is not {platform.python_version()}, as this is: set PYSPARK_PYTHON"
-    # the exception of Python, if there is one, else Spark's own
+    # the exception of Python, if there is one, else the first of Java
     told = re.findall(r"^[A-Z]\w*(?:Error|Exception): .*", text, re.MULTILINE)
-    told = told or re.findall(r".*(?:Job aborted|unresponsive|SparkException).*", text)
-    return str(told[-1]).strip() if told else _first_line(error)
+    java = re.search(r"^: (?:[a-z]\w*\.)*(.+)", text, re.MULTILINE)
+    return str(told[-1] if told else java[1] if java else _first_line(error)).strip()
 
 
 def _first_line(error: Exception) -> str:
