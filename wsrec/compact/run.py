@@ -160,7 +160,7 @@ class Compaction:
         path = self._out / str(pair.line.path)
         # of a run that was killed the file may still be the one before
         known = tuple(line.sha256 for line in pair.lines if line.sha256 is not None)
-        return MessageFile(files=(str(path),), size=size_of(path), known=known, folder=str(folder))
+        return MessageFile(files=(str(path),), size=size_of(path), known=known, folder=str(folder.absolute()))
 
     def _put_in_place(self, pair: FinishedPair, item: MessageFile, made: Rewritten) -> bool:
         """Name the sorted file in the manifest, then give it the original's name; whether that was done."""
