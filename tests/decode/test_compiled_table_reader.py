@@ -8,65 +8,19 @@ import re
 from functools import cache
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.decode.table_readers import SCHEMAS, assert_alike
 from tests.decode.test_table_rows import BOOK, TRADES, feed_of
 from tests.tables.golden import FOLDER, golden, markets
-from wsrec.decode.compiled_table_reader import CompiledTableReader, RowScanner
-from wsrec.decode.table_blocks import Messages, PythonTableReader, TableBlock
+from wsrec.decode.compiled_table_reader import RowScanner
 from wsrec.decode.table_program import NotCompilableError, program_of
 from wsrec.feed.load import find_feed
-from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import Table
-from wsrec.tables.schema import table_schema
 
 pytestmark = pytest.mark.skipif(RowScanner is None, reason="the compiled table reader was not built here: no compiler")
-SCHEMAS = {table: table_schema(table) for table in Table if table is not Table.GAPS}
-
-
-def plain(blocks: list[TableBlock], symbols: pa.Array) -> dict[Table, Any]:
-    """The rows of blocks in the order of messages; a row without a symbol has its message's."""
-    found: dict[Table, list[Any]] = {}
-    for block in blocks:
-        columns = {name: _values(column) for name, column in block.columns.items()}
-        rows = [
-            (
-                int(message),
-                {"symbol": symbols[int(message)].as_py()}
-                | {name: values[row] for name, values in columns.items() if values[row] is not None},
-            )
-            for row, message in enumerate(block.message)
-        ]
-        found.setdefault(block.table, []).extend(rows)
-    return {table: sorted(rows, key=lambda row: row[0]) for table, rows in found.items()}
-
-
-def _values(column: pa.Array) -> list[Any]:
-    return (column.view(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()
-
-
-def read(reader: Any, payloads: list[bytes], channel: str | None, *, is_rest: bool = False) -> Any:
-    symbols = pa.array([None if index % 7 == 6 else f"S{index % 3}" for index in range(len(payloads))], pa.string())
-    messages = Messages(
-        pa.array(payloads, pa.large_binary()),
-        np.arange(len(payloads)),
-        channel,
-        is_rest,
-        symbols,
-        np.zeros(len(payloads), np.int64),
-    )
-    blocks, left_out = reader.read(messages)
-    return plain(blocks, symbols), sorted(left_out, key=str), sum(block.rounded for block in blocks)
-
-
-def assert_alike(feed: Feed, payloads: list[bytes], channel: str | None, *, is_rest: bool = False) -> Any:
-    mine = read(CompiledTableReader(feed, SCHEMAS), payloads, channel, is_rest=is_rest)
-    assert mine == read(PythonTableReader(feed, SCHEMAS), payloads, channel, is_rest=is_rest)
-    return mine
 
 
 @cache

@@ -2,7 +2,8 @@
 
 Hot path: bytes of any kind, cut anywhere, lie in slots or end the connection with a `ProtocolError`; nothing else is
 ever raised; slots lie in order within what came; the compiled one publishes the same slots as the readable one.
-Field reader: the compiled one and the one in Python say the same of any batch of messages.
+Field reader: the compiled one and the one in Python say the same of any batch of messages. Table reader: the same rows,
+and the same left out for the same reasons.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from tests.decode.table_readers import SCHEMAS, assert_alike, read
 from wsrec.decode.compiled_reader import CompiledFieldReader, Scanner
+from wsrec.decode.compiled_table_reader import RowScanner
 from wsrec.decode.reader import PythonFieldReader
+from wsrec.decode.table_blocks import PythonTableReader
 from wsrec.feed.load import find_feed
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import CompiledHotPath
@@ -141,6 +145,18 @@ def messages(feed: str, payloads: Sequence[bytes]) -> None:
     assert all(each == seen[0] for each in seen), (feed, payloads, seen)
 
 
+def rows(feed: str, channel: str, payloads: list[bytes], *, is_rest: bool = False) -> None:
+    """The rows of a batch of a channel's messages."""
+    found = _feed(feed)
+    if RowScanner is not None:
+        assert_alike(found, payloads, channel, is_rest=is_rest)
+    else:
+        read(PythonTableReader(found, SCHEMAS), payloads, channel, is_rest=is_rest)
+
+
+_feed = functools.cache(find_feed)
+
+
 @functools.cache
 def _benches() -> list[_Bench]:
     return [_Bench(each) for each in (HotPath, CompiledHotPath) if each is not None]
@@ -149,4 +165,4 @@ def _benches() -> list[_Bench]:
 @functools.cache
 def _readers(feed: str) -> list[PythonFieldReader | CompiledFieldReader]:
     found = [PythonFieldReader, *([] if Scanner is None else [CompiledFieldReader])]
-    return [each(find_feed(feed)) for each in found]
+    return [each(_feed(feed)) for each in found]

@@ -9,18 +9,20 @@ It needs nothing but what the tests need, so it runs where atheris does not (scr
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import random
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from websockets.frames import Frame, Opcode
 
 from tests.fuzz import implementations
-from wsrec.feed.load import catalogue
+from tests.tables.golden import FOLDER, golden
+from wsrec.feed.load import catalogue, find_feed
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "messages"
 # where no recorded messages lie beside the project
@@ -59,6 +61,26 @@ TOKENS = [
 ]
 # where 64 bits end, as they are and counted in units of ns; with fractions, exponents and signs put to them
 EDGES = [2**63] * 6 + [0, 10**18, 10**19, 2**64, 2**63 // 10**9, 2**63 // 10**6, 2**63 // 10**3, 2**31, 2**53]
+VALUES = [b"0", b'"0"', b'""', b"null", b"true", b"-1", b'"-0.50"', b"1e3", b'"x"', b"[]", b"{}", b"1e-400", b"-0"]
+VALUES += [
+    b"12345678901234567890",
+    b'"0.1234567890123456789"',
+    b'"\\u0041\\ud83d\\ude00"',
+    b"[null]",
+    b'"1e9999"',
+    b'[["1","2"]]',
+]
+VALUES += [
+    b"9" * 400,
+    b'"' + b"9" * 101 + b'"',
+    b'"2026-02-30T00:00:00Z"',
+    b'"buy"',
+    b"1.7e12",
+    b"{" * 70,
+    b'"\\ud800"',
+    b'"' + b"a" * 1200 + b'"',
+]
+_VALUE = re.compile(rb'"[^"]*"|-?[0-9.]+(?:[eE][+-]?[0-9]+)?|true|false|null')
 # not those within names: `depth@100ms`
 _NUMBER = re.compile(rb"(?<![\w@.-])-?[0-9]+(\.[0-9]+)?(?!\w)")
 LENGTHS = [0, 1, 2, 15, 16, 17, 63, 64, 65, 124, 125, 126, 127, 128, 300, 4095, 65_535, 65_536, 70_000]
@@ -90,7 +112,10 @@ class Mutations:
         if choose.random() < 0.5:
             # what is spoiled anywhere mostly has no fields any more
             return _NUMBER.sub(lambda number: self._number(number[0]), found)
-        data = bytearray(found)
+        return self._spoiled(found)
+
+    def _spoiled(self, found: bytes) -> bytes:
+        choose, data = self._random, bytearray(found)
         for _ in range(choose.randrange(5)):
             at = choose.randrange(len(data) + 1)
             to = min(len(data), at + choose.choice([1, 1, 2, 8, 64, 1000]))
@@ -107,6 +132,19 @@ class Mutations:
             )
         # what ends within a value, a character or a word of 64 bytes
         return bytes(data[: choose.randrange(len(data) + 1)] if choose.random() < 0.3 else data)
+
+    def _changed(self, message: bytes) -> bytes:
+        """A message with some of its values replaced by others of any kind, or spoiled."""
+        if self._random.random() < 0.3:
+            return self._spoiled(message)
+        several = self._random.choice([1, 1, 2, 5])
+        for _ in range(several):
+            spans = [found.span() for found in _VALUE.finditer(message)]
+            if not spans:
+                break
+            start, stop = self._random.choice(spans)
+            message = message[:start] + self._random.choice(VALUES) + message[stop:]
+        return message
 
     def _number(self, found: bytes) -> bytes:
         """A number at the edge of what fits, in place of every third."""
@@ -147,6 +185,15 @@ class Mutations:
         payloads = [self.message(feed) for _ in range(self._random.choice([1, 1, 2, 9]))]
         implementations.messages(feed, payloads)
 
+    def rows(self) -> None:
+        """Messages through the table readers of a channel, mostly their own."""
+        feed = self._random.choice(self._feeds)
+        channels, is_rest = _declared(feed), self._random.random() < 0.1
+        own = [each for each in _of_tables(feed) if each[0] in channels]
+        channel, message = self._random.choice(own or [(self._random.choice(channels), b"{}")])
+        payloads = [self._changed(message) for _ in range(self._random.choice([1, 3, 9]))]
+        implementations.rows(feed, channel, [message, *payloads, self.message(feed)], is_rest=is_rest)
+
     def edges(self) -> None:
         """A message as often as it has numbers, each time with another one at its edges; all messages in their turn."""
         feed, message = next(self._edges)
@@ -164,6 +211,23 @@ class Mutations:
             yield from pairs
 
 
+@functools.cache
+def _declared(feed: str) -> list[str]:
+    """The channels of a feed that make rows."""
+    known = find_feed(feed)
+    return [name for name in known.channels if known.table_names(name)]
+
+
+@functools.cache
+def _of_tables(feed: str) -> list[tuple[str, bytes]]:
+    """Messages with their channels: those of the golden rows, if they are beside the project."""
+    if not (FOLDER / f"{feed}.jsonl").exists():
+        return []
+    known = find_feed(feed)
+    names = {alias: name for name, each in known.channels.items() for alias in (name, *each.aliases)}
+    return [(names[each.channel], each.payload) for each in golden(feed) if not each.binary and each.channel in names]
+
+
 def main() -> int:
     """Run until the time is over or something is found."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -171,7 +235,7 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=time.time_ns())
     chosen = options.parse_args()
     mutations = Mutations(chosen.seed)
-    ways: list[Callable[[], None]] = [mutations.frames, mutations.fields, mutations.edges, mutations.fields]
+    ways = [mutations.frames, mutations.fields, mutations.edges, mutations.rows, mutations.fields, mutations.rows]
     executions, until = 0, time.monotonic() + chosen.seconds
     try:
         while time.monotonic() < until:

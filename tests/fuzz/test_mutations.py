@@ -7,10 +7,10 @@ import pytest
 from tests.fuzz.mutations import Mutations
 
 
-@pytest.mark.parametrize("way", [Mutations.frames, Mutations.fields, Mutations.edges])
+@pytest.mark.parametrize("way", [Mutations.frames, Mutations.fields, Mutations.edges, Mutations.rows])
 def test_all_implementations_take_it_alike(way):
     mutations = Mutations(seed=1)
-    for _ in range(200 if way is not Mutations.edges else 20):
+    for _ in range({Mutations.edges: 20, Mutations.rows: 100}.get(way, 200)):
         way(mutations)
 
 
