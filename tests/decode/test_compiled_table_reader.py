@@ -84,6 +84,12 @@ class TestShapes:
         message = {"snap": snapshot or None, "u": 7, "a": [level, ["1", "2"]], "b": []}
         assert_alike(feed_of(declared), [json.dumps(message).encode()], "data")
 
+    def test_a_book_without_levels_that_cannot_be_read(self) -> None:
+        declared = {**BOOK, "columns": {"transact_time": "t"}}
+        for levels in ([], [["1", "2"]]):
+            _, left_out, _ = assert_alike(feed_of(declared), [json.dumps({"a": levels, "t": []}).encode()], "data")
+            assert len(left_out) == 1
+
     def test_rows_within_rows(self) -> None:
         declared = {
             **TRADES,

@@ -11,6 +11,7 @@ from wsrec.decode.places import row_places
 from wsrec.feed.load import catalogue, find_feed
 from wsrec.feed.schema import Feed
 from wsrec.feed.sequence_rules import SequenceRule
+from wsrec.feed.table_columns import Table
 from wsrec.monitor.samples import Reading, Sample, read_samples
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +21,7 @@ FEEDS_HEAD = (
     "| feed | market | channels | keep-alive | gap rule | samples | symbol | time | seq |\n" + "| --- " * 9 + "|\n"
 )
 RULES_HEAD = "| feed | channels | rule | pairs held of pairs seen, and source |\n" + "| --- " * 4 + "|\n"
+TABLES_HEAD = "| feed | table | channels |\n" + "| --- " * 3 + "|\n"
 FILES_HEAD = "| message | read by | channel | missing |\n" + "| --- " * 4 + "|\n"
 # columns of the first table that need the messages
 _COUNTED = 4
@@ -109,6 +111,18 @@ def rules_table() -> str:
     return RULES_HEAD + "".join(lines)
 
 
+def tables_table() -> str:
+    """A row for each table that a feed's channels make."""
+    lines = []
+    for name in catalogue():
+        feed = feed_of(name)
+        for table in Table:
+            channels = ", ".join(f"`{key}`" for key in feed.channels if table in feed.table_names(key))
+            if channels:
+                lines.append(_row([f"`{name}`", table, channels]))
+    return TABLES_HEAD + "".join(lines)
+
+
 def files_table(page: str, read: list[File]) -> str:
     """A row a message; without messages beside the project, the page's."""
     if not MESSAGES.exists():
@@ -129,7 +143,12 @@ def files_table(page: str, read: list[File]) -> str:
 def updated(page: str) -> str:
     """The page with its tables made anew."""
     read = files() if MESSAGES.exists() else []
-    tables = ((FEEDS_HEAD, feeds_table(page, read)), (RULES_HEAD, rules_table()), (FILES_HEAD, files_table(page, read)))
+    tables = (
+        (FEEDS_HEAD, feeds_table(page, read)),
+        (RULES_HEAD, rules_table()),
+        (TABLES_HEAD, tables_table()),
+        (FILES_HEAD, files_table(page, read)),
+    )
     for head, table in tables:
         page = re.sub(re.escape(head) + r"(\|.*\n)*", lambda _, t=table: t, page)
     return page

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from tests.feed import catalogue_page
-from tests.feed.catalogue_page import FEEDS_HEAD, FILES_HEAD, MESSAGES, PAGE, RULES_HEAD, feed_of, files, updated
+from tests.feed.catalogue_page import (
+    FEEDS_HEAD,
+    FILES_HEAD,
+    MESSAGES,
+    PAGE,
+    RULES_HEAD,
+    TABLES_HEAD,
+    feed_of,
+    files,
+    updated,
+)
 from wsrec.feed.load import catalogue
 from wsrec.feed.sequence_rules import SequenceRule
 
@@ -42,6 +52,15 @@ def test_every_rule_has_a_row_with_its_evidence():
             (row,) = [row for row in mine if f"`{key}`" in row] or [""]
             assert bool(row) == (channel.sequence is not SequenceRule.NONE), (name, key)
             assert all(str(each) in row for each in channel.evidence), (name, key)
+
+
+def test_every_feed_says_which_channels_make_tables():
+    _, _, rows = PAGE.read_text().partition(TABLES_HEAD)
+    rows, _, _ = rows.partition("\n\n")
+    for name in catalogue():
+        for key in feed_of(name).channels:
+            found = [row.split(" | ")[1] for row in rows.splitlines() if f"| `{name}` |" in row and f"`{key}`" in row]
+            assert sorted(found) == sorted(feed_of(name).table_names(key)), (name, key)
 
 
 def test_every_message_has_a_row_or_a_reason(read):

@@ -508,11 +508,11 @@ cdef class RowScanner:
             array = self._at(d.sides[side].array, d.rows, row)
             if array.kind != WSREC_OTHER or array.start[0] != c"[":
                 continue
-            found = True
             scope = &self._rows.scopes[d.sides[side].scope]
             for level in range(scope.count):
                 if d.rows and <uint32_t>scope.parents[level] != row:
                     continue
+                found = True
                 self._begin(table, message)
                 if self._fill(table, d.columns, d.rows, row) == PYTHON:
                     return PYTHON
@@ -522,6 +522,7 @@ cdef class RowScanner:
                 put(table, d.is_snapshot, snapshot)
                 if self._end_level(d, table, d.sides[side].delete, d.sides[side].scope, level) == PYTHON:
                     return PYTHON
+        # what has no level may have other values that cannot be read: the reason is Python's
         return SOME if found or snapshot else PYTHON
 
     cdef Verdict _level(self, Declaration* d, uint32_t row, int64_t message) except *:
