@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,10 +140,6 @@ def usdm_entries() -> Iterator[Received | Fetched]:
 
 
 def usdm_feed(find: Any) -> Feed:
-    """The USD-M feed, which fetches a snapshot of the recorded channel."""
-    feed = find("binance-usdm")
-    name = "depth@0ms"
-    snapshot = {"url": "https://h/{symbol}", "exchange_seq": ["lastUpdateId"]}
-    config = json.loads(feed.model_dump_json(exclude_defaults=True))
-    config["channels"][name]["snapshot"] = snapshot
+    """The USD-M feed, recorded with its snapshots."""
+    config = find("binance-usdm").fetching_snapshots(wanted=True).model_dump(mode="json", exclude_defaults=True)
     return Feed.model_validate({**config, "name": "usdm-with-snapshots"})

@@ -157,6 +157,27 @@ class TestFetchedSnapshots:
         ((_, prices, doubt),) = watched.finish(50)
         assert (prices is not None, doubt is None) == (known, known)
 
+    @pytest.mark.parametrize("together", [True, False])
+    def test_a_break_ends_the_book_though_a_later_snapshot_proves_all_that_follows_it(self, together: bool) -> None:
+        watched = Watched(at(15, 25, 35, 55), fetched=True, breaks=frozenset([30]), reasons={30: "4 are missing"})
+        messages = [
+            change_rows(10, BOOK, snapshot=True, update_id=5),
+            change_rows(20, [("bid", 9, 0), ("bid", 7, 1)], update_id=6),
+            change_rows(30, [("bid", 6, 1)], update_id=11),
+            change_rows(40, BOOK, snapshot=True, update_id=10),
+            change_rows(50, [("bid", 5, 1)], update_id=12),
+        ]
+        for part in [messages] if together else [[each] for each in messages]:
+            watched.take(*part)
+        looks = watched.finish(60)
+        assert looks == [
+            (15, [9], None),
+            (25, [7], "4 are missing"),
+            (35, None, "4 are missing"),
+            (55, [9, 6, 5], None),
+        ]
+        assert watched.doubts == [(None, 10, True, NO_SNAPSHOT), (20, 40, True, "4 are missing")]
+
     def test_one_that_does_not_join_begins_no_book(self) -> None:
         watched = Watched(at(15, 25), fetched=True)
         watched.take(change_rows(10, BOOK, snapshot=True, state="suspect"), change_rows(20, [], state="suspect"))

@@ -221,6 +221,26 @@ class Channel(Model):
                 raise ConflictError((key,), found)
         return self
 
+    @property
+    def fetches_snapshots(self) -> bool:
+        """Whether a recording fetches its snapshots."""
+        return self.snapshot is not None and (self.snapshot.at_start or self.on_gap is Action.SNAPSHOT)
+
+    def fetching_snapshots(self, *, wanted: bool) -> Channel:
+        """The same where its snapshot, if it has one, is fetched at the start and after gaps, or not at all.
+
+        Another action after a gap stays as it is.
+        """
+        if self.snapshot is None:
+            return self
+        on_gap = self.on_gap
+        if not wanted and on_gap is Action.SNAPSHOT:
+            on_gap = Action.NONE
+        elif wanted and on_gap is Action.NONE and self.sequence is not SequenceRule.NONE:
+            on_gap = Action.SNAPSHOT
+        snapshot = self.snapshot.model_copy(update={"at_start": wanted})
+        return self.model_copy(update={"snapshot": snapshot, "on_gap": on_gap})
+
     def public(self, parts: Collection[str]) -> Channel:
         """The same without secrets; `parts` of its addresses are none."""
         snapshot = self.snapshot and self.snapshot.public(parts)

@@ -292,6 +292,11 @@ class Feed(Model):
             }
         )
 
+    def fetching_snapshots(self, *, wanted: bool) -> Feed:
+        """The same feed where the snapshots of all channels that declare one are fetched, or none are."""
+        channels = {key: channel.fetching_snapshots(wanted=wanted) for key, channel in self.channels.items()}
+        return self.model_copy(update={"channels": channels})
+
     def urls(self) -> list[str]:
         """Every address that it has, as it is written."""
         urls = [socket.url for socket in self.sockets.values()]

@@ -144,8 +144,9 @@ class SnapshotCheck(Check):
         super().__init__(setup)
         self._table = setup.streams
         channels = setup.feed.channel_by_any_name
-        snapshots = [channels[stream.topic.channel].snapshot for stream in self._table.streams]
-        self._numbered = np.array([bool(each and each.exchange_seq) for each in snapshots], np.bool_)
+        declared = [channels[stream.topic.channel] for stream in self._table.streams]
+        numbered = [each.fetches_snapshots and bool(each.snapshot and each.snapshot.exchange_seq) for each in declared]
+        self._numbered = np.array(numbered, np.bool_)
         self._checks = bool(self._numbered.any())
         self._joins = JoinChecker()
         # gaps in the batch that is being checked

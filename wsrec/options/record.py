@@ -54,6 +54,14 @@ class InstrumentsMode(StrEnum):
     NEVER = "never"
 
 
+class SnapshotsMode(StrEnum):
+    """Which channels' snapshots are fetched over HTTP."""
+
+    AUTO = "auto"
+    START = "start"
+    NEVER = "never"
+
+
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Which symbols and channels of the targets are recorded; an empty field means the target's own default."""
 
@@ -186,6 +194,15 @@ class RecordOptions(WorkerOptions, frozen=True, kw_only=True):
             Choice(InstrumentsMode),
         ),
     ] = InstrumentsMode.AUTO
+    snapshots: Annotated[
+        SnapshotsMode,
+        Option(
+            "Fetch whole order books over HTTP. `start`: of all channels that declare how, whenever a subscription "
+            "begins and after a gap. `auto`: only where the feed's YAML says so; the feeds included with wsrec do not. "
+            "`never`: none.",
+            Choice(SnapshotsMode),
+        ),
+    ] = SnapshotsMode.AUTO
     takeover: Annotated[
         bool,
         Option(

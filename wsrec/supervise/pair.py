@@ -128,7 +128,11 @@ class Pair:
             out=str(options.out),
             **shared._asdict(),
             connections=public,
-            feeds=tuple(FeedJob.of(f, proxies[f.name], options.instruments) for f in feeds if f.name in proxies),
+            feeds=tuple(
+                FeedJob.of(feed, proxies[feed.name], options.instruments, options.snapshots)
+                for feed in feeds
+                if feed.name in proxies
+            ),
             options=options.for_workers(),
             session_start=start,
             began=self._began,

@@ -153,6 +153,7 @@ class BookBuilder:
         partial: whether to begin without a snapshot.
         unknown: why it is unknown at first.
         reasons: why the rows with these `seq` are suspect.
+        breaks: `seq` of the messages before which others are missing.
 
     Attributes:
         book: the levels.
@@ -174,9 +175,12 @@ class BookBuilder:
         partial: bool = False,
         unknown: str = NO_SNAPSHOT,
         reasons: dict[int, str] | None = None,
+        breaks: frozenset[int] = frozenset(),
     ) -> None:
         self._symbol, self._channel, self._conn = symbol, channel, conn
         self._depth, self._fetched, self._partial, self._reasons = depth, fetched, partial, reasons or {}
+        # a snapshot fetched later may prove the rows after a break, so that no row's state shows it
+        self._breaks = np.array(sorted(breaks) if fetched else [], np.int64)
         self.book = Book(depth)
         self.why: str | None = unknown
         self.doubts: list[Doubt] = []
@@ -247,7 +251,11 @@ class BookBuilder:
 
     def breaks_at(self, rows: BookRows, place: int) -> str | None:
         """Why the book is already doubtful before a row: messages may be missing between the row before it and it."""
-        if self.why is not None or place >= len(rows.kinds) or rows.kinds[place] != _DOUBTFUL_CHANGE:
+        if self.why is not None or place >= len(rows.kinds):
+            return None
+        if self._break_in(rows, place, place + 1) is not None:
+            return self._reason(rows, place)
+        if rows.kinds[place] != _DOUBTFUL_CHANGE:
             return None
         return None if self._is_stale(rows, place, place + 1) else self._reason(rows, place)
 
@@ -264,7 +272,23 @@ class BookBuilder:
             self._forget_pending()
             self._apply_partially(rows, start, end)
 
+    def _break_in(self, rows: BookRows, start: int, end: int) -> int | None:
+        """The place of the first change that comes after a break; None if there is none."""
+        if not len(self._breaks) or rows.kinds[start] != _CHANGE:
+            return None
+        after = np.flatnonzero(np.isin(rows.seqs[start:end], self._breaks))
+        return start + int(after[0]) if len(after) else None
+
     def _change(self, rows: BookRows, start: int, end: int) -> None:
+        place = self._break_in(rows, start, end) if self.why is None else None
+        if place is not None:
+            if place > start:
+                self._change(rows, start, place)
+                since = self._time(rows, place - 1)
+            else:
+                since = self.last.time if self.last is not None else self._time(rows, place)
+            self.end(since, self._reason(rows, place))
+            start = place
         if self.why is None:
             self._apply_now(rows, start, end)
             states = rows.states[start:end]

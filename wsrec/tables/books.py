@@ -30,7 +30,7 @@ from wsrec.tables.reading import (
 )
 from wsrec.tables.session_tables import SessionTables, in_band_channels
 
-_NEVER = "its stream has no snapshots, and none was fetched (docs/books.md)"
+_NEVER = "its stream has no snapshots, and none that was fetched joins it (docs/books.md)"
 
 
 class Checks(NamedTuple):
@@ -206,7 +206,9 @@ class _SessionBooks:
         self._connections = group.files[-1].metadata.connections
         events = ((file.number, batch) for file in group.event_files for batch in file.batches(EVENT_SCHEMA.names))
         self._events = SessionEvents(self._feed, self._connections, events)
-        self._reasons = {each.seq: each.detail for each in self._events.breaks if each.seq is not None}
+        shown = [each for each in self._events.breaks if each.seq is not None]
+        self._reasons = {each.seq: each.detail for each in shown if each.seq is not None}
+        self._breaks = frozenset(each.seq for each in shown if each.seq is not None and each.ends_books)
         self._series: dict[tuple[str, str], BookSeries] = {}
         self._made = BuiltRows(asked.levels)
 
@@ -280,7 +282,7 @@ class _SessionBooks:
         if series is None:
             names = self._names(channel)
             model = self._feed.channel_by_any_name.get(channel)
-            fetched = (model is not None and model.snapshot is not None) or any(
+            fetched = (model is not None and model.fetches_snapshots) or any(
                 names & join.channels for join in self._events.joins
             )
             ends = [_end(each) for each in self._events.breaks if _ends(each, names, symbol)]
@@ -295,6 +297,7 @@ class _SessionBooks:
                     partial=self._asked.partial,
                     unknown=NO_SNAPSHOT if fetched or channel in in_band_channels(self._feed) else _NEVER,
                     reasons=self._reasons,
+                    breaks=self._breaks,
                 )
 
             moments = self._asked.moments()

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from wsrec.format.moment import Moment
 from wsrec.net.proxy import DIRECT, ProxyRules
-from wsrec.options.record import InstrumentsMode, WorkerOptions
+from wsrec.options.record import InstrumentsMode, SnapshotsMode, WorkerOptions
 from wsrec.plan.connections import ConnectionPlan
 
 if TYPE_CHECKING:
@@ -36,7 +36,11 @@ class FeedJob(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(
-        cls, feed: Feed, proxies: ProxyRules = DIRECT, instruments: InstrumentsMode = InstrumentsMode.AUTO
+        cls,
+        feed: Feed,
+        proxies: ProxyRules = DIRECT,
+        instruments: InstrumentsMode = InstrumentsMode.AUTO,
+        snapshots: SnapshotsMode = SnapshotsMode.AUTO,
     ) -> FeedJob:
         """The job of a feed."""
         table = feed.channel_table
@@ -45,6 +49,8 @@ class FeedJob(msgspec.Struct, frozen=True, kw_only=True):
             instruments is InstrumentsMode.AUTO and feed.counts_contracts
         )
         listings = feed.instruments.urls if feed.instruments is not None and wanted else ()
+        if snapshots is not SnapshotsMode.AUTO:
+            feed = feed.fetching_snapshots(wanted=snapshots is SnapshotsMode.START)
         config = feed.public_config()
         return cls(name=feed.name, config=config, snapshots=urls, instruments=listings, proxies=proxies)
 
