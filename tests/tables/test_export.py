@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +229,13 @@ class TestWhatIsRead:
         found = json.loads(run(out, "--out", tmp_path, "--json").stdout)
         answers = [each for each in found["left_out"] if each["reason"] == "an answer to a request"]
         assert [(each["count"], each["is_skip"]) for each in answers] == [(1, True)]
+
+
+class TestDamage:
+    def test_a_damaged_file_is_named_and_the_others_are_exported(self, out: Path, tmp_path: Path) -> None:
+        shutil.copytree(out, tmp_path / "copy", ignore=shutil.ignore_patterns("tables"))
+        first, *others = sorted((tmp_path / "copy" / "messages").rglob("*.parquet"))
+        first.write_bytes(first.read_bytes()[:-100])
+        printed = run(tmp_path / "copy", "--out", tmp_path / "t", "--tables", "trades", status=1)
+        assert first.name in printed.stderr
+        assert len(list((tmp_path / "t").rglob("*.parquet"))) == len(others)

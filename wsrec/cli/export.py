@@ -19,7 +19,7 @@ from wsrec.engine.work import EngineError
 from wsrec.feed.errors import ConfigError
 from wsrec.feed.table_columns import Table
 from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE, CaptureError, NoCaptureError, UnreadableError
-from wsrec.format.reading import open_capture
+from wsrec.format.reading import DamagedFile, open_capture
 from wsrec.options.engine import EngineOptions
 from wsrec.options.export import ColumnNames, ExportOptions, TimeUnit, Tool
 from wsrec.options.option import declared
@@ -59,7 +59,7 @@ def export(sources: tuple[str, ...], json: bool, **given: Any) -> None:
     \b
     Exit status: 0 exported; 1 a file is damaged, or a number does not fit; 2 wrong usage;
     3 no capture there, or no message makes a row of these tables;
-    66 something cannot be read; 74 standard output cannot be written.
+    66 something cannot be read, or a worker of --jobs or --spark failed; 74 standard output cannot be written.
     """
     values = settled(_OPTIONS, given)
     options, engine_options = taken(ExportOptions, values), taken(EngineOptions, values)
@@ -77,24 +77,25 @@ def export(sources: tuple[str, ...], json: bool, **given: Any) -> None:
         raise ConfigError(
             "--exchange-offset: found it without --to, whose files need a time of the exchange in each row"
         )
+    damaged: list[DamagedFile] = []
     try:
-        capture = open_capture(sources)
+        capture = open_capture(sources, damaged=damaged.append)
         with engine_for(engine_options) as engine, reading_progress(Console(stderr=True)) as progress:
             result = export_tables(capture, request, engine, progress)
-    except NoCaptureError as error:
-        raise CommandError(str(error), EXIT_NOTHING) from error
-    except UnreadableError as error:
+    except EngineError as error:
         raise CommandError(str(error), EXIT_UNREADABLE) from error
-    except (CaptureError, EngineError) as error:
-        raise CommandError(str(error), _DAMAGED) from error
+    for each in damaged:
+        if each.kind == "source":
+            raise CommandError(each.message, EXIT_UNREADABLE if each.unreadable else EXIT_NOTHING)
+        (result.unreadable if each.unreadable else result.errors).append(each.message)
     if json:
         click.echo(printable_json({"out": request.out, **msgspec.to_builtins(result)}))
     else:
         _print(result, request, Console(highlight=False))
-    for problem in result.errors:
+    for problem in [*result.errors, *result.unreadable]:
         click.secho(f"wsrec export: {clean(problem, 1000)}", fg="red", err=True)
-    if result.errors:
-        raise click.exceptions.Exit(_DAMAGED)
+    if result.errors or result.unreadable:
+        raise click.exceptions.Exit(_DAMAGED if result.errors else EXIT_UNREADABLE)
     if not result.files:
         raise CommandError("no message makes a row of these tables", EXIT_NOTHING)
 

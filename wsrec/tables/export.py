@@ -21,11 +21,11 @@ from wsrec.feed.load import load_feed
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import Table
 from wsrec.format.capture_file import CaptureFile
-from wsrec.format.errors import CaptureError
+from wsrec.format.errors import CaptureError, UnreadableError
 from wsrec.format.layout import EVENTS, place
 from wsrec.format.reading import Capture
 from wsrec.options.export import ColumnNames, Format, Numbers, TimeUnit
-from wsrec.tables.convert import Converter
+from wsrec.tables.convert import Converter, RefusedNumberError
 from wsrec.tables.reading import (
     Group,
     Selection,
@@ -129,7 +129,8 @@ class Exported(msgspec.Struct, kw_only=True):
         files: files written.
         bytes: their size.
         left_out: what makes no rows.
-        errors: files that could not be read.
+        errors: damaged files, and numbers that do not fit a decimal.
+        unreadable: files that the system refuses to read.
 
     """
 
@@ -142,6 +143,11 @@ class Exported(msgspec.Struct, kw_only=True):
     bytes: int = 0
     left_out: list[LeftOut] = msgspec.field(default_factory=list)
     errors: list[str] = msgspec.field(default_factory=list)
+    unreadable: list[str] = msgspec.field(default_factory=list)
+
+    def fail(self, error: Exception) -> None:
+        """Note why a file makes no tables."""
+        (self.unreadable if isinstance(error, UnreadableError) else self.errors).append(str(error))
 
 
 def merge(one: Exported, other: Exported) -> Exported:
@@ -159,6 +165,7 @@ def merge(one: Exported, other: Exported) -> Exported:
             known[state] = known.get(state, 0) + count
     one.left_out = summed([*one.left_out, *other.left_out])
     one.errors += other.errors
+    one.unreadable += other.unreadable
     return one
 
 
@@ -177,7 +184,6 @@ def export_files(item: ExportItem) -> Exported:
 
     Raises:
         ConfigError: the given YAML has mistakes.
-        RefusedNumberError: a number does not fit the decimal type of its column.
         OSError: a file cannot be written.
 
     """
@@ -189,7 +195,8 @@ def export_files(item: ExportItem) -> Exported:
         channels = wanted_channels(feed, request.channels)
         session = SessionTables(feed, files, event_files, request.tables, channels, request.numbers)
     except CaptureError as error:
-        return Exported(errors=[str(error)])
+        result.fail(error)
+        return result
     for file in files[len(item.earlier) :]:
         if not outside(file, request.selection):
             merge(result, _export_file(file, session, request, feed))
@@ -220,8 +227,8 @@ def _export_file(file: CaptureFile, session: SessionTables, request: Request, fe
         for output in outputs.values():
             result.bytes += output.finish(_about(file, session.converter, request, about))
             result.files += 1
-    except CaptureError as error:
-        result.errors.append(str(error))
+    except (CaptureError, RefusedNumberError) as error:
+        result.fail(error)
     finally:
         for output in outputs.values():
             output.discard()
