@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -63,41 +62,55 @@ def test_the_time_of_the_match_comes_before_that_of_the_message(tmp_path: Path) 
     assert events_of(to_hftbacktest([rows], tmp_path).files[0])[0][1] == -7
 
 
-def test_a_snapshot_is_cleared_up_to_its_last_level_side_by_side(tmp_path: Path) -> None:
+def test_a_snapshot_clears_the_whole_book_whatever_was_beyond_its_levels(tmp_path: Path) -> None:
+    before = book(0, ("set", "bid", 80.0, 1.0), ("set", "ask", 130.0, 1.0))
     snapshot = book(
-        0,
+        1,
         ("clear", None, None, None),
-        ("set", "ask", 11.0, 1.0),
-        ("set", "bid", 10.0, 2.0),
-        ("set", "bid", 9.0, 3.0),
-        ("set", "ask", 12.5, 4.0),
+        ("set", "bid", 100.0, 2.0),
+        ("set", "bid", 99.0, 3.0),
+        ("set", "ask", 101.0, 4.0),
         is_snapshot=True,
     )
-    changes = book(1, ("set", "bid", 9.5, 1.0), ("delete", "ask", 11.0, 0.0))
-    events = events_of(to_hftbacktest([batch(Table.BOOK_CHANGES, *snapshot, *changes)], tmp_path).files[0])
-    assert [(ev & ~BOTH, px, qty) for ev, _, _, px, qty in events] == [
-        (DEPTH_CLEAR | BUY, 9.0, 0),
-        (DEPTH_SNAPSHOT | BUY, 10.0, 2),
-        (DEPTH_SNAPSHOT | BUY, 9.0, 3),
-        (DEPTH_CLEAR | SELL, 12.5, 0),
-        (DEPTH_SNAPSHOT | SELL, 11.0, 1),
-        (DEPTH_SNAPSHOT | SELL, 12.5, 4),
-        (DEPTH | BUY, 9.5, 1),
-        (DEPTH | SELL, 11.0, 0),
+    changes = book(2, ("set", "bid", 99.5, 1.0), ("delete", "ask", 101.0, 0.0))
+    found = events_of(to_hftbacktest([batch(Table.BOOK_CHANGES, *before, *snapshot, *changes)], tmp_path).files[0])
+    assert [(ev & ~BOTH, px, qty) for ev, _, _, px, qty in found] == [
+        (DEPTH | BUY, 80.0, 1),
+        (DEPTH | SELL, 130.0, 1),
+        (DEPTH_CLEAR, 0.0, 0),
+        (DEPTH_SNAPSHOT | BUY, 100.0, 2),
+        (DEPTH_SNAPSHOT | BUY, 99.0, 3),
+        (DEPTH_SNAPSHOT | SELL, 101.0, 4),
+        (DEPTH | BUY, 99.5, 1),
+        (DEPTH | SELL, 101.0, 0),
     ]
+    assert kept_levels(found) == {(BUY, 100.0): 2, (BUY, 99.0): 3, (BUY, 99.5): 1}
 
 
-@pytest.mark.parametrize(
-    ("levels", "expected"),
-    [
-        ([], [(DEPTH_CLEAR, 0.0)]),
-        ([("set", "bid", 3.0, 1.0)], [(DEPTH_CLEAR, 0.0), (DEPTH_CLEAR | BUY, 3.0), (DEPTH_SNAPSHOT | BUY, 3.0)]),
-    ],
-)
-def test_a_snapshot_without_one_side_clears_both(tmp_path: Path, levels: list[Any], expected: list[Any]) -> None:
-    rows = book(0, ("clear", None, None, None), *levels, is_snapshot=True)
+def kept_levels(events: list[tuple[int, int, int, float, float]]) -> dict[tuple[int, float], float]:
+    """The book after events that clear all of it, or set a level."""
+    levels: dict[tuple[int, float], float] = {}
+    for ev, _, _, px, qty in events:
+        if ev & ~BOTH == DEPTH_CLEAR:
+            levels.clear()
+        else:
+            levels[ev & (BUY | SELL), px] = qty
+    return {level: qty for level, qty in levels.items() if qty}
+
+
+def test_of_two_snapshots_and_changes_in_a_message_each_comes_in_its_turn(tmp_path: Path) -> None:
+    first = book(0, ("clear", None, None, None), ("set", "bid", 1.0, 1.0), is_snapshot=True)
+    second = book(0, ("clear", None, None, None), ("set", "ask", 3.0, 1.0), is_snapshot=True)
+    change = book(0, ("set", "bid", 2.0, 1.0))
+    rows = [{**row, "item": item} for item, row in enumerate([*first, *second, *change])]
     events = events_of(to_hftbacktest([batch(Table.BOOK_CHANGES, *rows)], tmp_path).files[0])
-    assert [(ev & ~BOTH, px) for ev, _, _, px, _ in events] == expected
+    assert [(ev & ~BOTH, px) for ev, _, _, px, _ in events] == [
+        (DEPTH_CLEAR, 0.0),
+        (DEPTH_SNAPSHOT | BUY, 1.0),
+        (DEPTH_CLEAR, 0.0),
+        (DEPTH_SNAPSHOT | SELL, 3.0),
+        (DEPTH | BUY, 2.0),
+    ]
 
 
 def test_a_deletion_of_no_side_is_of_both(tmp_path: Path) -> None:

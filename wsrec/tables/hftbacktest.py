@@ -274,7 +274,11 @@ def _numbers(column: pa.Array) -> npt.NDArray[np.float64]:
 
 
 def _events(rows: pa.Table) -> Events:
-    """The events of a day in the order of the messages, with the snapshots as it wants them."""
+    """The events of a day in the order of the messages.
+
+    A snapshot is a `DEPTH_CLEAR` of no side, which clears both wholly, and its levels: those of a side clear up to a
+    price only (its `clear_depth`), and what lay beyond the snapshot's last level would stay in the book.
+    """
     columns = {name: np.asarray(rows[name]) for name in rows.column_names}
     # of a message with trades and levels the trades come first: a level that they took is then not taken twice
     kind = columns["ev"] & np.uint64(_KIND)
@@ -283,34 +287,4 @@ def _events(rows: pa.Table) -> Events:
     events = np.zeros(len(order), EVENT_DTYPE)
     for name in ("ev", "exch_ts", "local_ts", "px", "qty"):
         events[name] = columns[name][order]
-    message = np.stack([columns["session"][order].astype(np.uint64), columns["seq"][order]])
-    starts = np.flatnonzero(np.any(np.diff(message, axis=1, prepend=message[:, :1] - 1) != 0, axis=0))
-    return _with_snapshots(events, starts)
-
-
-def _with_snapshots(events: Events, messages: npt.NDArray[np.intp]) -> Events:
-    """Each snapshot as bids and asks, each behind a `DEPTH_CLEAR` up to its last level.
-
-    Args:
-        events: events in which a snapshot begins with one `DEPTH_CLEAR` of no side.
-        messages: where the messages begin.
-
-    """
-    clears = np.flatnonzero(events["ev"] == DEPTH_CLEAR)
-    ends = np.append(messages, len(events))
-    parts, done = [], 0
-    for place, end in zip(clears, ends[np.searchsorted(ends, clears, side="right")], strict=True):
-        parts.append(events[done:place])
-        levels = events[place + 1 : end]
-        sides = [levels[(levels["ev"] & np.uint64(side)) != 0] for side in (BUY, SELL)]
-        if not all(map(len, sides)):
-            # of a side without levels nothing says up to which price: both are cleared
-            parts.append(events[place : place + 1])
-        for side, of_side, last in zip((BUY, SELL), sides, (np.min, np.max), strict=True):
-            if len(of_side):
-                clear = events[place : place + 1].copy()
-                clear["ev"] |= np.uint64(side)
-                clear["px"] = last(of_side["px"])
-                parts += [clear, of_side]
-        done = end
-    return np.concatenate([*parts, events[done:]])
+    return events
