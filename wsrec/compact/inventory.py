@@ -9,8 +9,10 @@ from wsrec.compact.model import Skipped
 from wsrec.format import manifest
 from wsrec.format.claim import is_live
 from wsrec.format.folders import is_file, session_folders
-from wsrec.format.layout import EVENTS, MESSAGES, read_place, session_folder
+from wsrec.format.layout import EVENTS, MESSAGES, Place, manifest_path, read_place, session_folder
 from wsrec.format.manifest import ManifestLine
+
+_LEFT = "the session was left as it is: `wsrec verify` says more"
 
 
 class FinishedPair(NamedTuple):
@@ -47,12 +49,14 @@ class Finished(NamedTuple):
         pairs: by feed and session, in order of their numbers.
         removed: those that were removed.
         skipped: sessions that may not be touched.
+        problems: why lines of the manifest, and all of the sessions that they name, are not acted on.
 
     """
 
     pairs: dict[tuple[str, str], list[FinishedPair]]
     removed: list[FinishedPair]
     skipped: list[Skipped]
+    problems: list[str]
 
 
 def finished(out: Path) -> Finished:
@@ -67,22 +71,43 @@ def finished(out: Path) -> Finished:
     lines = manifest.read(out)
     left = {folder.name for folder in session_folders(out)}
     found: dict[tuple[str, str, int], list[ManifestLine]] = {}
+    doubtful: set[tuple[str, str]] = set()
+    problems: list[str] = []
+    places = _Places(out)
+
+    def doubt(line: ManifestLine, why: str) -> None:
+        doubtful.update(places.sessions(line))
+        problems.append(f"{manifest_path(out)}: a line of {line.feed}, session {line.session}, {why}; {_LEFT}")
+
     for line in lines:
         of_pair = found.setdefault(line.pair, [])
-        if not of_pair or line.follows(of_pair):
+        if (why := places.problem(line)) is not None:
+            doubt(line, why)
+        elif of_pair and (line.path, line.events_path) != (of_pair[0].path, of_pair[0].events_path):
+            doubt(line, f"number {line.number}, names other files than a line before it")
+        elif not of_pair or line.follows(of_pair):
             of_pair.append(line)
     pairs: dict[tuple[str, str], list[FinishedPair]] = {}
     removed, files = [], dict.fromkeys(left, 0)
+    remains: set[tuple[str, str]] = set()
+    for (feed, session, number), of_pair in sorted(found.items()):
+        if of_pair and of_pair[-1].removed is None:
+            remains.add((feed, session))
+        elif of_pair and (feed, session) in remains:
+            doubt(of_pair[-1], f"removes number {number}, which is not at the session's beginning")
     for (feed, session, _), of_pair in sorted(found.items()):
-        pair = FinishedPair(of_pair, _hour(out, of_pair[0]))
         if session in left:
-            files[session] += pair.line.path is not None
-        elif pair.line.removed is not None:
-            removed.append(pair)
+            files[session] += bool(of_pair) and of_pair[-1].path is not None
+        elif not of_pair or (feed, session) in doubtful:
+            continue
         else:
-            pairs.setdefault((feed, session), []).append(pair)
+            pair = FinishedPair(of_pair, places.hour(of_pair[0]))
+            if pair.line.removed is not None:
+                removed.append(pair)
+            else:
+                pairs.setdefault((feed, session), []).append(pair)
     skipped = [Skipped(session=session, files=files[session], why=_why(out, session)) for session in sorted(left)]
-    return Finished(pairs, removed, skipped)
+    return Finished(pairs, removed, skipped, problems)
 
 
 def is_finished(out: Path, session: str) -> bool:
@@ -96,12 +121,51 @@ def _why(out: Path, session: str) -> str:
     return f"it was interrupted: run `wsrec recover {out}` first"
 
 
-def _hour(out: Path, line: ManifestLine) -> int | None:
-    name = line.path or line.events_path
-    place = read_place(out, out / name) if name is not None else None
-    if place is None or place.pair != line.pair or place.kind != (MESSAGES if line.path else EVENTS):
-        return None
-    return place.hour
+class _Places:
+    """Where the lines of a manifest say that files are.
+
+    Args:
+        out: the output folder.
+
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._real = out.resolve()
+        self._leads_elsewhere: dict[Path, bool] = {}
+
+    def problem(self, line: ManifestLine) -> str | None:
+        """Why its files must not be touched: anybody may have written the line. None: they are its own pair's."""
+        names = [(kind, name) for kind, name in ((MESSAGES, line.path), (EVENTS, line.events_path)) if name is not None]
+        if not names:
+            return "names no file"
+        hours = set()
+        for kind, name in names:
+            place = self._place(name)
+            if place is None or place.pair != line.pair or place.kind != kind:
+                return f"names {name!r}, which is not where wsrec puts its {kind}"
+            hours.add(place.hour)
+            folder = Path(name).parent
+            if folder not in self._leads_elsewhere:
+                self._leads_elsewhere[folder] = (self._out / folder).resolve() != self._real / folder
+            if self._leads_elsewhere[folder]:
+                return f"names {name!r}, whose folder is a link that leads elsewhere"
+        return "names files of two hours" if len(hours) > 1 else None
+
+    def sessions(self, line: ManifestLine) -> set[tuple[str, str]]:
+        """The feeds and sessions that the line and its files are of."""
+        places = [self._place(name) for name in (line.path, line.events_path) if name is not None]
+        return {line.pair[:2], *(place.pair[:2] for place in places if place is not None)}
+
+    def hour(self, line: ManifestLine) -> int | None:
+        """The hour of its files' folders (since the epoch)."""
+        name = line.path or line.events_path
+        place = None if name is None else self._place(name)
+        return None if place is None else place.hour
+
+    def _place(self, name: str) -> Place | None:
+        # no file system has such names
+        return None if "\0" in name or Path(name).is_absolute() else read_place(self._out, self._out / name)
 
 
 def size_of(path: Path) -> int:

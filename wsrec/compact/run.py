@@ -98,6 +98,8 @@ class Compaction:
     def _finished(self) -> Finished:
         if not own_folder(self._out).is_dir():
             raise NoCaptureError(f"{self._out}: {NO_CAPTURE}")
+        if own_folder(self._out).is_symlink():
+            raise CaptureError(f"{own_folder(self._out)}: is a link that leads elsewhere; nothing was changed")
         try:
             return finished(self._out)
         except OSError as error:
@@ -186,7 +188,8 @@ class Compaction:
 
     def _result(self, of: Finished, done: Sorted, removed: Removed, *, dry_run: bool) -> Compacted:
         status = CompactStatus.DONE
-        if self._problems:
+        problems = [*of.problems, *self._problems]
+        if problems:
             status = CompactStatus.UNREADABLE if self._unreadable and not self._failed else CompactStatus.FAILED
         return Compacted(
             status=status,
@@ -196,7 +199,7 @@ class Compaction:
             already=self._already,
             removed=removed,
             skipped=of.skipped,
-            problems=self._problems,
+            problems=problems,
         )
 
 

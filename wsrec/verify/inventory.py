@@ -186,7 +186,7 @@ def take(root: Path, only: list[Path] | None) -> Inventory:
     elif pairs:
         what = "there is no manifest: checksums cannot be checked, and missing files cannot be noticed"
         findings.append(Finding(kind=Kind.CONTRADICTION, where=str(manifest_path(root)), what=what))
-    removed = _take_out_removed(pairs, findings)
+    removed = _take_out_removed(root, pairs, findings)
     by_session: dict[tuple[str, str], list[Pair]] = {}
     for _, pair in sorted(pairs.items()):
         if only is None or any(path is not None and _chosen(path, only) for path in (pair.messages, pair.events)):
@@ -267,11 +267,20 @@ def _read_lines(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: l
     return listed
 
 
-def _take_out_removed(pairs: dict[tuple[str, str, int], Pair], findings: list[Finding]) -> frozenset[str]:
-    """Take out the pairs that were removed on purpose; returns their sessions."""
+def _take_out_removed(root: Path, pairs: dict[tuple[str, str, int], Pair], findings: list[Finding]) -> frozenset[str]:
+    """Take out the pairs that were removed on purpose, which is a session's beginning; returns their sessions."""
     removed: dict[tuple[str, str], list[ManifestLine]] = {}
-    for key, pair in list(pairs.items()):
+    remains: set[tuple[str, str]] = set()
+    for key, pair in sorted(pairs.items()):
         if pair.line is None or pair.line.removed is None:
+            remains.add(key[:2])
+            continue
+        if key[:2] in remains:
+            what = (
+                "says that files were removed on purpose, but `wsrec compact` removes from a session's beginning only"
+            )
+            findings.append(Finding(kind=Kind.CONTRADICTION, where=pair.where, what=what))
+            _match_all(root, pair, findings)
             continue
         del pairs[key]
         removed.setdefault(key[:2], []).append(pair.line)
@@ -286,6 +295,17 @@ def _take_out_removed(pairs: dict[tuple[str, str, int], Pair], findings: list[Fi
         )
         findings.append(Finding(kind=Kind.NOTE, where=f"{feed}, session {session}", what=what))
     return frozenset(session for _, session in removed)
+
+
+def _match_all(root: Path, pair: Pair, findings: list[Finding]) -> None:
+    """Compare the files that a pair's line in force lists with the files found."""
+
+    def report(kind: Kind, what: str) -> None:
+        findings.append(Finding(kind=kind, where=pair.where, what=what))
+
+    for kind, name in zip(KINDS, (pair.line.path, pair.line.events_path) if pair.line else (), strict=False):
+        if name is not None:
+            _match(root / name, kind, pair, report)
 
 
 def _match(path: Path, kind: str, pair: Pair, report: Callable[[Kind, str], None]) -> None:
