@@ -30,16 +30,21 @@ TRADES = 60
 HOSTILE = "\x1b[2J\u202e,\"\n'"
 
 
+def trades(count: int) -> list[tuple[int, bytes]]:
+    """So many trades of two symbols, with the times of their arrival."""
+    texts = []
+    for number in range(count):
+        about = {"e": "trade", "s": SYMBOLS[number % 2], "t": number, "p": "60000.10", "q": "0.5", "m": True}
+        times = {"E": START // 1_000_000 + number - 5, "T": START // 1_000_000 + number - 7}
+        texts.append(json.dumps({"stream": "btcusdt@trade", "data": about | times}).encode())
+    return [(START + (number + 1) * 1_000_123, text) for number, text in enumerate(texts)]
+
+
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A capture of 60 trades of two symbols in two files; its folder's name is a pattern for DuckDB."""
     folder = tmp_path_factory.mktemp("it's [a] capture?*")
-    texts = [json.dumps({"stream": HOSTILE}).encode()]
-    for number in range(TRADES):
-        about = {"e": "trade", "s": SYMBOLS[number % 2], "t": number, "p": "60000.10", "q": "0.5", "m": True}
-        times = {"E": START // 1_000_000 + number - 5, "T": START // 1_000_000 + number - 7}
-        texts.append(json.dumps({"stream": "btcusdt@trade", "data": about | times}).encode())
-    messages = [(START + number * 1_000_123, text) for number, text in enumerate(texts)]
+    messages = [(START, json.dumps({"stream": HOSTILE}).encode()), *trades(TRADES)]
     record(folder, "binance", messages, topics_of(find_feed("binance"), ["trade"], SYMBOLS), files=2, size=30)
     return folder
 
@@ -125,6 +130,18 @@ class TestExportedTables:
             os.utime(path)
         spoil_messages(capture)
         ask(capture, "select count(*) n from trades", status=1)
+
+    def test_are_not_read_where_their_source_had_fewer_rows_however_old_it_is(self, tmp_path: Path) -> None:
+        """As while a session is recorded: the finished file is older than the table of what was in it then."""
+        capture = tmp_path / "capture"
+        record(capture, "binance", trades(40), topics_of(find_feed("binance"), ["trade"], SYMBOLS))
+        export(capture)
+        record(tmp_path / "whole", "binance", trades(TRADES), topics_of(find_feed("binance"), ["trade"], SYMBOLS))
+        for kind in ("messages", "events"):
+            (now,), (then,) = ((tmp_path / name / kind).rglob("*.parquet") for name in ("whole", "capture"))
+            shutil.copyfile(now, then)
+            os.utime(then, ns=(0, 0))
+        assert rows(capture, "select count(*) n from trades") == [{"n": TRADES}]
 
     def test_what_is_not_exported_yet_is_made(self, capture: Path) -> None:
         export(capture)

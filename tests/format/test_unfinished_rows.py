@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
 import wsrec
 from tests.conftest import Wsrec
+from wsrec.cli.main import main
 from wsrec.format.unfinished_rows import UnfinishedRows
 from wsrec.report.collect import collect
 from wsrec.report.terminal import print_report
@@ -104,6 +108,20 @@ def test_the_report_says_that_it_is_running(recording):
     console = Console(file=io.StringIO(), width=300)
     print_report(report, console)
     assert f"{session} is being recorded into" in console.file.getvalue()
+
+
+def test_tables_of_what_is_not_finished_say_so(recording, tmp_path):
+    until = time.monotonic() + 60
+    # none if all that was journalled was finished before it was read
+    while True:
+        result = CliRunner().invoke(main, ["export", str(recording), "--tables", "trades", "--out", str(tmp_path)])
+        assert result.exit_code == 0, result.output
+        files = sorted(tmp_path.rglob("*.parquet"))
+        marks = [json.loads(pq.read_metadata(each).metadata[b"wsrec.unfinished"]) for each in files]
+        if True in marks or time.monotonic() > until:
+            break
+    assert marks.index(True) == len(marks) - 1
+    assert "of sessions that are not finished: export them again when they are" in result.output
 
 
 def test_a_folder_without_any_is_read_as_before(tmp_path):

@@ -214,6 +214,9 @@ def _print(result: Exported, request: Request, console: Console) -> None:
     exact = "every number is exact" if not sum(result.rounded.values()) else "rounded: not exact as a double"
     written = f"{total:,} rows in {result.files:,} files ({result.bytes:,} bytes) below {clean(request.out)}"
     click.echo(f"{result.messages:,} messages, {written}; {exact}")
+    if result.unfinished:
+        some = plural(result.unfinished, "file")
+        click.echo(f"{some} of sessions that are not finished: export them again when they are")
     if result.cut:
         click.echo(f"{result.cut:,} times were cut to microseconds")
     _print_reasons(result.left_out, console)

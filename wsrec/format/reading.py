@@ -180,6 +180,10 @@ class Capture:
         """The files of a kind, `messages` or `events`, none of which is opened for it."""
         return [*self._paths[kind]]
 
+    def is_unfinished(self, file: CaptureFile) -> bool:
+        """Whether a file is a copy of what a session had journalled: its own file, once finished, has more rows."""
+        return file.path not in self._finished[file.kind]
+
     @property
     def files(self) -> list[CaptureFile]:
         """The message files, in order of their smallest `recv_time`.

@@ -85,12 +85,14 @@ class ExportItem(Item, frozen=True, kw_only=True):
         earlier: paths of the messages files of the session and feed before them.
         event_files: paths of all events files of the session and feed.
         request: what is exported.
+        unfinished: those files that are copies of what an unfinished session has journalled.
 
     """
 
     earlier: tuple[str, ...]
     event_files: tuple[str, ...]
     request: Request
+    unfinished: frozenset[str] = frozenset()
 
 
 class LeftOut(msgspec.Struct, frozen=True):
@@ -128,6 +130,7 @@ class Exported(msgspec.Struct, kw_only=True):
         cut: times whose last three digits were cut (`us`).
         files: files written.
         bytes: their size.
+        unfinished: how many of them are of sessions that are not finished.
         left_out: what makes no rows.
         errors: damaged files, and numbers that do not fit a decimal.
         unreadable: files that the system refuses to read.
@@ -141,6 +144,7 @@ class Exported(msgspec.Struct, kw_only=True):
     cut: int = 0
     files: int = 0
     bytes: int = 0
+    unfinished: int = 0
     left_out: list[LeftOut] = msgspec.field(default_factory=list)
     errors: list[str] = msgspec.field(default_factory=list)
     unreadable: list[str] = msgspec.field(default_factory=list)
@@ -156,6 +160,7 @@ def merge(one: Exported, other: Exported) -> Exported:
     one.cut += other.cut
     one.files += other.files
     one.bytes += other.bytes
+    one.unfinished += other.unfinished
     for mine, theirs in ((one.rows, other.rows), (one.rounded, other.rounded)):
         for table, count in theirs.items():
             mine[table] = mine.get(table, 0) + count
@@ -199,7 +204,7 @@ def export_files(item: ExportItem) -> Exported:
         return result
     for file in files[len(item.earlier) :]:
         if not outside(file, request.selection):
-            merge(result, _export_file(file, session, request, feed))
+            merge(result, _export_file(file, session, item, feed))
     return result
 
 
@@ -208,9 +213,10 @@ def _feed(file: CaptureFile, given: str | None) -> Feed:
     return feed if feed is not None and feed.name == file.feed else declared_feed(file)
 
 
-def _export_file(file: CaptureFile, session: SessionTables, request: Request, feed: Feed) -> Exported:
+def _export_file(file: CaptureFile, session: SessionTables, item: ExportItem, feed: Feed) -> Exported:
     outputs: dict[Table, TableFile] = {}
-    result = Exported()
+    request, result = item.request, Exported()
+    is_unfinished = str(file.path) in item.unfinished
     source = _sha256(file.path)
     try:
         for table, batch in session.tables(file):
@@ -223,10 +229,16 @@ def _export_file(file: CaptureFile, session: SessionTables, request: Request, fe
                 )
             result.cut += outputs[table].write(rows)
             _count_states(result, table, rows)
-        about = {"source_sha256": source, "declarations_sha256": declarations_of(feed)}
+        about = {
+            "source_sha256": source,
+            **source_of(file),
+            "unfinished": is_unfinished,
+            "declarations_sha256": declarations_of(feed),
+        }
         for output in outputs.values():
             result.bytes += output.finish(_about(file, session.converter, request, about))
             result.files += 1
+            result.unfinished += is_unfinished
     except (CaptureError, RefusedNumberError) as error:
         result.fail(error)
     finally:
@@ -265,7 +277,7 @@ def _count_states(result: Exported, table: Table, rows: pa.RecordBatch) -> None:
         known[each["values"]] = known.get(each["values"], 0) + each["counts"]
 
 
-def _about(file: CaptureFile, converter: Converter, request: Request, about: Mapping[str, str]) -> dict[str, Any]:
+def _about(file: CaptureFile, converter: Converter, request: Request, about: Mapping[str, Any]) -> dict[str, Any]:
     """The metadata of an exported file."""
     chosen = {name: getattr(request, name) for name in ("since", "until", "symbols", "channels")}
     return {
@@ -278,6 +290,11 @@ def _about(file: CaptureFile, converter: Converter, request: Request, about: Map
         "rounded": sum(converter.rounded.values()),
         "left_out": [msgspec.to_builtins(each) for each in left_out_of(file, converter)],
     }
+
+
+def source_of(file: CaptureFile) -> dict[str, Any]:
+    """What shows at once whether a table is of a messages file as it is now."""
+    return {"source_bytes": file.size, "source_rows": file.rows}
 
 
 def declarations_of(feed: Feed) -> str:
@@ -299,7 +316,9 @@ def path_of(file: CaptureFile, table: Table, request: Request) -> Path:
     return Path(request.out) / f"table={table}" / below / name
 
 
-def items_of(of_sessions: Sequence[Group], request: Request) -> list[ExportItem]:
+def items_of(
+    of_sessions: Sequence[Group], request: Request, unfinished: frozenset[str] = frozenset()
+) -> list[ExportItem]:
     """What can be exported side by side: of each feed of each session some neighbouring files."""
     found = []
     for group in of_sessions:
@@ -318,6 +337,7 @@ def items_of(of_sessions: Sequence[Group], request: Request) -> list[ExportItem]
                     earlier=tuple(paths[:begin]),
                     event_files=events,
                     request=request,
+                    unfinished=unfinished.intersection(paths[begin:end]),
                 )
             )
             begin = end
@@ -341,5 +361,6 @@ def export(capture: Capture, request: Request, engine: Engine, progress: Progres
     of_sessions = groups(capture.files, capture.event_files)
     feeds = {group.feed: _feed(group.files[0], request.feed_file) for group in of_sessions}
     check_channels(list(feeds.values()), request.channels)
-    items = items_of(of_sessions, request)
+    unfinished = frozenset(str(file.path) for file in capture.files if capture.is_unfinished(file))
+    items = items_of(of_sessions, request, unfinished)
     return reduce(engine, export_files, merge, items, progress) or Exported()

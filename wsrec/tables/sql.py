@@ -1,8 +1,8 @@
 """A capture as views of DuckDB: messages, events, and those tables that a question names.
 
-Exported tables in the capture are read where they are current: later than the messages file, with all its rows, by the
-declarations of today. What else a question needs is converted into a temporary folder first. Nothing can be written:
-the one statement that is run is a SELECT.
+Exported tables in the capture are read where they are current: later than the messages file, of all its rows and bytes,
+by the declarations of today, and not of a session that was still being recorded. What else a question needs is
+converted into a temporary folder first. Nothing can be written: the one statement that is run is a SELECT.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from wsrec.format.errors import CaptureError
 from wsrec.format.layout import EVENTS, MESSAGES
 from wsrec.format.reading import Capture
 from wsrec.options.export import Format, Numbers, TimeUnit
-from wsrec.tables.export import Exported, ExportItem, Request, declarations_of, export_files, merge, path_of
+from wsrec.tables.export import Exported, ExportItem, Request, declarations_of, export_files, merge, path_of, source_of
 from wsrec.tables.reading import declared_feed, groups
 from wsrec.tables.schema import TABLES_VERSION, table_schema
 from wsrec.tables.table_file import written_schema
@@ -225,7 +225,14 @@ class _Tables:
                 schema, metadata = exported.schema_arrow, exported.metadata.metadata or {}
         except (OSError, pa.ArrowException):
             return None
-        expected = {"tables_version": TABLES_VERSION, "selection": None, "declarations_sha256": self._declared(file)}
+        expected = {
+            "tables_version": TABLES_VERSION,
+            "selection": None,
+            "declarations_sha256": self._declared(file),
+            # one made while the session was recorded is newer than the finished file, and has only its first rows
+            "unfinished": False,
+            **source_of(file),
+        }
         about = {name: json.loads(metadata.get(f"{_PREFIX}{name}".encode(), '""')) for name in expected}
         return path if about == expected and schema.equals(_SCHEMAS[table]) else None
 
