@@ -15,9 +15,11 @@ import pytest
 from tests.conftest import Wsrec, events_of, messages_of, received
 from tests.rings import Rings, plan, writer_job
 from wsrec.format import layout, manifest
+from wsrec.format.unfinished_rows import UnfinishedRows
 from wsrec.ring.events import EventKind
 from wsrec.verify.model import State
 from wsrec.verify.verify import verify
+from wsrec.writer import session_start
 from wsrec.writer.job import WriterJob
 from wsrec.writer.journal import Journal
 from wsrec.writer.journal_format import journal_path
@@ -182,6 +184,47 @@ class TestRecover:
         (line,) = reported
         assert f"{journal}: its job is damaged" in line
         assert journal.exists()
+
+    @pytest.mark.parametrize("forged", ["session above", "absolute session", "feed above", "other session"])
+    @pytest.mark.parametrize("record", [False, True])
+    def test_a_foreign_job_does_not_say_where_files_are_written(self, tmp_path, forged, record):
+        out, outside = tmp_path / "a" / "b" / "out", tmp_path / "outside"
+        out.mkdir(parents=True)
+        outside.mkdir()
+        rings = Rings()
+        rings.put(b"a1", event=time.monotonic_ns(), handoff=time.monotonic_ns())
+        job = writer_job(out, (plan(0, feed="a"),), {"a": FEEDS["a"]}, began=time.monotonic_ns())
+        session = job.session
+        feeds = job.feeds
+        if forged == "feed above":
+            feeds = tuple(msgspec.structs.replace(feed, name="/../../../../../outside/a") for feed in feeds)
+        else:
+            session = {"session above": "../../../../../../../outside/a", "absolute session": f"{outside}/a"}.get(
+                forged, "b"
+            )
+        folder = out / ".wsrec" / job.session
+        folder.mkdir(parents=True)
+        stored = msgspec.structs.replace(job, session=session, feeds=feeds)
+        if record:
+            session_start.write(folder, stored)
+            (named,) = folder.glob("session.json")
+        else:
+            named = journal_path(folder, 1)
+            journal = Journal(named, 1, msgspec.json.encode(stored))
+            journal.append(rings.drain().take())
+            journal.close()
+        rings.close()
+        before = sorted(tmp_path.rglob("*"))
+        reported: list[str] = []
+        assert recover(out, reported.append) == []
+        (line,) = reported
+        assert f"{named}: its job is damaged" in line
+        if not record:
+            (_, problem), *_ = UnfinishedRows([out]).problems
+            assert f"{named}: its job is damaged" in problem
+        after = sorted(tmp_path.rglob("*"))
+        assert [path for path in after if path not in before] == []
+        assert named.exists()
 
     def test_what_stood_in_a_first_journal_that_cannot_be_read_is_lost_from_the_beginning(self, tmp_path):
         rings, began = Rings(), time.monotonic_ns()

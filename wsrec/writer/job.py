@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -96,6 +97,21 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
     last_request: int = 0
     resumed: Moment | None = None
     restart: dict[str, Any] = {}
+
+    def misplaced_in(self, session: str) -> str | None:
+        """Why a stored job is not one of the session in whose folder it is, and must not name files; None: it is one.
+
+        Args:
+            session: the name of the folder.
+
+        """
+        # a writer that records does not need pydantic
+        from wsrec.feed.values import NAME_PATTERN
+
+        if self.session != session:
+            return f"it is of session {self.session!r}"
+        name = next((feed.name for feed in self.feeds if not re.fullmatch(NAME_PATTERN, feed.name)), None)
+        return None if name is None else f"no feed has the name {name!r}"
 
     def public(self) -> WriterJob:
         """The job without secrets, for storage."""

@@ -31,6 +31,7 @@ from wsrec.format.manifest import ManifestLine
 from wsrec.format.moment import Moment
 from wsrec.format.stage_times import MONOTONIC
 from wsrec.format.stored_json import decode_stored
+from wsrec.format.unfinished import RECORD
 from wsrec.monitor.check import MonitorEvent
 from wsrec.ring import loss_evidence
 from wsrec.ring.events import Event, EventKind
@@ -109,12 +110,16 @@ class JournalRecovery:
                 job = decode_stored(reader.job, WriterJob)
             except msgspec.DecodeError as error:
                 raise ValueError(f"{path}: its job is damaged ({error})") from error
+            source = path
             break
         else:
             noted = session_start.read(self._folder)
             if noted is None:
                 return None
-            job = noted
+            job, source = noted, self._folder / RECORD
+        misplaced = job.misplaced_in(self._folder.name)
+        if misplaced is not None:
+            raise ValueError(f"{source}: its job is damaged ({misplaced})")
         return msgspec.structs.replace(job, out=str(self._out))
 
     def unreported(self, feeds: Collection[str]) -> set[str]:
