@@ -78,6 +78,14 @@ class TestNumbers:
 
 
 class TestShapes:
+    def test_a_rounded_number_that_no_row_keeps_is_not_counted(self) -> None:
+        columns = {"bid_price": "b", "bid_size": "B", "ask_price": "a", "ask_size": "A"}
+        message = {"b": "0", "B": "0.1234567890123456789", "a": "2", "A": "3"}
+        _, _, rounded = assert_alike(
+            feed_of({"table": "quotes", "columns": columns}), [json.dumps(message).encode()], "data"
+        )
+        assert rounded == 0
+
     @given(st.lists(st.sampled_from(["1", "0", "0.0", "x", "", None, 5, True]), max_size=3), st.booleans())
     def test_books(self, level: list[Any], snapshot: bool) -> None:
         declared = {**BOOK, "snapshot": {"path": "snap"}, "columns": {"update_id": "u"}}

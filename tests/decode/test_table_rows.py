@@ -301,6 +301,22 @@ class TestMemory:
 
 
 class TestLeftOut:
+    def test_a_null_row_and_a_side_that_is_no_array_have_their_reasons(self) -> None:
+        made = outcome({"data": [None, {"p": 1, "q": 2}]}, {**TRADES, "rows": "data[]"})
+        assert (len(made.rows[0][1]), made.left_out) == (1, [(Table.TRADES, "found null at `data[]`")])
+        made = outcome({"b": [["1", "2"]], "a": {"3": "4"}}, BOOK)
+        assert (len(made.rows[0][1]), made.left_out) == (1, [(Table.BOOK_CHANGES, "found no array at `a`")])
+
+    def test_an_empty_snapshot_keeps_its_place_among_the_others(self) -> None:
+        declared = {
+            "table": "book_changes",
+            "rows": "e[].u[]",
+            "snapshot": {"path": "$.e[].t", "equals": "snapshot"},
+            "columns": {"side": {"path": "s", "words": {"b": "bid"}}, "price": "p", "size": "q"},
+        }
+        events = [{"t": "snapshot", "u": []}, {"t": "update", "u": [{"s": "b", "p": 3, "q": 1}]}]
+        assert [row["action"] for row in rows({"e": events}, declared)] == ["clear", "set"]
+
     def test_each_with_its_reason(self) -> None:
         conditioned = {**TRADES, "when": {"path": "type", "equals": "fill"}}
         assert outcome({"type": "x"}, conditioned).left_out == [(None, NO_DECLARATION)]

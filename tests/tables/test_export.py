@@ -239,3 +239,38 @@ class TestDamage:
         printed = run(tmp_path / "copy", "--out", tmp_path / "t", "--tables", "trades", status=1)
         assert first.name in printed.stderr
         assert len(list((tmp_path / "t").rglob("*.parquet"))) == len(others)
+
+
+class TestDoubt:
+    """What is left out of a message may have changed what follows it."""
+
+    def test_the_first_trade_after_one_that_was_left_out_is_suspect(self, tmp_path: Path) -> None:
+        bad = trade(2, price="0.-1")
+        texts = [trade(1), bad, trade(3), trade(4)]
+        messages = [(START + n, text) for n, text in enumerate(texts)]
+        record(tmp_path / "c", "binance", messages, topics_of(find_feed("binance"), ["trade"], ["BTCUSDT"]))
+        run(tmp_path / "c", "--tables", "trades", "--out", tmp_path / "t")
+        assert read(tmp_path / "t", "trades")["state"].to_pylist() == ["ok", "suspect", "ok"]
+
+    def test_a_book_is_suspect_from_a_left_out_level_to_its_next_snapshot(self, tmp_path: Path) -> None:
+        def book(number: int, bids: Any, action: str = "update") -> bytes:
+            data = {"bids": bids, "asks": [], "ts": "1795352400000", "seqId": number, "prevSeqId": number - 1}
+            if action == "snapshot":
+                data["prevSeqId"] = -1
+            return json.dumps({"arg": {"channel": "books", "instId": "A-B"}, "action": action, "data": [data]}).encode()
+
+        first, good, bad = (
+            [["3", "1", "0", "1"]],
+            [["4", "1", "0", "1"]],
+            [["0.-1", "1", "0", "1"], ["5", "1", "0", "1"]],
+        )
+        texts = [book(1, first, "snapshot"), book(2, good), book(3, bad), book(4, good), book(5, first, "snapshot")]
+        messages = [(START + n, text) for n, text in enumerate([*texts, book(6, good)])]
+        record(tmp_path / "c", "okx", messages, topics_of(find_feed("okx"), ["books"], ["A-B"]))
+        run(tmp_path / "c", "--tables", "book_changes", "--out", tmp_path / "t")
+        rows = read(tmp_path / "t", "book_changes").sort_by([("seq", "ascending"), ("item", "ascending")])
+        states = rows.select(["seq", "state"]).to_pylist()
+        first_seq = states[0]["seq"]
+        assert {(row["seq"] - first_seq, row["state"]) for row in states} == {
+            *((0, "ok"), (1, "ok"), (2, "suspect"), (3, "suspect"), (4, "ok"), (5, "ok"))
+        }

@@ -122,8 +122,8 @@ class TestCoinbaseAdvanced:
         made = read("level2", {"channel": "l2_data", "events": events})
         names = ("symbol", "action", "side", "transact_time")
         assert only(made, Table.BOOK_CHANGES, *names) == [
-            *(("A-USD", "clear", None, None), ("A-USD", "set", "ask", None), ("C-USD", "delete", "bid", None)),
-            ("B-USD", "clear", None, None),
+            *(("A-USD", "clear", None, None), ("A-USD", "set", "ask", None), ("B-USD", "clear", None, None)),
+            ("C-USD", "delete", "bid", None),
         ]
 
     def test_the_backlog_of_trades_is_flagged(self, read: Read) -> None:

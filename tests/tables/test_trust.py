@@ -161,7 +161,7 @@ class TestBooks:
             trust = Trust(session(*events), in_band=["book"])
             trust.begin_file(2)
             found.append(words(trust.book_states(rows, np.zeros(2, np.bool_))))
-        assert found == [["ok", "suspect"], ["suspect", "suspect"], ["ok", "suspect"]]
+        assert found == [["unproved", "suspect"], ["suspect", "suspect"], ["unproved", "suspect"]]
 
     def test_a_fetched_snapshot_proves_what_is_above_its_number_from_the_begin_of_its_run(self) -> None:
         joined = event(6, "snapshot_joined", channel="depth", symbol="A", number=11, first=9, last=13)

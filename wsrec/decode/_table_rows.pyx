@@ -227,7 +227,6 @@ cdef struct Table:
     int64_t* message
     uint64_t rows
     uint64_t room
-    uint64_t rounded
 
 
 cdef class RowScanner:
@@ -330,7 +329,7 @@ cdef class RowScanner:
         """The rows since the last call.
 
         Returns:
-            For each table: the message of each row (bytes of int64), how many numbers are rounded, and for each output
+            For each table: the message of each row (bytes of int64), and for each output
             its values (8 bytes each: a double, an integer, a code, 0 or 1; of texts the end of each in the third), their
             validity (a byte each) and the texts.
 
@@ -351,8 +350,8 @@ cdef class RowScanner:
                 ))
                 output.text_size = 0
             message = (<const uint8_t*>table.message)[:8 * table.rows] if table.rows else b""
-            found.append((message, table.rounded, outputs))
-            table.rows = table.rounded = 0
+            found.append((message, outputs))
+            table.rows = 0
         return found
 
     cdef bint _message(self, int64_t message, bint has_symbol) except -1:
@@ -363,14 +362,13 @@ cdef class RowScanner:
         cdef Declaration* declaration
         cdef Verdict verdict
         cdef uint64_t rows[16]
-        cdef uint64_t rounded[16]
         if not wsrec_read_rows(&self._rows):
             return False
         for index in range(self._skip_count):
             if self._hold(self._skips[index], 0, 0) != NONE:
                 return False
         for index in range(self._table_count):
-            rows[index], rounded[index] = self._tables[index].rows, self._tables[index].rounded
+            rows[index] = self._tables[index].rows
         for index in range(self._declaration_count):
             declaration = &self._declarations[index]
             if done >> declaration.table & 1:
@@ -380,18 +378,18 @@ cdef class RowScanner:
                 continue
             done |= <uint64_t>1 << declaration.table
             if verdict == PYTHON or (declaration.needs_symbol and not has_symbol) or not self._declared(declaration, message):
-                self._undo(rows, rounded)
+                self._undo(rows)
                 return False
             fits = True
         return fits
 
-    cdef void _undo(self, uint64_t* rows, uint64_t* rounded) noexcept:
+    cdef void _undo(self, uint64_t* rows) noexcept:
         cdef int32_t index, column
         cdef Table* table
         cdef Output* output
         for index in range(self._table_count):
             table = &self._tables[index]
-            table.rows, table.rounded = rows[index], rounded[index]
+            table.rows = rows[index]
             for column in range(table.output_count):
                 output = &table.outputs[column]
                 if output.type == A_TEXT:
@@ -506,8 +504,10 @@ cdef class RowScanner:
             if not d.sides[side].declared:
                 continue
             array = self._at(d.sides[side].array, d.rows, row)
-            if array.kind != WSREC_OTHER or array.start[0] != c"[":
+            if array.kind == WSREC_ABSENT:
                 continue
+            if array.kind != WSREC_OTHER or array.start[0] != c"[":
+                return PYTHON
             scope = &self._rows.scopes[d.sides[side].scope]
             for level in range(scope.count):
                 if d.rows and <uint32_t>scope.parents[level] != row:
@@ -633,7 +633,7 @@ cdef class RowScanner:
             elif cell.clip and numeral.negative:
                 numeral.digits = 0
                 numeral.negative = False
-            return as_double(table, found, &numeral, result)
+            return as_double(found, &numeral, result)
         if column.type == A_WORD:
             if not self._word(cell.words, found, &code):
                 return PYTHON
@@ -905,8 +905,8 @@ cdef int put_text(Table* table, int32_t index, const Result* result) except -1:
     return 0
 
 
-cdef Verdict as_double(Table* table, const Value* found, const Numeral* numeral, Result* result) except *:
-    """The double nearest to a number; counts those that are another number."""
+cdef Verdict as_double(const Value* found, const Numeral* numeral, Result* result) except *:
+    """The double nearest to a number, if it is the same number in its shortest form; others are Python's."""
     cdef uint64_t mantissa
     cdef double value
     if not numeral.digits:
@@ -919,10 +919,10 @@ cdef Verdict as_double(Table* table, const Value* found, const Numeral* numeral,
         value = value * EXACT[numeral.exponent] if numeral.exponent >= 0 else value / EXACT[-numeral.exponent]
         result.number = -value if numeral.negative else value
         return SOME
-    return by_python(table, found, numeral, result)
+    return by_python(found, numeral, result)
 
 
-cdef Verdict by_python(Table* table, const Value* found, const Numeral* numeral, Result* result) except *:
+cdef Verdict by_python(const Value* found, const Numeral* numeral, Result* result) except *:
     """The same by the interpreter's own conversion, for numbers of many digits or a large exponent."""
     cdef char copy[104]
     cdef char* shortest
@@ -939,7 +939,9 @@ cdef Verdict by_python(Table* table, const Value* found, const Numeral* numeral,
         PyMem_Free(shortest)
         return PYTHON
     if not wsrec_equal(&same, numeral):
-        table.rounded += 1
+        # whether a row keeps it is Python's to count
+        PyMem_Free(shortest)
+        return PYTHON
     PyMem_Free(shortest)
     return SOME
 

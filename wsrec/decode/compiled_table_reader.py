@@ -100,13 +100,14 @@ class _CompiledChannel:
             has_symbol.ctypes.data,
         )
         blocks = []
-        for (table, names), (message, rounded, outputs) in zip(
+        for (table, names), (message, outputs) in zip(
             self._program.tables_and_names, self._scanner.take(), strict=True
         ):
             if message:
                 of_message = np.frombuffer(message, np.int64)
                 columns = self._columns(table, names, outputs, of_message, messages.symbols)
-                blocks.append(TableBlock(table, of_message, columns, rounded))
+                # messages with a number that a double does not hold are Python's
+                blocks.append(TableBlock(table, of_message, columns, rounded=0))
         return blocks, np.array(rest, np.int64)
 
     def _columns(

@@ -83,13 +83,14 @@ def row_steps(path: str) -> tuple[Step, ...]:
 
 
 def elements(message: Any, way: tuple[Step, ...]) -> Iterator[tuple[Any, tuple[Any, ...], str | None]]:
-    """Each row at a path, with `Row.around` and `Row.key`."""
-    return _elements(message, way, (), None)
+    """Each row at a path, with `Row.around` and `Row.key`; of an array also those that are null."""
+    return within(message, way, (), None)
 
 
-def _elements(
+def within(
     value: Any, way: tuple[Step, ...], around: tuple[Any, ...], key: str | None
 ) -> Iterator[tuple[Any, tuple[Any, ...], str | None]]:
+    """The same of a value within a message, with what is around it and its key."""
     if not way:
         if value is not None:
             yield value, around, key
@@ -98,12 +99,16 @@ def _elements(
     if step is Every.ELEMENT:
         if isinstance(value, dict):
             for name, element in value.items():
-                yield from _elements(element, rest, (*around, element), name)
+                yield from within(element, rest, (*around, element), name)
+                if element is None and not rest:
+                    yield None, around, name
         elif isinstance(value, list):
             for element in value:
-                yield from _elements(element, rest, (*around, element), key)
+                yield from within(element, rest, (*around, element), key)
+                if element is None and not rest:
+                    yield None, around, key
         return
-    yield from _elements(next(values(value, (step,)), None), rest, around, key)
+    yield from within(next(values(value, (step,)), None), rest, around, key)
 
 
 def reader(path: str, rows: tuple[Step, ...] = ()) -> Read:

@@ -22,6 +22,7 @@ from wsrec.decode.row_values import (
     is_zero,
     reader,
     row_steps,
+    within,
 )
 from wsrec.feed.paths import Every, Step
 from wsrec.feed.schema import Feed
@@ -204,6 +205,14 @@ class _Making(NamedTuple):
     cleared: set[str | None]
 
 
+class _EmptyArray:
+    """In place of a row: its array is empty."""
+
+
+class _NoArray:
+    """In place of a row: there is something else than an array."""
+
+
 class _Maker:
     """Makes the rows of one declaration."""
 
@@ -216,7 +225,6 @@ class _Maker:
         self._rows = declaration.rows[0]
         self._way = way = row_steps(self._rows)
         self._no_rows = f"found neither an object nor an array at `{self._rows}`"
-        self._is_nested = self._table is Table.BOOK_CHANGES and way.count(Every.ELEMENT) > 1
         self.fits = conditions(declaration.when)
         self._where = conditions(declaration.where, way) if declaration.where else None
         self._symbol = cells_reader(declaration.symbol, _SYMBOL, way) if declaration.symbol else None
@@ -258,48 +266,58 @@ class _Maker:
         """The rows of a message; adds to `reasons` why parts of it make none."""
         made: list[TableRow] = []
         making = _Making(conn, reasons, set())
-        count = 0
-        for value, around, key in elements(whole.message, self._way):
-            count += 1
+        found = False
+        for value, around, key in self._rows_and_arrays(whole.message):
+            row = whole._replace(value=value, around=around, key=key)
+            if isinstance(value, _EmptyArray):
+                found = True
+                made += self._empty(row._replace(value=None), making)
+                continue
+            found = True
+            if value is None or isinstance(value, _NoArray):
+                reasons.append(f"found null at `{self._rows}`" if value is None else self._no_rows)
+                continue
             if self._declaration.split is not None:
                 if not isinstance(value, str):
                     reasons.append(f"found no text at `{self._rows}`")
                     continue
-                value = value.split(self._declaration.split)
+                row = row._replace(value=value.split(self._declaration.split))
             elif not isinstance(value, dict | list):
                 reasons.append(self._no_rows)
                 continue
-            row = whole._replace(value=value, around=around, key=key)
             if self._where is not None and not self._where(row):
                 continue
             try:
                 made += self._make(row, making)
             except NotReadableError as error:
                 reasons.append(str(error))
-        if not count or self._is_nested:
-            made += self._empty_arrays(whole, making, count)
+        if not found:
+            reasons.append(f"found nothing at `{self._rows}`")
         if self._table is Table.BOOK_CHANGES:
             _mark_last(made)
         return made
 
-    def _empty_arrays(self, whole: Row, making: _Making, count: int) -> Iterator[TableRow]:
-        """The `clear` of each empty snapshot; a message that has neither rows nor an empty array is left out."""
-        is_array = bool(self._way) and self._way[-1] is Every.ELEMENT
-        found = count > 0
-        for array, around, key in elements(whole.message, self._way[:-1]) if is_array else ():
-            if not isinstance(array, dict | list):
-                found = True
-                making.reasons.append(self._no_rows)
-            elif not array:
-                found = True
-                empty = whole._replace(value=None, around=around, key=key)
-                if self._table is Table.BOOK_CHANGES and self._is_snapshot(empty, making):
-                    try:
-                        yield self._clear(empty, making)
-                    except NotReadableError as error:
-                        making.reasons.append(str(error))
-        if not found:
-            making.reasons.append(f"found nothing at `{self._rows}`")
+    def _rows_and_arrays(self, message: Any) -> Iterator[tuple[Any, tuple[Any, ...], str | None]]:
+        """The rows in order, with an `_EmptyArray` or `_NoArray` where an array of rows is empty or none."""
+        if not self._way or self._way[-1] is not Every.ELEMENT:
+            yield from elements(message, self._way)
+            return
+        for array, around, key in elements(message, self._way[:-1]):
+            if isinstance(array, dict | list):
+                if array:
+                    yield from within(array, (Every.ELEMENT,), around, key)
+                else:
+                    yield _EmptyArray(), around, key
+            elif array is not None:
+                yield _NoArray(), around, key
+
+    def _empty(self, row: Row, making: _Making) -> Iterator[TableRow]:
+        """The `clear` of an empty snapshot."""
+        if self._table is Table.BOOK_CHANGES and self._is_snapshot(row, making):
+            try:
+                yield self._clear(row, making)
+            except NotReadableError as error:
+                making.reasons.append(str(error))
 
     def _base(self, row: Row, cells: dict[str, Read]) -> TableRow:
         """The columns that hold for the row as a whole."""
@@ -356,7 +374,7 @@ class _Maker:
             return
         found = False
         for name, side in self._sides:
-            levels = side.levels(row)
+            levels = side.levels(row, making.reasons)
             if levels is None:
                 continue
             found = True
@@ -425,7 +443,7 @@ class _Maker:
         depth = 0
         found = False
         for name, side in self._sides:
-            levels = side.levels(row)
+            levels = side.levels(row, making.reasons)
             if levels is None:
                 continue
             found = True
@@ -461,14 +479,17 @@ class _Side:
         declaration: TableDeclaration,
         readers: Callable[[dict[str, Cells], tuple[Step, ...]], dict[str, Read]],
     ) -> None:
+        self._path = declared.path
         self._levels = reader(declared.path, row_steps(declaration.rows[0]))
         self._cells = readers(declared.level or declaration.level, ())
         self._delete = conditions(declaration.delete) if declaration.delete else None
 
-    def levels(self, row: Row) -> list[Row] | None:
+    def levels(self, row: Row, reasons: list[str]) -> list[Row] | None:
         """The side's levels in a row; None if it has no such array."""
         found = self._levels(row)
         if not isinstance(found, list):
+            if found is not None:
+                reasons.append(f"found no array at `{self._path}`")
             return None
         return [row._replace(value=level) for level in found]
 

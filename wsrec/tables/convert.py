@@ -20,6 +20,7 @@ from wsrec.feed.table_columns import STATES, Table
 from wsrec.format.columns import words
 from wsrec.monitor.acks import AckTracker
 from wsrec.options.export import Numbers
+from wsrec.tables.left_out_doubts import LeftOutDoubts, LeftOutMessage
 from wsrec.tables.listings import Listings
 from wsrec.tables.schema import table_schema
 from wsrec.tables.trust import COLUMNS as TRUSTED
@@ -109,11 +110,12 @@ class Converter:
         self._names: dict[str | None, str | None] = {}
 
     def reset_counts(self) -> None:
-        """Count from here."""
+        """Count from here: a file begins."""
         self.messages = 0
         self.rows: dict[Table, int] = {}
         self.rounded: dict[Table, int] = {}
         self.left_out: dict[Reason, Occurrences] = {}
+        self._doubts = LeftOutDoubts()
 
     def convert(self, batch: pa.RecordBatch) -> Iterator[tuple[Table, pa.RecordBatch]]:
         """The rows of a batch of messages (`NEEDED`), a batch a table, each in order of (`seq`, `item`).
@@ -127,6 +129,7 @@ class Converter:
         conns = batch.column("conn").to_numpy().astype(np.int64)
         seqs = batch.column("seq").to_numpy()
         found: dict[Table, list[tuple[TableBlock, str]]] = {}
+        lacking: list[LeftOutMessage] = []
         for channel, is_rest, chosen in _by_channel(batch):
             if is_rest and channel == CHANNEL:
                 # a listing of instruments: about rows, not of rows
@@ -138,16 +141,21 @@ class Converter:
             except NumberRefusedError as error:
                 where = f"message {seqs[error.message]} of session {self._session}"
                 raise RefusedNumberError(f"{error}: {where}") from error
-            self._count(self._explained(left_out, channel, payload), channel, seqs)
+            explained = self._explained(left_out, channel, payload)
+            self._count(explained, channel, seqs)
+            lacking += self._lacking(explained, channel, symbols, seqs)
             for block in blocks:
                 found.setdefault(block.table, []).append((block, self._catalogue_name(channel)))
         states = self._states(found, batch)
         for table in self._schemas:
             if table in found:
                 made = self._merged(table, found[table], states[table is Table.BOOK_CHANGES], batch, symbols)
+                made = self._doubts.marked(table, made, lacking)
                 self.rows[table] = self.rows.get(table, 0) + made.num_rows
                 self.rounded[table] = self.rounded.get(table, 0) + sum(block.rounded for block, _ in found[table])
                 yield table, made
+            else:
+                self._doubts.noted(table, lacking)
 
     def disconnected(self, conn: int) -> None:
         """Forget what is remembered of a connection that ended."""
@@ -193,14 +201,30 @@ class Converter:
         return json_of(fields, whole, np.ones(len(whole), np.bool_), binary.astype(np.bool_))[0]
 
     def _explained(self, left_out: Sequence[LeftOut], channel: str | None, payload: pa.Array) -> Sequence[LeftOut]:
-        """Messages that belong to no channel: answers to requests are none by intent."""
-        if self._acks.is_data(channel):
+        """What is left out by intent, marked as that: answers to requests, levels that a declaration names."""
+        if not left_out:
             return left_out
+        by_intent = {each.zero_price for each in self._feed.tables_of(channel)} - {None}
+        found = []
+        for each in left_out:
+            if not each.is_skip and each.reason in by_intent:
+                each = each._replace(is_skip=True)
+            elif not each.is_skip and self._acks.is_answer(payload[each.message].as_py()):
+                each = each._replace(table=None, reason=_ANSWER, is_skip=True)
+            found.append(each)
+        return found
+
+    def _lacking(
+        self, left_out: Sequence[LeftOut], channel: str | None, symbols: pa.Array, seqs: npt.NDArray[np.uint64]
+    ) -> list[LeftOutMessage]:
+        """The messages of a channel with tables of which something was left out, which was not meant to be."""
+        if channel is None or not self._feed.tables_of(channel):
+            return []
+        name = self._catalogue_name(channel)
         return [
-            each._replace(reason=_ANSWER, is_skip=True)
-            if each.table is None and self._acks.is_answer(payload[each.message].as_py())
-            else each
+            LeftOutMessage(int(seqs[each.message]), name, symbols[each.message].as_py(), each.table)
             for each in left_out
+            if not each.is_skip
         ]
 
     def _count(self, left_out: Sequence[LeftOut], channel: str | None, seqs: npt.NDArray[np.uint64]) -> None:

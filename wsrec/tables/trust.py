@@ -11,9 +11,10 @@
 A fetched snapshot (`direction` rest) is `ok` or `unproved` if it joins its stream, as `wsrec.monitor.snapshot_join` has
 decided, and changes with higher numbers are from then on, also those that arrived before it; else it is `suspect`.
 
-Whether a book's snapshot came in an earlier file is not looked up there: a stream counts as begun at a file's begin if
-its topic was requested after its last break, so that the states of a file depend on it and on the session's events
-alone. To find the first row after a break, the rows of earlier files may be needed (`Trust.follow_from`).
+Whether a book's snapshot came in an earlier file is not looked up there: a stream that was requested after its last
+break is `unproved` from a file's begin to its next snapshot, any other one `suspect`, so that the states of a file
+depend on it and on the session's events alone. To find the first row after a break, the rows of earlier files may be
+needed (`Trust.follow_from`).
 
 Cost a message, in batches of 60,000 on a busy machine: 4 to 10 ns in a session without breaks, 100 to 500 ns with them;
 of books, whose messages hold many rows, 140 to 690 ns. The less of 4 streams, the more of 3,000.
@@ -172,6 +173,8 @@ class Trust:
         last = self._ends.last(grouped)
         flags = snapshots[order] & ~fetched
         good, begun = self._after_snapshot(rows, order, grouped, flags, last)
+        # this file does not show the snapshot before them
+        presumed = good & (begun == self._begin.seq) if self._begin != _NO_SNAPSHOT else np.zeros_like(good)
         if self._fetches:
             fetching = np.array([False, *(name in self._fetches for name in self._channel_numbers)])
             for key, span in grouped.spans():
@@ -185,6 +188,7 @@ class Trust:
                         good[row] = (stream.conn, stream.channel, stream.symbol, number) in self._joined
         base = self._base(channels)[order]
         base[self._unnumbered_since(begun, grouped, has)] = UNPROVED
+        base[presumed] = UNPROVED
         found = np.zeros(len(order), np.uint8)
         found[order] = np.where(good & ~self._ends.within(grouped), base, SUSPECT)
         found[self._book_copies.among(rows, channels, self._symbols)] = HISTORY
