@@ -94,13 +94,13 @@ def test_files_have_the_rows(out: Path, tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["--symbol", "B"], 3, "holds no message of such a book in that time"),
-        (["--at", "2026-11-22T12:00Z"], 3, "holds no message of such a book in that time"),
+        (["--symbol", "B"], 3, "out: holds no message of such a book in that time"),
+        (["--at", "2026-11-22T12:00Z"], 3, "out: holds no message of such a book in that time"),
         (["--at", "2026-11-22T13:00Z", "--every", "1s"], 2, "--every cannot be combined with --at"),
         (["--format", "csv"], 2, "--format needs --out"),
         (["--at", "soon"], 2, "--at: found 'soon', expected 2026-11-22T17:30:00Z"),
         (["--channel", "nosuch"], 2, "'nosuch'"),
-        (["--out", f"{__file__}/x.csv"], 1, "--out"),
+        (["--out", f"{__file__}/x.csv"], 66, f"--out: {__file__}/x.csv: File exists: {__file__!r}"),
     ],
 )
 def test_mistakes_and_nothing_found(out: Path, arguments: list[str], status: int, words: str) -> None:

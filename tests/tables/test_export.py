@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -229,6 +231,23 @@ class TestWhatIsRead:
         found = json.loads(run(out, "--out", tmp_path, "--json").stdout)
         answers = [each for each in found["left_out"] if each["reason"] == "an answer to a request"]
         assert [(each["count"], each["is_skip"]) for each in answers] == [(1, True)]
+
+
+class TestDisk:
+    def test_a_full_one_is_named_with_the_table_and_leaves_no_part_of_one(self, out: Path, tmp_path: Path) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
+        try:
+            printed = run(out, "--out", tmp_path / "t", "--tables", "trades,quotes", status=66).stderr
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert re.search(r"--out: .*/t/table=(trades|quotes)/.*\.parquet: File too large$", printed.strip())
+        assert not [path for path in (tmp_path / "t").rglob("*") if path.is_file()]
+
+    def test_a_folder_that_cannot_be_made_is_status_66(self, out: Path, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        printed = run(out, "--out", tmp_path / "file", "--tables", "trades", status=66).stderr
+        assert re.search(r"--out: .*/file/table=trades/.*\.parquet: Not a directory: '.*'$", printed.strip())
 
 
 class TestDamage:

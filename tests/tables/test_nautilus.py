@@ -186,7 +186,10 @@ def test_a_time_is_in_a_catalogue_once(tmp_path: Path) -> None:
     to_nautilus([trades(6, 9)], tmp_path)
     with pytest.raises(ExportError, match=r"is of the same time.*give another --out"):
         to_nautilus([trades(3, 7)], tmp_path)
-    assert len(list(tmp_path.glob("data/trade_tick/*/*"))) == 2
+    left = first.files[0].with_name(".2026-11-22T13-00-00-000000000Z_2026-11-22T14-00-00-000000000Z.unfinished.parquet")
+    left.write_text("of a process that was killed")
+    to_nautilus([trades(10)], tmp_path)
+    assert len(list(tmp_path.glob("data/trade_tick/*/*"))) == 3
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from wsrec.options.export import Format, Numbers, TimeUnit
 from wsrec.options.value_types import Duration, Instant
 from wsrec.tables.book_lines import plain_rows, print_book, print_lines, summary
 from wsrec.tables.books import Books, books
-from wsrec.tables.table_file import TableFile
+from wsrec.tables.table_file import TableFile, UnwritableError
 from wsrec.units import clean, printable_json
 
 _DAMAGED = 1
@@ -87,7 +87,7 @@ def book(sources: tuple[str, ...], json: bool, out: Path | None, kind: Format | 
     \b
     Exit status: 0 found; 1 a file is damaged; 2 wrong usage;
     3 no capture there, or no message of such a book in that time; 4 with --at: a book is unknown or doubtful;
-    66 something cannot be read; 74 standard output cannot be written.
+    66 something cannot be read, or --out not be written; 74 standard output cannot be written.
     """
     _check(asked, out, kind)
     every = asked.pop("every")
@@ -100,12 +100,10 @@ def book(sources: tuple[str, ...], json: bool, out: Path | None, kind: Format | 
         raise CommandError(str(error), EXIT_UNREADABLE) from error
     except CaptureError as error:
         raise CommandError(str(error), _DAMAGED) from error
-    except OSError as error:
-        if out is None:
-            raise
-        raise CommandError(f"--out: {clean(str(error), 1000)}", _DAMAGED) from error
+    except UnwritableError as error:
+        raise CommandError(f"--out: {error}", EXIT_UNREADABLE) from error
     if not count:
-        raise CommandError("holds no message of such a book in that time", EXIT_NOTHING)
+        raise CommandError(f"{_named(sources)}: holds no message of such a book in that time", EXIT_NOTHING)
     if json:
         about = {"books": count, "checks": found.checks._asdict(), "doubts": msgspec.to_builtins(found.doubts)}
         click.echo(printable_json(about))
@@ -114,6 +112,10 @@ def book(sources: tuple[str, ...], json: bool, out: Path | None, kind: Format | 
             click.echo(line, err=out is None)
     if doubtful and asked["at"] is not None:
         raise click.exceptions.Exit(_DOUBTFUL)
+
+
+def _named(sources: tuple[str, ...]) -> str:
+    return clean(", ".join(sources), 1000)
 
 
 def _check(asked: dict[str, Any], out: Path | None, kind: Format | None) -> None:

@@ -59,7 +59,7 @@ def export(sources: tuple[str, ...], json: bool, **given: Any) -> None:
     \b
     Exit status: 0 exported; 1 a file is damaged, or a number does not fit; 2 wrong usage;
     3 no capture there, or no message makes a row of these tables;
-    66 something cannot be read, or a worker of --jobs or --spark failed; 74 standard output cannot be written.
+    66 something cannot be read, a table not be written, or a worker failed; 74 standard output cannot be written.
     """
     values = settled(_OPTIONS, given)
     options, engine_options = taken(ExportOptions, values), taken(EngineOptions, values)

@@ -69,7 +69,8 @@ def sql(source: str, question: str, form: Form, out: Path | None, **given: Any) 
 
     \b
     Exit status: 0 answered; 1 a file is damaged; 2 wrong usage, or no SELECT that DuckDB can answer;
-    3 no capture there; 66 something cannot be read, or --out not be written; 74 standard output cannot be written.
+    3 no capture there; 66 something cannot be read, --out not be written, or a worker failed;
+    74 standard output cannot be written.
     """
     if form is Form.PARQUET and out is None:
         raise ConfigError("--format: found parquet without --out, expected the file to write")
@@ -85,9 +86,9 @@ def sql(source: str, question: str, form: Form, out: Path | None, **given: Any) 
             _write(rows, form, out)
     except NoCaptureError as error:
         raise CommandError(str(error), EXIT_NOTHING) from error
-    except UnreadableError as error:
+    except (UnreadableError, EngineError) as error:
         raise CommandError(str(error), EXIT_UNREADABLE) from error
-    except (CaptureError, EngineError) as error:
+    except CaptureError as error:
         raise CommandError(str(error), _DAMAGED) from error
     except (SqlError, SameNameError) as error:
         raise ConfigError(str(error)) from error

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from wsrec.engine.work import Engine, Item, Progress, reduce
+from wsrec.engine.work import Engine, EngineError, Item, Progress, reduce
 from wsrec.feed.load import load_feed
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import Table
@@ -38,7 +38,7 @@ from wsrec.tables.reading import (
 )
 from wsrec.tables.schema import TABLES_VERSION
 from wsrec.tables.session_tables import SessionTables
-from wsrec.tables.table_file import TableFile
+from wsrec.tables.table_file import TableFile, UnwritableError
 
 # files that one worker exports after another: few bytes, so that all end at about the same time
 _ITEM_BYTES, _ITEM_FILES = 128 << 20, 32
@@ -189,7 +189,7 @@ def export_files(item: ExportItem) -> Exported:
 
     Raises:
         ConfigError: the given YAML has mistakes.
-        OSError: a file cannot be written.
+        EngineError: a table cannot be written.
 
     """
     request, result = item.request, Exported()
@@ -241,6 +241,9 @@ def _export_file(file: CaptureFile, session: SessionTables, item: ExportItem, fe
             result.unfinished += is_unfinished
     except (CaptureError, RefusedNumberError) as error:
         result.fail(error)
+    except UnwritableError as error:
+        # it would be the same for the other files
+        raise EngineError(f"--out: {error}") from error
     finally:
         for output in outputs.values():
             output.discard()
@@ -355,7 +358,7 @@ def export(capture: Capture, request: Request, engine: Engine, progress: Progres
 
     Raises:
         ConfigError: no feed has such a channel, or the given YAML has mistakes.
-        EngineError: an item failed.
+        EngineError: a table cannot be written, or an item failed.
 
     """
     of_sessions = groups(capture.files, capture.event_files)

@@ -20,10 +20,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wsrec.feed.table_columns import Table
+from wsrec.tables.claimed import remove_abandoned
 from wsrec.tables.market_rows import NO_PRICE, MarketRows, by_market, keep, whole_levels
 from wsrec.tables.outcome import ExportError, Outcome, TableRows
 from wsrec.tables.spool import Spool
-from wsrec.tables.whole_file import whole_file
+from wsrec.tables.whole_file import UNFINISHED, whole_file
 from wsrec.units import clean, duration
 
 TABLES = (Table.TRADES, Table.QUOTES, Table.BOOK_CHANGES)
@@ -375,7 +376,8 @@ def _write(rows: pa.Table, out: Path, key: _Key, decimals: dict[str, int]) -> Pa
     folder.mkdir(parents=True, exist_ok=True)
     first, last = (_as_name(rows["ts_init"][place].as_py()) for place in (0, -1))
     path = folder / f"{first}_{last}.parquet"
-    for other in folder.glob("*_*.parquet"):
+    remove_abandoned(folder, f".*{UNFINISHED}.parquet")
+    for other in folder.glob("[!.]*_*.parquet"):
         begin, end = other.stem.split("_", 1)
         if other != path and begin <= last and first <= end:
             raise ExportError(f"{other} is of the same time, and a catalogue has each time once: give another --out")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
@@ -10,23 +12,27 @@ from typing import Generic, Self, TypeVar
 
 import pyarrow as pa
 
+from wsrec.tables.claimed import claim, remove_abandoned
+
 K = TypeVar("K", bound=Hashable)
 _IN_MEMORY = 64 << 20
+_PREFIX = ".unfinished-"
 
 
 class Spool(Generic[K]):
     """Collects record batches by key, until the `with` block ends. The batches of a key have one schema.
 
     Args:
-        beside: the folder of the files that it is for; its own are in one below it, which is deleted at the end.
+        beside: the folder of the files that it is for; its own are in one below it, which is deleted at the end,
+            or by the next spool there if this process was killed.
         in_memory: bytes kept in memory before they are written.
 
     """
 
     def __init__(self, beside: Path, in_memory: int = _IN_MEMORY) -> None:
         beside.mkdir(parents=True, exist_ok=True)
-        self._temporary = tempfile.TemporaryDirectory(prefix=".unfinished-", dir=beside)
-        self._folder = Path(self._temporary.name)
+        remove_abandoned(beside, f"{_PREFIX}*")
+        self._folder, self._claim = claim(lambda: Path(tempfile.mkdtemp(prefix=_PREFIX, dir=beside)))
         self._limit = in_memory
         self._waiting: defaultdict[K, list[pa.RecordBatch]] = defaultdict(list)
         self._bytes = 0
@@ -36,7 +42,8 @@ class Spool(Generic[K]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._temporary.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._claim)
 
     def add(self, key: K, batch: pa.RecordBatch) -> None:
         """Add rows of a key."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +17,17 @@ import pyarrow.parquet as pq
 
 from wsrec.feed.table_columns import Table
 from wsrec.options.export import ColumnNames, Format, Numbers, TimeUnit
+from wsrec.tables.claimed import claim, remove_abandoned
 from wsrec.tables.schema import table_schema
 from wsrec.tables.tardis import NAMES
+from wsrec.units import clean, system_error
 
 ROW_GROUP_ROWS = 1 << 17
 _UNWRITTEN = ".unwritten"
+
+
+class UnwritableError(Exception):
+    """A file cannot be written; the message has its path and the system's reason."""
 
 
 class TableFile:
@@ -37,7 +45,7 @@ class TableFile:
         rows: rows so far.
 
     Raises:
-        OSError: it cannot be created.
+        UnwritableError: it cannot be created; of all methods: it cannot be written.
 
     """
 
@@ -57,11 +65,36 @@ class TableFile:
         self._schema = written_schema(table_schema(table, numbers), kind, self._time)
         if names is ColumnNames.TARDIS:
             self._schema = pa.schema([each.with_name(NAMES.get(each.name, each.name)) for each in self._schema])
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._held: list[pa.Table] = []
         self._held_rows = 0
-        self._sink: pa.NativeFile | None = pa.OSFile(str(self._partial), "wb")
-        self._writer = _writer(self._sink, self._schema, kind)
+        self._claim: int | None = None
+        self._sink: pa.NativeFile | None = None
+        self._writer: Any = None
+        try:
+            with self._writing():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                # of processes that were killed
+                remove_abandoned(path.parent, f".{glob.escape(path.name)}.*{_UNWRITTEN}")
+                _, self._claim = claim(self._make)
+                self._sink = pa.OSFile(str(self._partial), "wb")
+                self._writer = _writer(self._sink, self._schema, kind)
+        except UnwritableError:
+            self.discard()
+            raise
+
+    def _make(self) -> Path:
+        self._partial.touch()
+        return self._partial
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            # Arrow's message has its own calls, and no path
+            is_ours = error.filename in (None, str(self._partial)) and error.errno is not None
+            reason = os.strerror(error.errno or 0) if is_ours else system_error(error)
+            raise UnwritableError(f"{clean(str(self._path), 1000)}: {reason}") from error
 
     def write(self, rows: pa.RecordBatch) -> int:
         """Add rows; returns how many times lost digits."""
@@ -69,12 +102,16 @@ class TableFile:
         self.rows += rows.num_rows
         self._held_rows += rows.num_rows
         self._held.append(_written(rows, self._schema, self._kind))
+        with self._writing():
+            self._write_groups()
+        return cut
+
+    def _write_groups(self) -> None:
         while self._held_rows >= ROW_GROUP_ROWS:
             whole = pa.concat_tables(self._held)
             self._group(whole.slice(0, ROW_GROUP_ROWS))
             rest = whole.slice(ROW_GROUP_ROWS)
             self._held, self._held_rows = [rest], rest.num_rows
-        return cut
 
     def _group(self, rows: pa.Table) -> None:
         whole = rows.unify_dictionaries().combine_chunks()
@@ -85,25 +122,34 @@ class TableFile:
 
     def finish(self, about: Mapping[str, Any]) -> int:
         """Give the file its name; returns its size in bytes."""
-        if self._held_rows:
-            self._group(pa.concat_tables(self._held))
-            self._held, self._held_rows = [], 0
-        if isinstance(self._writer, pq.ParquetWriter):
-            self._writer.add_key_value_metadata({f"wsrec.{key}": json.dumps(value) for key, value in about.items()})
-        self._writer.close()
-        assert self._sink is not None
-        self._sink.close()
-        self._sink = None
-        self._partial.replace(self._path)
-        return self._path.stat().st_size
+        with self._writing():
+            if self._held_rows:
+                self._group(pa.concat_tables(self._held))
+                self._held, self._held_rows = [], 0
+            if isinstance(self._writer, pq.ParquetWriter):
+                self._writer.add_key_value_metadata({f"wsrec.{key}": json.dumps(value) for key, value in about.items()})
+            self._writer.close()
+            assert self._sink is not None
+            assert self._claim is not None
+            self._sink.close()
+            self._partial.replace(self._path)
+            os.close(self._claim)
+            self._claim = None
+            return self._path.stat().st_size
 
     def discard(self) -> None:
-        """Remove the file if it was not finished."""
-        if self._sink is not None:
-            self._writer.close()
-            self._sink.close()
-            self._sink = None
+        """Remove the file if it was not finished; never raises."""
+        if self._claim is None:
+            return
+        # a writer that failed fails again where it ends its file
+        for each in (self._writer, self._sink):
+            with contextlib.suppress(OSError, pa.ArrowException):
+                if each is not None:
+                    each.close()
+        with contextlib.suppress(OSError):
             self._partial.unlink(missing_ok=True)
+        os.close(self._claim)
+        self._claim = None
 
 
 def _writer(sink: pa.NativeFile, schema: pa.Schema, kind: Format) -> Any:
