@@ -211,6 +211,7 @@ class TestFormats:
         record(tmp_path / "c", "binance", [(START, trade(1, price="0.1234567890123456789"))])
         printed = run(tmp_path / "c", "--numbers", "decimal", status=1).stderr
         assert "price: found 0.1234567890123456789" in printed
+        assert "RefusedNumberError" not in printed
         assert "message 0 of session s" in printed
 
     def test_a_number_that_no_double_holds_is_counted(self, tmp_path: Path) -> None:
@@ -245,9 +246,10 @@ class TestDisk:
         assert not [path for path in (tmp_path / "t").rglob("*") if path.is_file()]
 
     def test_a_folder_that_cannot_be_made_is_status_66(self, out: Path, tmp_path: Path) -> None:
-        (tmp_path / "file").touch()
-        printed = run(out, "--out", tmp_path / "file", "--tables", "trades", status=66).stderr
-        assert re.search(r"--out: .*/file/table=trades/.*\.parquet: Not a directory: '.*'$", printed.strip())
+        (tmp_path / "t").mkdir()
+        (tmp_path / "t" / "table=trades").touch()
+        printed = run(out, "--out", tmp_path / "t", "--tables", "trades", status=66).stderr
+        assert re.search(r"--out: .*/t/table=trades/.*\.parquet: Not a directory: '.*'$", printed.strip())
 
 
 class TestDamage:
