@@ -68,7 +68,6 @@ def test_spot_is_recorded(wsrec, exchange, tmp_path):
             ("trade", "BTC/USD", TIME, 10218209),
             ("book", "BTC/USD", TIME, None),
             ("ticker", "BTC/USD", 1671960659123456000, None),
-            ("ohlc-1", "BTC/USD", 1696436700000000000, None),
             *(("level3", "BTC/USD", 1705320000000000000 + s * 10**9, None) for s in range(5)),
         }
 
