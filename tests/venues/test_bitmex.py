@@ -19,7 +19,7 @@ TODAY = {
     "orderBook10:XBTUSD": [("orderbook_10", 1732436353513000000)],
     "liquidation:XBTUSD": [("liquidation", None)],
     "funding:XBTUSD": [("funding_rate", 1732507200000000000)],
-    "tradeBin1m:XBTUSD": [("trade_bin_1m", 1732392420000000000)],
+    "tradeBin1m:XBTUSD": [("trade_bin_1m", None)],
 }
 
 

@@ -28,7 +28,7 @@ READ = [
     ("book.none.10.100ms", PERPETUAL, 1769246173071000000, 136725664747),
     ("quote", PERPETUAL, 1765541767174000000, None),
     ("ticker.100ms", PERPETUAL, 1765541474086000000, None),
-    ("chart.trades.1", PERPETUAL, 1767200040000000000, None),
+    ("chart.trades.1", PERPETUAL, None, None),
     ("deribit_volatility_index", "btc_usd", 1619777946007000000, None),
 ]
 

@@ -17,7 +17,7 @@ FOUND = {
     ("v4_orderbook", "subscribed"): ("v4_orderbook", "BTC-USD", None),
     ("v4_orderbook", "channel_data"): ("v4_orderbook", "BTC-USD", None),
     ("v4_candles", "subscribed"): ("v4_candles/1MIN", "BTC-USD", None),
-    ("v4_candles", "channel_data"): ("v4_candles/1MIN", "BTC-USD", 1704067260000000000),
+    ("v4_candles", "channel_data"): ("v4_candles/1MIN", "BTC-USD", None),
     ("v4_block_height", "subscribed"): ("v4_block_height", None, 1704067200000000000),
     ("v4_block_height", "channel_data"): ("v4_block_height", None, 1704067201000000000),
     ("v4_markets", "subscribed"): ("v4_markets", None, None),
