@@ -97,6 +97,11 @@ def test_files_have_the_rows(out: Path, tmp_path: Path, name: str) -> None:
         (["--symbol", "B"], 3, "out: holds no message of such a book in that time"),
         (["--at", "2026-11-22T12:00Z"], 3, "out: holds no message of such a book in that time"),
         (["--at", "2026-11-22T13:00Z", "--every", "1s"], 2, "--every cannot be combined with --at"),
+        (
+            ["--since", "2026-11-22T14:00Z", "--until", "2026-11-22T13:00Z"],
+            2,
+            "--until: found a time that is not after",
+        ),
         (["--format", "csv"], 2, "--format needs --out"),
         (["--at", "soon"], 2, "--at: found 'soon', expected 2026-11-22T17:30:00Z"),
         (["--channel", "nosuch"], 2, "'nosuch'"),

@@ -96,6 +96,23 @@ def test_a_catalogue_is_not_put_where_it_would_be_read_as_messages(out: Path) ->
     assert "whose readers would take the catalogue's files for messages" in refused.output
 
 
+@pytest.mark.parametrize("arguments", [(), ("--to", "tardis"), ("--to", "hftbacktest"), ("--format", "csv")])
+@pytest.mark.parametrize("folder", ["messages", "messages/feed=binance/x", "events/tables"])
+def test_nothing_is_put_between_the_messages_and_events(out: Path, arguments: tuple[str, ...], folder: str) -> None:
+    refused = run(out, *arguments, "--out", out / folder, status=2)
+    assert re.search(r"--out: found '.*', which is in the (messages|events) of a capture, expected a", refused.output)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--to", "tardis")])
+def test_a_feed_that_the_capture_does_not_have_is_a_mistake(
+    out: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    file = Path(__file__).parents[2] / "configs" / "kraken.yaml"
+    refused = run(out, *arguments, "--feed", file, "--out", tmp_path / "out", status=2)
+    assert "kraken.yaml is of the feed kraken, expected one of the capture's: binance" in refused.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_decimals_of_nautilus_are_those_of_the_listing() -> None:
     feed, (answer, *_) = find_feed("binance-coinm"), LISTINGS["binance-coinm"]
     listings = Listings(feed, [(START, json.dumps(answer).encode())])
@@ -140,6 +157,7 @@ def test_its_names_for_columns(out: Path, tmp_path: Path) -> None:
         (("--to", "hftbacktest", "--time", "us"), "--time: found it beside --to"),
         (("--to", "nautilus", "--tables", "candles"), "--tables: found candles, which nautilus has nothing for"),
         (("--exchange-offset", "1s"), "--exchange-offset: found it without --to"),
+        (("--since", "2026-11-22T13:00Z", "--until", "2026-11-22T13:00Z"), "--until: found a time that is not after"),
         (("--to", "excel"), "expected hftbacktest, nautilus or tardis"),
     ],
 )

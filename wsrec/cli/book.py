@@ -19,6 +19,7 @@ from wsrec.options.export import Format, Numbers, TimeUnit
 from wsrec.options.value_types import Duration, Instant
 from wsrec.tables.book_lines import plain_rows, print_book, print_lines, summary
 from wsrec.tables.books import Books, books
+from wsrec.tables.reading import check_times
 from wsrec.tables.table_file import TableFile, UnwritableError
 from wsrec.units import clean, printable_json
 
@@ -122,6 +123,7 @@ def _check(asked: dict[str, Any], out: Path | None, kind: Format | None) -> None
     for name in ("every", "since", "until"):
         if asked["at"] is not None and asked[name] is not None:
             raise ConfigError(f"--{name} cannot be combined with --at, which is one moment")
+    check_times(asked["since"], asked["until"])
     if kind is not None and out is None:
         raise ConfigError("--format needs --out")
 

@@ -19,6 +19,7 @@ from wsrec.engine.work import EngineError
 from wsrec.feed.errors import ConfigError
 from wsrec.feed.table_columns import Table
 from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE, CaptureError, NoCaptureError, UnreadableError
+from wsrec.format.layout import KINDS
 from wsrec.format.reading import DamagedFile, open_capture
 from wsrec.options.engine import EngineOptions
 from wsrec.options.export import ColumnNames, ExportOptions, TimeUnit, Tool
@@ -29,6 +30,7 @@ from wsrec.tables.export import Exported, LeftOut, Request
 from wsrec.tables.export import export as export_tables
 from wsrec.tables.other_tools import ToolExport, export_to, tables_of
 from wsrec.tables.outcome import ExportError
+from wsrec.tables.reading import check_times
 from wsrec.terminal_tables import print_table
 from wsrec.units import clean, plural, printable_json, system_error
 
@@ -114,7 +116,13 @@ def _request(sources: tuple[str, ...], options: ExportOptions) -> Request:
                 f"--tables: found {unfit}, which {options.to} has nothing for, expected {', '.join(possible)}"
             )
         tables = tables or usual
+    check_times(options.since, options.until)
     out = _out(sources, options)
+    folder = next((each for each in (out.resolve(), *out.resolve().parents) if _is_of_capture(each)), None)
+    if folder is not None:
+        raise ConfigError(
+            f"--out: found {str(out)!r}, which is in the {folder.name} of a capture, expected another folder"
+        )
     return Request(
         tables=tables or tuple(Table),
         out=str(out),
@@ -128,6 +136,11 @@ def _request(sources: tuple[str, ...], options: ExportOptions) -> Request:
         names=options.names,
         feed_file=options.feed,
     )
+
+
+def _is_of_capture(folder: Path) -> bool:
+    """Whether a folder is the one for a capture's messages or events, whose readers would take what is put there."""
+    return folder.name in KINDS and any(any((folder.parent / kind).glob("feed=*")) for kind in KINDS)
 
 
 def _out(sources: tuple[str, ...], options: ExportOptions) -> Path:

@@ -30,6 +30,7 @@ from wsrec.tables.reading import (
     Group,
     Selection,
     check_channels,
+    check_feed,
     chosen_rows,
     declared_feed,
     groups,
@@ -357,11 +358,13 @@ def export(capture: Capture, request: Request, engine: Engine, progress: Progres
         progress: called from time to time.
 
     Raises:
-        ConfigError: no feed has such a channel, or the given YAML has mistakes.
+        ConfigError: no feed has such a channel, or the given YAML has mistakes or is of another feed.
         EngineError: a table cannot be written, or an item failed.
 
     """
     of_sessions = groups(capture.files, capture.event_files)
+    given = load_feed(Path(request.feed_file)) if request.feed_file is not None else None
+    check_feed(request.feed_file, given, {group.feed for group in of_sessions})
     feeds = {group.feed: _feed(group.files[0], request.feed_file) for group in of_sessions}
     check_channels(list(feeds.values()), request.channels)
     unfinished = frozenset(str(file.path) for file in capture.files if capture.is_unfinished(file))

@@ -20,7 +20,7 @@ from wsrec.tables.convert import Converter
 from wsrec.tables.export import LeftOut, Request, left_out_of, summed
 from wsrec.tables.listings import Listings
 from wsrec.tables.outcome import Outcome, TableRows
-from wsrec.tables.reading import read_tables
+from wsrec.tables.reading import check_feed, read_tables
 
 Decimals = dict[tuple[str, str], tuple[int, int]]
 
@@ -94,7 +94,7 @@ def export_to(
 
     Raises:
         ExportError: rows do not fit the tool, and only the user can say what is to be done.
-        ConfigError: no feed has such a channel, or the given YAML has mistakes.
+        ConfigError: no feed has such a channel, or the given YAML has mistakes or is of another feed.
         CaptureError: a file is damaged; nothing is written then.
         RefusedNumberError: a number does not fit the decimal type of its column.
         OSError: a file cannot be written.
@@ -116,6 +116,7 @@ def export_to(
             progress(done, total)
 
     given = load_feed(Path(request.feed_file)) if request.feed_file is not None else None
+    check_feed(request.feed_file, given, {file.feed for file in capture.files})
     rows = read_tables(
         capture,
         request.tables,

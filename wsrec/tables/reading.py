@@ -150,6 +150,29 @@ def check_channels(feeds: Collection[Feed], names: Collection[str]) -> None:
             raise ConfigError(f"--channels: found {name!r}, expected a channel of {shown}")
 
 
+def check_feed(path: str | None, given: Feed | None, feeds: Collection[str]) -> None:
+    """Check that the feed of a file that a user gave is one of a capture's.
+
+    Raises:
+        ConfigError: the capture has others.
+
+    """
+    if given is not None and feeds and given.name not in feeds:
+        names = ", ".join(sorted(feeds))
+        raise ConfigError(f"--feed: {path} is of the feed {given.name}, expected one of the capture's: {names}")
+
+
+def check_times(since: int | None, until: int | None) -> None:
+    """Check that there is time between two times.
+
+    Raises:
+        ConfigError: the second is not after the first.
+
+    """
+    if since is not None and until is not None and since >= until:
+        raise ConfigError("--until: found a time that is not after that of --since, expected a later one")
+
+
 def outside(file: CaptureFile, selection: Selection) -> bool:
     """Whether no row of a file can be wanted, by its times."""
     too_late = selection.until is not None and file.first_time is not None and file.first_time >= selection.until
