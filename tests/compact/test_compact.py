@@ -324,6 +324,11 @@ class TestCommand:
         assert "would be sorted: 2 files, 179 rows; " in run(out, "--dry-run").output
         assert "to an unknown number" in run(out, "--dry-run").output
 
+    def test_a_number_without_a_unit_removes_nothing(self, out):
+        before = contents(out)
+        assert "found '90', expected a number with its unit, as in 90d" in run(out, "--keep", "90", status=2).output
+        assert contents(out) == before
+
     def test_dry_run_expects_what_earlier_files_won(self, out):
         first = message_files(out)[0]
         (first.rename(out / "aside"))

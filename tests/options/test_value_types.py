@@ -39,6 +39,13 @@ class TestDuration:
     def test_anything_else_names_the_forms(self, text):
         assert "expected 30s, 10m, 1h30m or 250ms" in refused(Duration(), text)
 
+    @pytest.mark.parametrize("text", ["90", "1.5", "0"])
+    def test_with_units_only_a_bare_number_is_refused(self, text):
+        assert "a number with its unit" in refused(Duration(unit_needed=True), text)
+
+    def test_with_units_only_units_are_the_same(self):
+        assert Duration(unit_needed=True).parse("90d") == 90 * 86400
+
     @pytest.mark.parametrize("text", ["0", "0s", "0.0"])
     def test_zero_has_a_hint(self, text):
         assert "omit the option" in refused(Duration(), text)

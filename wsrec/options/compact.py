@@ -15,5 +15,9 @@ class CompactOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     keep: Annotated[
         float | None,
-        Option("Remove hours of finished sessions that ended longer ago, such as 90d.", Duration(), in_run=False),
+        Option(
+            "Remove hours of finished sessions that ended longer ago, such as 90d.",
+            Duration(unit_needed=True),
+            in_run=False,
+        ),
     ] = None

@@ -65,13 +65,23 @@ class ValueType(Generic[T]):
 
 
 class Duration(ValueType[float]):
-    """A duration greater than zero, in seconds."""
+    """A duration greater than zero, in seconds.
+
+    Args:
+        unit_needed: whether a bare number is refused: of an option that destroys, `90` may be meant as days.
+
+    """
 
     name = "duration"
     written = str | float
 
+    def __init__(self, *, unit_needed: bool = False) -> None:
+        self._unit_needed = unit_needed
+
     def parse(self, text: str) -> float:
         """`10s`, `1h30m`, `250ms`, or a bare number of seconds."""
+        if self._unit_needed and text[-1:].isdigit():
+            raise ValueError("expected a number with its unit, as in 90d, 12h or 30m")
         seconds = parse_duration(text)
         if not seconds:
             raise ValueError("expected 30s, 10m, 1h30m or 250ms, longer than zero; or omit the option")
