@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
+import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,6 +126,57 @@ def test_tables_of_what_is_not_finished_say_so(recording, tmp_path):
             break
     assert marks.index(True) == len(marks) - 1
     assert "of sessions that are not finished: export them again when they are" in result.output
+
+
+def processes(place: Path) -> list[int]:
+    """The processes that have this folder in their arguments, once they are at work."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            is_one = f"{place}/".encode() in (each / "cmdline").read_bytes()
+            found += [int(each.name)] if is_one and "libarrow" in (each / "maps").read_text() else []
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_reader_that_is_ended_leaves_nothing_running(recording, tmp_path, number, wsrec):
+    reader = wsrec.start("report", recording, env={**os.environ, "TMPDIR": str(tmp_path)})
+    until = time.monotonic() + 20
+    while not (children := processes(tmp_path)):
+        assert reader.poll() is None, reader.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    # it would read for long
+    os.kill(children[0], signal.SIGSTOP)
+    reader.send_signal(number)
+    reader.communicate(timeout=60)
+    while processes(tmp_path) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert processes(tmp_path) == []
+    if number == signal.SIGTERM:
+        assert reader.returncode == 128 + number
+    else:
+        # until somebody reads again
+        assert len(list(tmp_path.iterdir())) == 1
+        assert wsrec.run("report", recording, env={**os.environ, "TMPDIR": str(tmp_path)}).returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_copies_that_nobody_holds_are_removed(recording, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    first = UnfinishedRows([recording])
+    (held,) = tmp_path.iterdir()
+    (tmp_path / "wsrec-unfinished-left" / "0").mkdir(parents=True)
+    (tmp_path / "wsrec-unfinished-file").write_text("mine")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "wsrec-unfinished-link").symlink_to(tmp_path / "elsewhere")
+    second = UnfinishedRows([recording])
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {held.name, "wsrec-unfinished-file", "wsrec-unfinished-link", "elsewhere"}
+    assert "wsrec-unfinished-left" not in names
+    assert len(names) == 5
+    del first, second
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_folder_without_any_is_read_as_before(tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
 from importlib import import_module
 
 import click
@@ -27,6 +30,10 @@ _COMMANDS = (
 )
 
 
+# they make temporary copies of what has no file yet
+_READING = ("report", "export", "sql", "book")
+
+
 class _Commands(Group):
     """The subcommands, imported when called or listed: their imports together take another half a second."""
 
@@ -47,7 +54,8 @@ class _Commands(Group):
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "WSREC", "max_content_width": 100},
 )
 @click.version_option(package_name="wsrec", prog_name="wsrec")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Record exchange WebSocket feeds into Parquet, byte for byte, with six timestamps per frame.
 
     \b
@@ -60,3 +68,6 @@ def main() -> None:
     Completion (bash):     eval "$(_WSREC_COMPLETE=bash_source wsrec)"
     """
     parent_death.hold()
+    if ctx.invoked_subcommand in _READING and threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        ctx.call_on_close(lambda: signal.signal(signal.SIGTERM, before))

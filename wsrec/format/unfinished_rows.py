@@ -9,10 +9,8 @@ missing.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import weakref
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -20,12 +18,15 @@ from typing import NamedTuple
 
 import msgspec
 
+from wsrec import parent_death
 from wsrec.child_environment import worker_environment
 from wsrec.format.claim import is_live
 from wsrec.format.folders import matching, parquet_files, session_folders
 from wsrec.format.layout import KINDS, OWN, FileKind
+from wsrec.format.temporary_copies import new_folder
 
 _MODULE = "wsrec.writer.unfinished_rows"
+_FINISHED = "finished files can, in Python by open_capture(..., running=False)"
 
 
 class UnfinishedSession(NamedTuple):
@@ -63,14 +64,15 @@ class UnfinishedRows:
         if not folders:
             return
         try:
-            self._copies = Path(tempfile.mkdtemp(prefix="wsrec-unfinished-"))
-            weakref.finalize(self, shutil.rmtree, self._copies, ignore_errors=True)
+            into = new_folder()
+            weakref.finalize(self, into.remove)
+            self._copies = into.path
             found = _copy(folders, self._copies)
         except (OSError, msgspec.DecodeError) as error:
             found = [str(error)] * len(folders)
         for folder, problem in zip(folders, found, strict=True):
             if problem is not None:
-                what = f"{folder}: its unfinished rows cannot be read ({problem}); finished files can: running=False"
+                what = f"{folder}: its unfinished rows cannot be read ({problem}); {_FINISHED}"
                 self.problems.append((folder, what))
 
     def files(self, kind: FileKind, finished: Collection[Path]) -> list[Path]:
@@ -118,7 +120,7 @@ def _copy(folders: Sequence[Path], into: Path) -> list[str | None]:
 
     """
     command = [sys.executable, "-P", "-m", _MODULE, str(into), *(str(folder.absolute()) for folder in folders)]
-    environment = worker_environment()
+    environment = parent_death.with_parent_death(worker_environment())
     done = subprocess.run(command, capture_output=True, env=environment, check=False)  # noqa: S603 (a module of ours)
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()

@@ -14,8 +14,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from wsrec import parent_death
 from wsrec.pandas_blocker import block_pandas
 
+if __name__ == "__main__":
+    # whoever reads may be killed while this is still starting
+    parent_death.hold()
 block_pandas()
 
 import msgspec  # noqa: E402 (pyarrow imports pandas while it is imported)
