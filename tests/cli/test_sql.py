@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from tests.tables.full_disk import full_disk
 from tests.tables.recorded import record, topics_of
 from wsrec.cli.main import main
 from wsrec.feed.load import find_feed
@@ -251,6 +252,11 @@ class TestRefusals:
         for arguments in (("--format", "json"), ("--format", "parquet", "--out", tmp_path / "x")):
             problem = ask(recorded, "select 1 a, 2 a", *arguments, status=2)
             assert problem == "wsrec sql: 2 columns are named a: name them apart with AS\n"
+
+    def test_of_a_full_disk_are_status_66(self, recorded: Path) -> None:
+        with full_disk(2_000):
+            printed = ask(recorded, "select count(*) from trades", status=66)
+        assert re.search(r"^wsrec sql: /\S+/table=trades/\S+\.parquet: File too large$", printed, re.MULTILINE)
 
     def test_without_duckdb(self, recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "duckdb", None)

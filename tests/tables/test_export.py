@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from tests.tables.full_disk import full_disk
 from tests.tables.recorded import record, topics_of
 from wsrec.cli.main import main
 from wsrec.feed.load import find_feed
@@ -236,20 +236,17 @@ class TestWhatIsRead:
 
 class TestDisk:
     def test_a_full_one_is_named_with_the_table_and_leaves_no_part_of_one(self, out: Path, tmp_path: Path) -> None:
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
-        try:
+        with full_disk(2_000):
             printed = run(out, "--out", tmp_path / "t", "--tables", "trades,quotes", status=66).stderr
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        assert re.search(r"--out: .*/t/table=(trades|quotes)/.*\.parquet: File too large$", printed.strip())
+        assert re.search(r"^wsrec export: /.*/t/table=(trades|quotes)/.*\.parquet: File too large$", printed.strip())
         assert not [path for path in (tmp_path / "t").rglob("*") if path.is_file()]
 
-    def test_a_folder_that_cannot_be_made_is_status_66(self, out: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("jobs", [1, 2])
+    def test_a_folder_that_cannot_be_made_is_status_66(self, out: Path, tmp_path: Path, jobs: int) -> None:
         (tmp_path / "t").mkdir()
         (tmp_path / "t" / "table=trades").touch()
-        printed = run(out, "--out", tmp_path / "t", "--tables", "trades", status=66).stderr
-        assert re.search(r"--out: .*/t/table=trades/.*\.parquet: Not a directory: '.*'$", printed.strip())
+        printed = run(out, "--out", tmp_path / "t", "--tables", "trades", "--jobs", jobs, status=66).stderr
+        assert re.search(r"^wsrec export: /.*/t/table=trades/.*\.parquet: Not a directory: '.*'$", printed.strip())
 
 
 class TestDamage:

@@ -244,7 +244,7 @@ def _export_file(file: CaptureFile, session: SessionTables, item: ExportItem, fe
         result.fail(error)
     except UnwritableError as error:
         # it would be the same for the other files
-        raise EngineError(f"--out: {error}") from error
+        raise EngineError(str(error)) from error
     finally:
         for output in outputs.values():
             output.discard()
