@@ -102,8 +102,8 @@ def open_capture(
 
     Of a recording in progress, or an interrupted one, an output folder has what was journalled so far, which is seldom
     more than a tenth of a second old: it is read from the journals now (`wsrec.format.unfinished_rows`), in about a
-    second for each half a million messages. No finished file is opened yet: the footers of all message files, or of all
-    events files, are read once something needs them.
+    second and another for each 300,000 to 500,000 messages. No finished file is opened yet: the footers of all message
+    files, or of all events files, are read once something needs them.
 
     Args:
         path: a folder (searched at any depth), a Parquet file, a glob pattern, or several of them.
