@@ -62,7 +62,7 @@ def captured(wsrec, exchange, tmp_path, rules, behaviour):
     out = tmp_path / "out"
     result = wsrec.run("record", yaml, "--until-close", "--out", out, "--quiet", "--rotate", "2kB", "--batch", "1ms")
     stated = [
-        wsrec.run("verify", out, "--json", env={**os.environ, "WSREC_PURE": pure}, timeout=120).stdout
+        wsrec.run("verify", out, "--json", "--again", env={**os.environ, "WSREC_PURE": pure}, timeout=120).stdout
         for pure in ("", "1")
     ]
     assert json.loads(stated[0]) == json.loads(stated[1])
