@@ -58,7 +58,7 @@ class TestRecorded:
         assert "trade" in reported[0]
         assert "as us it would fit" in reported[0]
         for pure in ("", "1"):
-            verified = wsrec.run("verify", out, "--json", env={**os.environ, "WSREC_PURE": pure})
+            verified = wsrec.run("verify", out, "--json", "--again", env={**os.environ, "WSREC_PURE": pure})
             assert verified.returncode == 0, verified.stdout
             (finding,) = json.loads(verified.stdout)["captures"][0]["findings"]
             assert finding["kind"] == "note"
