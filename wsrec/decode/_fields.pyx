@@ -317,6 +317,7 @@ cdef extern from *:
     bint wsrec_digits(const uint8_t* p, const uint8_t* end, uint64_t* value) noexcept nogil
     uint64_t wsrec_hash(const uint8_t* p, uint32_t length, uint64_t seed) noexcept nogil
     bint wsrec_times(uint64_t a, uint64_t b, uint64_t* product) noexcept nogil
+    bint wsrec_iso(const uint8_t* p, uint32_t size, int64_t* value) noexcept nogil
 
 
 ctypedef wsrec_node Node
@@ -487,52 +488,13 @@ cdef Verdict read_fraction(const Value* found, int exponent, int64_t* value) noe
     return signed(whole + fraction, negative, value)
 
 
-cdef inline int two(const uint8_t* p) noexcept nogil:
-    """The number of two digits; a large number if they are not digits."""
-    return (p[0] - c"0") * 10 + (p[1] - c"0") if is_digit(p[0]) and is_digit(p[1]) else 10_000
-
-
 cdef Verdict read_iso(const Value* found, int64_t* value) noexcept nogil:
-    """The RFC 3339 time at a place, in ns; only UTC and the years 1700 to 2199 are decided here."""
-    cdef const uint8_t* p = found.start
-    cdef int length = <int>min(found.length, 64)
-    cdef int year, month, day, hour, minute, second, last, index
-    cdef int64_t days, fraction = 0, scale = 1_000_000_000
+    """The RFC 3339 time at a place, in ns."""
     if found.kind == WSREC_UNDECIDED:
         return UNDECIDED
     if found.kind != WSREC_TEXT:
         return ABSENT
-    if length > 19 and p[length - 1] == c"Z":
-        length -= 1
-    if length < 19 or length == 20 or length > 29:
-        return UNDECIDED
-    if p[4] != c"-" or p[7] != c"-" or (p[10] != c"T" and p[10] != c" ") or p[13] != c":" or p[16] != c":":
-        return UNDECIDED
-    if length > 19:
-        if p[19] != c".":
-            return UNDECIDED
-        for index in range(20, length):
-            if not is_digit(p[index]):
-                return UNDECIDED
-            scale //= 10
-            fraction += (p[index] - c"0") * scale
-    year = two(p) * 100 + two(p + 2)
-    month, day, hour, minute, second = two(p + 5), two(p + 8), two(p + 11), two(p + 14), two(p + 17)
-    if not (1700 <= year <= 2199 and 1 <= month <= 12 and hour <= 23 and minute <= 59 and second <= 59):
-        return UNDECIDED
-    if month == 2:
-        last = 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
-    else:
-        last = 30 if month == 4 or month == 6 or month == 9 or month == 11 else 31
-    if not 1 <= day <= last:
-        return UNDECIDED
-    # days since the epoch, counted in years that begin in March, so that a leap day is the last (the proleptic Gregorian
-    # calendar; years are positive here)
-    year -= month <= 2
-    month = month - 3 if month > 2 else month + 9
-    days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * month + 2) // 5 + day - 1 - 719_468
-    value[0] = (days * 86_400 + hour * 3_600 + minute * 60 + second) * 1_000_000_000 + fraction
-    return PRESENT
+    return PRESENT if wsrec_iso(found.start, found.length, value) else UNDECIDED
 
 
 cdef class Scanner:

@@ -230,4 +230,40 @@ static inline int wsrec_times(uint64_t a, uint64_t b, uint64_t *product) {
     return !__builtin_mul_overflow(a, b, product);
 }
 
+/* The number of two digits; a large number if they are not digits. */
+static inline int wsrec_two(const uint8_t *p) {
+    return (uint8_t)(p[0] - '0') <= 9 && (uint8_t)(p[1] - '0') <= 9 ? (p[0] - '0') * 10 + (p[1] - '0') : 10000;
+}
+
+/* The RFC 3339 time in a text, in ns; only UTC and the years 1700 to 2199 are decided here, 0 for all else. */
+static int wsrec_iso(const uint8_t *p, uint32_t size, int64_t *value) {
+    int length = size < 64 ? (int)size : 64, year, month, day, hour, minute, second, last;
+    int64_t days, fraction = 0, scale = 1000000000;
+    if (length > 19 && p[length - 1] == 'Z') length--;
+    if (length < 19 || length == 20 || length > 29) return 0;
+    if (p[4] != '-' || p[7] != '-' || (p[10] != 'T' && p[10] != ' ') || p[13] != ':' || p[16] != ':') return 0;
+    if (length > 19) {
+        if (p[19] != '.') return 0;
+        for (int i = 20; i < length; i++) {
+            if ((uint8_t)(p[i] - '0') > 9) return 0;
+            scale /= 10;
+            fraction += (p[i] - '0') * scale;
+        }
+    }
+    year = wsrec_two(p) * 100 + wsrec_two(p + 2);
+    month = wsrec_two(p + 5), day = wsrec_two(p + 8);
+    hour = wsrec_two(p + 11), minute = wsrec_two(p + 14), second = wsrec_two(p + 17);
+    if (year < 1700 || year > 2199 || month < 1 || month > 12 || hour > 23 || minute > 59 || second > 59) return 0;
+    if (month == 2) last = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) ? 29 : 28;
+    else last = month == 4 || month == 6 || month == 9 || month == 11 ? 30 : 31;
+    if (day < 1 || day > last) return 0;
+    /* days since the epoch, counted in years that begin in March, so that a leap day is the last (the proleptic Gregorian
+       calendar; years are positive here) */
+    year -= month <= 2;
+    month = month > 2 ? month - 3 : month + 9;
+    days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719468;
+    *value = (days * 86400 + hour * 3600 + minute * 60 + second) * 1000000000 + fraction;
+    return 1;
+}
+
 #endif

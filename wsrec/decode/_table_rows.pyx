@@ -67,6 +67,7 @@ cdef extern from "_rows.h":
     bint wsrec_read_rows(wsrec_rows* m) noexcept nogil
     bint wsrec_digits(const uint8_t* p, const uint8_t* end, uint64_t* value) noexcept nogil
     bint wsrec_times(uint64_t a, uint64_t b, uint64_t* product) noexcept nogil
+    bint wsrec_iso(const uint8_t* p, uint32_t size, int64_t* value) noexcept nogil
     bint wsrec_parse_numeral(const uint8_t* p, const uint8_t* end, wsrec_numeral* found) noexcept nogil
     uint64_t wsrec_mantissa(const wsrec_numeral* numeral) noexcept nogil
     bint wsrec_equal(const wsrec_numeral* a, const wsrec_numeral* b) noexcept nogil
@@ -952,11 +953,14 @@ cdef Verdict as_time(const Value* found, int exponent, Result* result) noexcept:
     cdef const uint8_t* end = p + found.length
     cdef const uint8_t* point
     cdef uint64_t whole, fraction = 0
+    cdef int64_t time
     cdef int decimals = 0
     if found.kind == WSREC_LITERAL:
         return PYTHON
     if exponent < 0:
-        return iso_time(found, result)
+        if found.kind != WSREC_TEXT or not wsrec_iso(found.start, found.length, &time):
+            return PYTHON
+        return moment(time, result)
     if not wsrec_digits(p, end, &whole):
         point = p
         while point < end and is_digit(point[0]):
@@ -982,49 +986,6 @@ cdef inline Verdict moment(int64_t time, Result* result) noexcept:
 
 cdef inline bint is_digit(uint8_t byte) noexcept:
     return <uint8_t>(byte - c"0") <= 9
-
-
-cdef inline int two(const uint8_t* p) noexcept:
-    return (p[0] - c"0") * 10 + (p[1] - c"0") if is_digit(p[0]) and is_digit(p[1]) else 10_000
-
-
-cdef Verdict iso_time(const Value* found, Result* result) noexcept:
-    """An RFC 3339 time in UTC of the years 1970 to 2199; others are Python's."""
-    cdef const uint8_t* p = found.start
-    cdef int length = <int>min(found.length, 64)
-    cdef int year, month, day, hour, minute, second, last, index
-    cdef int64_t days, fraction = 0, scale = 1_000_000_000
-    if found.kind != WSREC_TEXT:
-        return PYTHON
-    if length > 19 and p[length - 1] == c"Z":
-        length -= 1
-    if length < 19 or length == 20 or length > 29:
-        return PYTHON
-    if p[4] != c"-" or p[7] != c"-" or (p[10] != c"T" and p[10] != c" ") or p[13] != c":" or p[16] != c":":
-        return PYTHON
-    if length > 19:
-        if p[19] != c".":
-            return PYTHON
-        for index in range(20, length):
-            if not is_digit(p[index]):
-                return PYTHON
-            scale //= 10
-            fraction += (p[index] - c"0") * scale
-    year = two(p) * 100 + two(p + 2)
-    month, day, hour, minute, second = two(p + 5), two(p + 8), two(p + 11), two(p + 14), two(p + 17)
-    if not (1970 <= year <= 2199 and 1 <= month <= 12 and hour <= 23 and minute <= 59 and second <= 59):
-        return PYTHON
-    if month == 2:
-        last = 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
-    else:
-        last = 30 if month == 4 or month == 6 or month == 9 or month == 11 else 31
-    if not 1 <= day <= last:
-        return PYTHON
-    # days since the epoch, in years that begin in March
-    year -= month <= 2
-    month = month - 3 if month > 2 else month + 9
-    days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * month + 2) // 5 + day - 1 - 719_468
-    return moment((days * 86_400 + hour * 3_600 + minute * 60 + second) * 1_000_000_000 + fraction, result)
 
 
 cdef Verdict as_truth(const Value* found, Result* result) noexcept:
