@@ -6,7 +6,6 @@ This is what an engine's workers do. The new file lies in wsrec's own folder unt
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import uuid
 from collections.abc import Collection, Iterator
@@ -19,6 +18,7 @@ from wsrec.compact.sorting import READ_ROWS, NotInOrderError, blocks, row_groups
 from wsrec.engine.work import Item
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import CaptureError, UnreadableError
+from wsrec.format.manifest import digest_of
 from wsrec.format.metadata import FileMetadata
 from wsrec.format.schema import MESSAGE_SCHEMA
 from wsrec.format.sorted_rows import SORTED_BY, SORTED_SCHEMA
@@ -149,8 +149,7 @@ def _checked(path: Path, known: Collection[str]) -> tuple[Mark, str]:
     """The mark and checksum of a file whose bytes are those of the manifest."""
     try:
         mark = mark_of(path)
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = digest_of(path)
     except FileNotFoundError as error:
         raise CaptureError(f"{path}: the file is gone; `wsrec verify` says more") from error
     except OSError as error:

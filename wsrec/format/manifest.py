@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -111,6 +112,17 @@ def _check_version(text: bytes, path: Path, number: int) -> None:
         raise OtherVersionError(path, None, number)
     if stated.format_version not in (None, FORMAT_VERSION):
         raise OtherVersionError(path, stated.format_version, number)
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, as the manifest has it.
+
+    Raises:
+        OSError: it cannot be read.
+
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def listed_as(out: Path, known: ManifestLine, digest: str) -> ManifestLine | None:

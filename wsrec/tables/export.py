@@ -23,6 +23,7 @@ from wsrec.feed.table_columns import Table
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import CaptureError, UnreadableError
 from wsrec.format.layout import EVENTS, place
+from wsrec.format.manifest import digest_of
 from wsrec.format.reading import Capture
 from wsrec.options.export import ColumnNames, Format, Numbers, TimeUnit
 from wsrec.tables.convert import Converter, RefusedNumberError
@@ -218,7 +219,7 @@ def _export_file(file: CaptureFile, session: SessionTables, item: ExportItem, fe
     outputs: dict[Table, TableFile] = {}
     request, result = item.request, Exported()
     is_unfinished = str(file.path) in item.unfinished
-    source = _sha256(file.path)
+    source = digest_of(file.path)
     try:
         for table, batch in session.tables(file):
             rows = chosen_rows(table, batch, request.selection)
@@ -305,11 +306,6 @@ def declarations_of(feed: Feed) -> str:
     """The sha256 of a feed's declarations of tables."""
     declared = {name: channel.model_dump(mode="json")["tables"] for name, channel in feed.channels.items()}
     return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def path_of(file: CaptureFile, table: Table, request: Request) -> Path:

@@ -16,7 +16,7 @@ from wsrec.format.capture_file import SCHEMAS
 from wsrec.format.errors import CaptureError, UnreadableError, first_line
 from wsrec.format.folders import NO_FILE, cannot_read, is_file
 from wsrec.format.layout import EVENTS, MESSAGES, FileKind
-from wsrec.format.manifest import ManifestLine, names_by_digest
+from wsrec.format.manifest import ManifestLine, digest_of, names_by_digest
 from wsrec.format.metadata import METADATA_KEYS, OF_ROWS, OF_SESSION
 from wsrec.verify.inventory import Pair
 from wsrec.verify.model import Kind
@@ -61,8 +61,7 @@ def sound(
         if not is_file(path):
             report(Kind.DAMAGED, path, NO_FILE if path.exists() else "the file is gone")
             return False
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest() if digest is not None else None
+        found = digest_of(path) if digest is not None else None
         if found != digest and not listed_too(found or ""):
             if (other := names_by_digest(root).get(found or "")) is not None:
                 report(Kind.DAMAGED, path, f"is another file, renamed or copied here: {other}")
