@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 import wsrec
 from tests.capture_files import STAMPS, START, Capture, message_columns
-from wsrec.format.reading import DERIVED, merged
+from wsrec.format.merging import merged
+from wsrec.format.reading import DERIVED
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
 from wsrec.stages import STEPS
 

@@ -9,13 +9,10 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
-from numbers import Integral
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset
 
@@ -23,16 +20,14 @@ from wsrec.format.capture import events_beside, events_files, message_files
 from wsrec.format.capture_file import ORDERS, SCHEMAS, CaptureFile
 from wsrec.format.errors import CaptureError, NoCaptureError, UnreadableError
 from wsrec.format.layout import EVENTS, MESSAGES, FileKind
+from wsrec.format.merging import merged
+from wsrec.format.reading_arguments import Instant, check_closed, instant_ns, named_values, schema_of
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
 from wsrec.format.stage_times import DERIVED_SCHEMA
 from wsrec.format.unfinished_rows import UnfinishedRows
 from wsrec.ring.events import EventKind
 
-Instant = datetime | str | int
-"""A time: an aware datetime, an ISO 8601 text with an offset (``2026-11-22T13:00Z``), or ns since the epoch."""
-
 _WORD = pa.dictionary(pa.int32(), pa.string())
-_LAST = np.iinfo(np.int64).max
 _DIRECTIONS = ("recv", "sent", "rest")
 
 
@@ -298,9 +293,9 @@ class Capture:
             >>> duckdb.sql("select count(*) from trades")
 
         """
-        among = _among(channel=channel, symbol=symbol, direction=direction)
-        _check_closed("direction", among, _DIRECTIONS)
-        wanted = _fields(columns, self.schema, DERIVED)
+        among = named_values(channel=channel, symbol=symbol, direction=direction)
+        check_closed("direction", among, _DIRECTIONS)
+        wanted = schema_of(columns, self.schema, DERIVED)
         moments = instant_ns("since", since), instant_ns("until", until)
         return self._reader(self.files, MESSAGES, wanted, *moments, among, feed, session)
 
@@ -337,9 +332,9 @@ class Capture:
             >>> capture.events(kind=["gap", "lost_interval"]).read_all().to_pylist()
 
         """
-        among = _among(kind=kind, channel=channel, symbol=symbol)
-        _check_closed("kind", among, [kind.value for kind in EventKind])
-        wanted = _fields(columns, self.event_schema, ())
+        among = named_values(kind=kind, channel=channel, symbol=symbol)
+        check_closed("kind", among, [kind.value for kind in EventKind])
+        wanted = schema_of(columns, self.event_schema, ())
         moments = instant_ns("since", since), instant_ns("until", until)
         return self._reader(self.event_files, EVENTS, wanted, *moments, among, feed, session)
 
@@ -385,7 +380,7 @@ class Capture:
         feed: str | Collection[str] | None,
         session: str | Collection[str] | None,
     ) -> pa.RecordBatchReader:
-        owners = _among(feed=feed, session=session)
+        owners = named_values(feed=feed, session=session)
         chosen = [
             file
             for file in files
@@ -442,103 +437,10 @@ def _by_session(files: Sequence[CaptureFile]) -> list[list[list[CaptureFile]]]:
     ]
 
 
-def merged(chains: Sequence[Iterator[pa.RecordBatch]], order: str) -> Iterator[pa.RecordBatch]:
-    """Merge several chains of batches by a column that increases in each; holds one batch per chain.
-
-    Args:
-        chains: batches of one schema, none of them empty.
-        order: the column; null comes last.
-
-    """
-    if len(chains) == 1:
-        yield from chains[0]
-        return
-    heads = [(chain, _head(chain, order)) for chain in chains]
-    while live := [(chain, head) for chain, head in heads if head is not None]:
-        # up to the first row that another chain may still precede
-        cut = min(int(keys[-1]) for _, (_, keys) in live)
-        parts, keys_of_parts, heads = [], [], []
-        for chain, (batch, keys) in live:
-            count = int(np.searchsorted(keys, cut, side="right"))
-            if count:
-                parts.append(batch.slice(0, count))
-                keys_of_parts.append(keys[:count])
-            rest = (batch.slice(count), keys[count:]) if count < len(keys) else _head(chain, order)
-            heads.append((chain, rest))
-        if len(parts) == 1:
-            yield parts[0]
-            continue
-        table = pa.Table.from_batches(parts).unify_dictionaries().combine_chunks()
-        rows = np.argsort(np.concatenate(keys_of_parts), kind="stable")
-        yield from table.take(pa.array(rows)).combine_chunks().to_batches()
-
-
-def _head(chain: Iterator[pa.RecordBatch], order: str) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]] | None:
-    batch = next(chain, None)
-    if batch is None:
-        return None
-    keys = batch.column(order).fill_null(_LAST).to_numpy(zero_copy_only=False)
-    # where the stage clock was corrected backwards, rows stay in the order in which they were written
-    return batch, np.maximum.accumulate(keys)
-
-
 def _with_identity(batch: pa.RecordBatch, file: CaptureFile) -> pa.RecordBatch:
     zeros = pa.array(np.zeros(batch.num_rows, np.int32))
     own = [pa.DictionaryArray.from_arrays(zeros, pa.array([word], pa.string())) for word in (file.feed, file.session)]
     return pa.RecordBatch.from_arrays([*own, *batch.columns], schema=pa.schema([*IDENTITY, *batch.schema]))
-
-
-def _fields(columns: Sequence[str] | None, schema: pa.Schema, derived: Sequence[pa.Field]) -> pa.Schema:
-    if columns is None:
-        return schema
-    if isinstance(columns, str):
-        raise ValueError(f"columns takes a list of names, not {columns!r}")
-    columns = list(columns)
-    if not columns:
-        what = "name at least one (`seq` to count rows), or omit it for all columns"
-        raise ValueError(f"columns is empty: {what}")
-    for name in columns:
-        if not isinstance(name, str):
-            raise TypeError(f"columns takes names (str), not {name!r}")
-    known = {field.name: field for field in [*schema, *derived]}
-    unknown = [name for name in columns if name not in known]
-    if unknown:
-        raise ValueError(f"no column {unknown[0]!r}; there are {', '.join(known)}")
-    twice = next((name for name in columns if columns.count(name) > 1), None)
-    if twice is not None:
-        raise ValueError(f"columns has {twice!r} twice: name each once")
-    return pa.schema([known[name] for name in columns])
-
-
-def _among(**wanted: str | Collection[str] | None) -> dict[str, list[str]]:
-    """The requested values by argument, without arguments that are None.
-
-    Raises:
-        TypeError: a value is neither a text nor a collection of texts.
-
-    """
-    found = {}
-    for name, values in wanted.items():
-        if values is None:
-            continue
-        listed = [values] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
-        for value in listed:
-            if not isinstance(value, str):
-                raise TypeError(f"{name} takes a str or several, not {value!r}")
-        found[name] = listed
-    return found
-
-
-def _check_closed(name: str, among: dict[str, list[str]], allowed: Collection[str]) -> None:
-    """Refuse a value that no row can have.
-
-    Raises:
-        ValueError: there is such a value.
-
-    """
-    for value in among.get(name, ()):
-        if value not in allowed:
-            raise ValueError(f"{name} takes {', '.join(allowed)}; not {value!r}")
 
 
 def _depth() -> int:
@@ -547,40 +449,3 @@ def _depth() -> int:
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("wsrec."):
         frame, depth = frame.f_back, depth + 1
     return depth
-
-
-def instant_ns(name: str, moment: Instant | None) -> int | None:
-    """A time in ns since the epoch.
-
-    Args:
-        name: the argument's name.
-        moment: its value.
-
-    Raises:
-        TypeError: it has another type.
-        ValueError: it is not a valid time, or has no offset from UTC.
-
-    """
-    if moment is None:
-        return None
-    if isinstance(moment, Integral) and not isinstance(moment, bool):
-        # also numpy's integers
-        return int(moment)
-    if not isinstance(moment, str | datetime):
-        takes = "an aware datetime, an ISO 8601 text, or whole ns since the epoch (int)"
-        raise TypeError(f"{name} takes {takes}, not {moment!r}")
-    if isinstance(moment, str):
-        try:
-            moment = datetime.fromisoformat(moment)
-        except ValueError as error:
-            raise ValueError(
-                f"{name}: {moment!r} is not a valid time: write it as 2026-11-22T13:00:00Z, or as ns"
-            ) from error
-    if moment.tzinfo is None:
-        raise ValueError(f"{name}: {moment} has no offset from UTC: write it with one (Z), or as ns since the epoch")
-    whole = moment.astimezone(UTC)
-    seconds = int((whole.replace(microsecond=0) - _EPOCH).total_seconds())
-    return seconds * 1_000_000_000 + whole.microsecond * 1_000
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

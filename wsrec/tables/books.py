@@ -12,7 +12,8 @@ import pyarrow as pa
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import Table
 from wsrec.format.capture_file import CaptureFile
-from wsrec.format.reading import Capture, Instant, instant_ns, open_capture
+from wsrec.format.reading import Capture, open_capture
+from wsrec.format.reading_arguments import Instant, instant_ns
 from wsrec.format.schema import EVENT_SCHEMA
 from wsrec.tables.book_builder import NO_SNAPSHOT, BookBuilder, BookRows, Doubt
 from wsrec.tables.book_series import BookSeries, End, each_message, grid, single
