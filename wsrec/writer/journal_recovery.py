@@ -13,43 +13,35 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from wsrec.decode.reader import Ids
 from wsrec.format import manifest
-from wsrec.format.capture import metadata
-from wsrec.format.columns import row_batches
 from wsrec.format.folders import matching, parquet_files
 from wsrec.format.layout import KINDS, aside_folder
-from wsrec.format.manifest import ManifestLine
-from wsrec.format.moment import Moment
-from wsrec.format.stage_times import MONOTONIC
 from wsrec.format.stored_json import decode_stored
 from wsrec.format.unfinished import RECORD
-from wsrec.monitor.check import MonitorEvent
-from wsrec.ring import loss_evidence
-from wsrec.ring.events import Event, EventKind
+from wsrec.ring.events import EventKind
 from wsrec.writer import session_start
 from wsrec.writer.batch import Batch
 from wsrec.writer.disk import NO_RETRY, Disk
-from wsrec.writer.feed_writer import FeedWriter
+from wsrec.writer.finished_files import (
+    about,
+    announces_end,
+    follow_landed,
+    last_about,
+    last_anchor,
+    last_row,
+    records_restart,
+)
 from wsrec.writer.job import WriterJob
 from wsrec.writer.journal_format import delete, files_of, journals
 from wsrec.writer.journal_reader import JournalReader
 from wsrec.writer.pipeline import Pipeline
 from wsrec.writer.progress import Progress
 from wsrec.writer.utc_line import StoredAnchor, first_anchor
-
-_HANDOFF = MONOTONIC
-_FOLLOWED = ("seq", "conn", _HANDOFF, "direction", "channel", "symbol", "exchange_seq")
-_FOLLOWED_EVENTS = (EventKind.ACK, EventKind.STALE)
-_EVENT_COLUMNS = ["monotonic", "kind", "conn", "channel", "symbol", "detail"]
 
 
 class RecoveryStoppedError(Exception):
@@ -132,7 +124,7 @@ class JournalRecovery:
         left = set(feeds)
         if left:
             for line in sorted(manifest.read(self._out), key=lambda line: line.number, reverse=True):
-                if line.session == self._folder.name and line.feed in left and _announces_end(self._out, line):
+                if line.session == self._folder.name and line.feed in left and announces_end(self._out, line):
                     left.remove(line.feed)
         return left
 
@@ -262,25 +254,25 @@ class JournalRecovery:
                 continue
             self._restarts.add((feed, job.resumed.stage))
             own = [line for line in self.lines if line.feed == feed]
-            if not _records_restart(self._out, own, job.resumed.stage):
+            if not records_restart(self._out, own, job.resumed.stage):
                 pipeline.feeds[feed].event(job.resumed, EventKind.RESTART, **{"process": "writer", **job.restart})
 
     def prepare(self, pipeline: Pipeline, anchor: StoredAnchor | None) -> None:
         """Make the pipeline continue where the finished files end; `anchor` is the first one in the journals."""
         # behind these, each feed reads the journals of the files that it lacks
         closed = max((line.number for line in self._done), default=0)
-        pipeline.continue_from(self.lines, _last_row(self._out, self.lines), max(closed, self._landed_before - 1))
+        pipeline.continue_from(self.lines, last_row(self._out, self.lines), max(closed, self._landed_before - 1))
         for feed in pipeline.feeds:
             done = sorted((line for line in self._done if line.feed == feed), key=lambda line: line.number)
-            about = next((found for line in reversed(done) if (found := _about(self._out, line)) is not None), None)
-            if about is not None:
-                pipeline.describe(about)
+            known = last_about(self._out, done)
+            if known is not None:
+                pipeline.describe(known)
             own = sorted((line for line in self.lines if line.feed == feed), key=lambda line: line.number)
             # even if its journal still exists: finished rows are not read from it again
-            last = next((found for line in reversed(own) if (found := _about(self._out, line)) is not None), {})
+            last = last_about(self._out, own) or {}
             pipeline.feeds[feed].restore(msgspec.convert(last.get("ids") or {}, Ids, strict=False))
-            _follow_landed(self._out, own, pipeline.feeds[feed])
-        landed = _landed_anchor(self._out, self._done)
+            follow_landed(self._out, own, pipeline.feeds[feed])
+        landed = last_anchor(self._out, self._done)
         if landed is not None:
             pipeline.follow_clock(landed)
         elif anchor is not None:
@@ -290,7 +282,7 @@ class JournalRecovery:
     def _next_slot(self, number: int) -> int:
         """The count of the first slot not in finished files before this number whose journals were deleted."""
         done = sorted((line for line in self._done if line.number < number), key=lambda line: line.number)
-        counts = (about.get("next_slot") for line in reversed(done) if (about := _about(self._out, line)))
+        counts = (found.get("next_slot") for line in reversed(done) if (found := about(self._out, line)))
         known = next((count for count in counts if isinstance(count, int)), None)
         # if no file can be read, the manifest has it; a session's slots are counted from 0
         return max((line.ledger.stop_slot for line in done), default=0) if known is None else known
@@ -372,114 +364,6 @@ def set_journal_aside(out: Path, journal: Path) -> None:
     """The same for all files of a journal."""
     for path in files_of(journal):
         set_aside(out, path)
-
-
-def _announces_end(out: Path, line: ManifestLine) -> bool:
-    """True if the events of finished files record that their session ended, or was interrupted."""
-    if line.events_path is None:
-        return False
-    try:
-        rows = pq.ParquetFile(out / line.events_path).read(["kind", "conn", "detail"]).to_pylist()
-        return any(
-            row["kind"] == EventKind.SESSION_END
-            or (
-                row["kind"] == EventKind.LOST_INTERVAL
-                and row["conn"] is None
-                and msgspec.json.decode(row["detail"]).get("reason") == loss_evidence.INTERRUPTED
-            )
-            for row in rows
-        )
-    except (OSError, ValueError, LookupError, AttributeError):
-        return False
-
-
-def _about(out: Path, line: ManifestLine) -> dict[str, Any] | None:
-    """The metadata of a finished file; None if it is missing or damaged."""
-    path = line.path or line.events_path
-    try:
-        with pq.ParquetFile(out / str(path)) as file:
-            return metadata(file)
-    except (OSError, ValueError):
-        return None
-
-
-def _last_row(out: Path, lines: list[ManifestLine]) -> Moment | None:
-    """Hand-off time of the last row in finished files; None if there is none, or it cannot be read."""
-    last = max((line.number for line in lines if line.path is not None), default=None)
-    moments = []
-    for line in lines:
-        if line.number != last or line.path is None:
-            continue
-        try:
-            with pq.ParquetFile(out / line.path) as file:
-                *_, last_rows = row_batches(file, ["handoff_time", _HANDOFF], [file.num_row_groups - 1])
-        except (OSError, ValueError):
-            return None
-        moments.append(Moment(last_rows["handoff_time"][-1].value, last_rows[_HANDOFF][-1].as_py()))
-    return max(moments, key=lambda moment: moment.order, default=None)
-
-
-def _records_restart(out: Path, lines: list[ManifestLine], stage: int) -> bool:
-    """Whether finished files record the restart of a writer at this moment (ns on the stage clock)."""
-    for line in sorted(lines, key=lambda line: line.number, reverse=True):
-        if line.events_path is None:
-            continue
-        try:
-            rows = pq.ParquetFile(out / line.events_path).read(["monotonic", "kind"]).to_pylist()
-        except (OSError, ValueError):
-            # missing or damaged, which `wsrec verify` reports
-            continue
-        if any(row["kind"] == EventKind.RESTART and row["monotonic"] == stage for row in rows):
-            return True
-        if max((row["monotonic"] or 0 for row in rows), default=0) < stage:
-            return False
-    return False
-
-
-def _follow_landed(out: Path, lines: list[ManifestLine], feed: FeedWriter) -> None:
-    """Continue sequences and idle times from the last finished pair: for each connection, since it was last opened."""
-    ended: dict[int, int] = {}
-    events: list[MonitorEvent] = []
-    for line in reversed(lines):
-        try:
-            if line.events_path is not None:
-                table = pq.ParquetFile(out / line.events_path).read(_EVENT_COLUMNS)
-                for row in table.filter(pc.is_valid(table["monotonic"])).to_pylist():
-                    moment, conn = row["monotonic"], row["conn"]
-                    if row["kind"] == EventKind.DISCONNECT:
-                        ended[conn] = max(moment, ended.get(conn, moment))
-                    elif row["kind"] in _FOLLOWED_EVENTS:
-                        names = {"channel": row["channel"], "symbol": row["symbol"]}
-                        detail = {**msgspec.json.decode(row["detail"]), **names}
-                        events.append(MonitorEvent(EventKind(row["kind"]), moment, conn, detail))
-            if line.path is None:
-                continue
-            with pq.ParquetFile(out / line.path) as file:
-                for batch in row_batches(file, _FOLLOWED):
-                    conns = batch.column("conn").to_numpy()
-                    since = np.zeros(1 << 16, np.int64)
-                    since[list(ended)] = list(ended.values())
-                    kept = pa.array(batch.column(_HANDOFF).to_numpy() > since[conns])
-                    feed.follow(batch.filter(pc.and_(kept, pc.equal(batch.column("direction"), "recv"))))
-        except (OSError, ValueError):
-            # missing or damaged, which `wsrec verify` reports: then a gap to what follows is not found
-            pass
-        break
-    for event in sorted(events, key=lambda event: event.time):
-        if event.conn is not None and event.time > ended.get(event.conn, 0):
-            feed.follow_event(event)
-
-
-def _landed_anchor(out: Path, lines: list[ManifestLine]) -> StoredAnchor | None:
-    """The last anchor in finished files."""
-    for line in sorted(lines, key=lambda line: line.number, reverse=True):
-        if line.events_path is None or not (out / line.events_path).exists():
-            continue
-        table = pq.ParquetFile(out / line.events_path).read(["kind", "detail"])
-        anchors = [row["detail"] for row in table.to_pylist() if row["kind"] == EventKind.ANCHOR]
-        if anchors:
-            return StoredAnchor.of(Event(EventKind.ANCHOR, detail=msgspec.json.decode(anchors[-1])))
-    return None
 
 
 def _anchors(journals: list[Path]) -> list[tuple[int, StoredAnchor]]:
