@@ -11,7 +11,7 @@ import pyarrow as pa
 from wsrec.feed.schema import Feed
 from wsrec.format.schema import EVENT_SCHEMA
 from wsrec.format.stage_times import message_field
-from wsrec.tables.breaks import SessionEvents
+from wsrec.tables.session_events import SessionEvents
 from wsrec.tables.trust import COLUMNS
 
 MESSAGES = pa.schema([message_field(name) for name in COLUMNS])

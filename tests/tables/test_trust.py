@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.tables.events import event, feed, message, message_batch, session
 from wsrec.feed.table_columns import STATES
-from wsrec.tables.breaks import SessionEvents
+from wsrec.tables.session_events import SessionEvents
 from wsrec.tables.trust import Trust
 
 

@@ -18,8 +18,8 @@ from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import STATES
 from wsrec.format.reading import open_capture
 from wsrec.format.schema import EVENT_SCHEMA
-from wsrec.tables.breaks import SessionEvents
 from wsrec.tables.reading import groups
+from wsrec.tables.session_events import SessionEvents
 from wsrec.tables.trust import COLUMNS, Trust
 
 _AHEAD = 1_614_865_800_000_000_000

@@ -17,7 +17,7 @@ from wsrec.format.reading_arguments import Instant, instant_ns
 from wsrec.format.schema import EVENT_SCHEMA
 from wsrec.tables.book_builder import NO_SNAPSHOT, BookBuilder, BookRows, Doubt
 from wsrec.tables.book_series import BookSeries, End, each_message, grid, single
-from wsrec.tables.breaks import Break, BreakKind, SessionEvents
+from wsrec.tables.breaks import Break, BreakKind
 from wsrec.tables.built_rows import SCHEMA, BuiltRows
 from wsrec.tables.reading import (
     Group,
@@ -29,6 +29,7 @@ from wsrec.tables.reading import (
     outside,
     wanted_channels,
 )
+from wsrec.tables.session_events import SessionEvents
 from wsrec.tables.session_tables import SessionTables, in_band_channels
 
 _NEVER = "its stream has no snapshots, and none that was fetched joins it (docs/books.md)"

@@ -10,8 +10,9 @@ import pyarrow as pa
 from wsrec.arrays import Flags
 from wsrec.feed.table_columns import Table
 from wsrec.format.columns import times, words
-from wsrec.tables.breaks import AFTERWARDS, Break, BreakKind, SessionEvents
+from wsrec.tables.breaks import AFTERWARDS, Break, BreakKind
 from wsrec.tables.schema import table_schema
+from wsrec.tables.session_events import SessionEvents
 
 COLUMNS = ("seq", "conn", "recv_time", "handoff_monotonic", "channel", "symbol")
 """The columns of messages that are needed."""

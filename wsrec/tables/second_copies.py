@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from wsrec.arrays import Flags, Int64s, Places, known, low_bits, where_set
 from wsrec.monitor.stream_keys import NameNumbers, stream_keys
-from wsrec.tables.breaks import SessionEvents
+from wsrec.tables.session_events import SessionEvents
 
 
 class SecondCopies:

@@ -21,11 +21,11 @@ from wsrec.format.capture_file import CaptureFile
 from wsrec.format.stage_times import message_field
 from wsrec.options.export import Numbers
 from wsrec.ring.events import EventKind
-from wsrec.tables.breaks import SessionEvents
 from wsrec.tables.convert import NEEDED, Converter
 from wsrec.tables.gaps import COLUMNS as GAP_COLUMNS
 from wsrec.tables.gaps import gap_rows
 from wsrec.tables.listings import Listings
+from wsrec.tables.session_events import SessionEvents
 from wsrec.tables.trust import COLUMNS as TRUSTED
 from wsrec.tables.trust import Trust
 

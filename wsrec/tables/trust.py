@@ -34,8 +34,9 @@ from wsrec.feed.sequence_rules import SequenceRule
 from wsrec.feed.table_columns import STATES
 from wsrec.monitor.stream_keys import NameNumbers, by_stream
 from wsrec.tables.break_index import BEFORE, BreakIndex, Grouped, Last, Stream
-from wsrec.tables.breaks import BreakKind, SessionEvents, Unchecked, folded
+from wsrec.tables.breaks import BreakKind, Unchecked
 from wsrec.tables.second_copies import SecondCopies
+from wsrec.tables.session_events import SessionEvents, folded
 
 OK, UNPROVED, SUSPECT, HISTORY = range(len(STATES))
 """Codes of the states, in the order of `STATES`."""
