@@ -1,10 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """Compiled field extraction: equivalent to `wsrec.decode.reader`, without Python objects per message.
 
-A message is JSON (RFC 8259), parsed in two passes. The first marks its quotes in a bitmap, 64 bytes at a time. The second
-walks from string to string, checks the whole grammar, and notes the values at the wanted paths. With the quotes known
-beforehand a string costs the same at any length, and the processor need not wait for the end of one before it begins
-with the next (after Langdale and Lemire, "Parsing Gigabytes of JSON per Second", 2019).
+A message is JSON (RFC 8259), parsed in two passes. The first marks its quotes in a bitmap (_json.h). The second walks from
+string to string, checks the whole grammar, and notes the values at the wanted paths (_walk.h, _fields.h).
 
 Messages that this code does not decide are read by `wsrec.decode.reader.PythonFieldReader`: invalid JSON, a repeated
 wanted key, an escape in a wanted text or in a key next to a wanted one, `\\u` anywhere, wanted integers of more than 19
@@ -18,300 +16,40 @@ from wsrec.decode import scalars
 from wsrec.feed.paths import NotScannableError
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcpy, memset
+from libc.stdlib cimport free
+from libc.string cimport memcpy
+
+from wsrec.decode._places cimport (
+    WSREC_DECIMAL, WSREC_INTEGER, WSREC_LITERAL, WSREC_OTHER, WSREC_TEXT, WSREC_UNDECIDED,
+    Tree, add_place, allocate, free_places, grown, place_at, place_of_each, place_of_item, place_of_key, wsrec_place,
+    wsrec_value,
+)
 
 
-cdef extern from *:
-    r"""
-    #include "_json.h"
-
-    /* A key or an element on a wanted path. Its values are valid if `epoch` is the message's. */
-    struct wsrec_node {
-        uint64_t epoch;
-        struct wsrec_value first, last;  /* equal, unless the path has an array's every element */
-        uint64_t instance;  /* number of the current object at this node */
-        uint64_t owner;     /* number of the object that last had this key */
-        int32_t *children;  /* indexed by the first byte of the key; 0 for none */
-        int32_t items;      /* first child for an element at a given position; 0 for none */
-        int32_t each;       /* child for all other elements, or 0 */
-        int32_t left;       /* child whose subtree only Python reads, or 0 */
-        int32_t also;       /* node below an `each` that gets the values of this one as well, or 0 */
-        int32_t alike;      /* whether its values are compared with one another */
-        int32_t differs;    /* whether these texts differ; other differing values make `first` undecided */
-        int32_t sibling;    /* next child with the same first byte, or next of `items`; 0 for none */
-        int32_t parent;
-        uint32_t position;  /* of an element in `items` */
-        uint32_t key_length;
-        const uint8_t *key;
-    };
-
-    /* `limit`: end of the memory that may be read; `quotes`: one bit per byte of the message. */
-    struct wsrec_message {
-        const uint8_t *start, *end, *limit;
-        uint64_t *quotes;
-        struct wsrec_node *nodes;
-        uint64_t epoch;
-        uint64_t instance;  /* number of the last object */
-        int32_t node_count;
-        int escapes;
-    };
-
-    static inline struct wsrec_node *wsrec_child(
-        const struct wsrec_message *m, const struct wsrec_node *node, const uint8_t *key, uint32_t length
-    ) {
-        for (int32_t i = length ? node->children[*key] : 0; i; i = m->nodes[i].sibling)
-            if (m->nodes[i].key_length == length && (length == 1 || wsrec_same(m->nodes[i].key, key, length)))
-                return &m->nodes[i];
-        return NULL;
-    }
-
-    /* The node for the element at a position of an array. */
-    static inline struct wsrec_node *wsrec_element(
-        const struct wsrec_message *m, const struct wsrec_node *array, uint32_t position
-    ) {
-        for (int32_t i = array->items; i; i = m->nodes[i].sibling)
-            if (m->nodes[i].position == position) return &m->nodes[i];
-        return array->each ? &m->nodes[array->each] : NULL;
-    }
-
-    static inline void wsrec_note(
-        const struct wsrec_message *m, struct wsrec_node *node, const uint8_t *start, const uint8_t *end, int32_t kind
-    ) {
-        struct wsrec_value value = {start, (uint32_t)(end - start), kind};
-        for (;;) {
-            if (node->epoch != m->epoch) {
-                node->epoch = m->epoch;
-                node->first = value;
-                node->differs = 0;
-            } else if (node->alike) {
-                if (value.kind != node->first.kind) node->first.kind = WSREC_UNDECIDED;
-                else if (value.length != node->first.length || !wsrec_same(value.start, node->first.start, value.length)) {
-                    if (kind == WSREC_TEXT) node->differs = 1;
-                    else node->first.kind = WSREC_UNDECIDED;
-                }
-            }
-            node->last = value;
-            if (!node->also) return;
-            node = &m->nodes[node->also];
-        }
-    }
-
-    /* Mark this node and those below as undecided: Python has to read them. */
-    static void wsrec_leave(const struct wsrec_message *m, int32_t top) {
-        for (int32_t i = top; i < m->node_count; i++) {
-            int32_t above = i;
-            while (above && above != top) above = m->nodes[above].parent;
-            if (!above) continue;
-            for (int32_t n = i; n; n = m->nodes[n].also) {
-                m->nodes[n].epoch = m->epoch;
-                m->nodes[n].differs = 0;
-                m->nodes[n].first.kind = m->nodes[n].last.kind = WSREC_UNDECIDED;
-            }
-        }
-    }
-
-    /* Check a message with marked quotes against the grammar and note its wanted values; 0 if it does not fit or Python
-       has to decide.
-
-       The message begins and ends with a bracket. So any other byte is not the last one, and the byte after it can be
-       read without a check for the end of the message. */
-    static int wsrec_walk(struct wsrec_message *m) {
-        const uint8_t *p = m->start, *end = m->end, *base = m->start - 64, *open, *close;
-        const uint64_t *quotes = m->quotes, *quotes_end = m->quotes + (m->end - m->start + 63) / 64;
-        /* node: of the value; around: of the object or array that contains it, if something of that is wanted */
-        struct wsrec_node *outer[64], *around = NULL, *node = m->nodes;
-        uint32_t outer_position[64], position = 0;  /* in the containing array */
-        uint64_t bits = 0, objects = 0;  /* one bit per level of nesting: whether it is an object */
-        int depth = 0;
-        int32_t kind;
-
-    #define NEXT_QUOTE(quote) \
-        while (!bits) { \
-            if (quotes == quotes_end) return 0; \
-            bits = *quotes++; \
-            base += 64; \
-        } \
-        quote = base + __builtin_ctzll(bits); \
-        bits &= bits - 1;
-
-    value:
-        if (*p == '"') {
-            NEXT_QUOTE(open)
-            NEXT_QUOTE(close)
-            if (node) {
-                open++;
-                kind = m->escapes && memchr(open, '\\', (size_t)(close - open)) ? WSREC_UNDECIDED : WSREC_TEXT;
-                wsrec_note(m, node, open, close, kind);
-            }
-            p = close + 1;
-        } else if ((uint8_t)(*p - '0') <= 9 || *p == '-') {
-            open = p;
-            p = wsrec_number(p, m->limit, &kind);
-            if (!p) return 0;
-            if (node) wsrec_note(m, node, open, p, kind);
-        } else if (*p == '{') {
-            if (depth == 64) return 0;
-            outer_position[depth] = position;
-            outer[depth++] = around;
-            objects = objects << 1 | 1;
-            around = NULL;
-            if (node) {
-                wsrec_note(m, node, p, p, WSREC_OTHER);
-                if (node->each) wsrec_leave(m, node->each);
-                if (node->left) wsrec_leave(m, node->left);
-                if (node->children) {
-                    around = node;
-                    around->instance = ++m->instance;
-                }
-            }
-            p++;
-            while (wsrec_is_space(*p)) p++;
-            if (*p == '}') goto closed;
-            goto key;
-        } else if (*p == '[') {
-            if (depth == 64) return 0;
-            outer_position[depth] = position;
-            outer[depth++] = around;
-            objects <<= 1;
-            around = NULL;
-            if (node) {
-                wsrec_note(m, node, p, p, WSREC_OTHER);
-                if (node->left) wsrec_leave(m, node->left);
-                if (node->each || node->items) around = node;
-            }
-            node = NULL;
-            p++;
-            while (wsrec_is_space(*p)) p++;
-            if (*p == ']') goto closed;
-            if (around) {
-                position = 0;
-                node = wsrec_element(m, around, 0);
-                goto value;
-            }
-            /* a book is mostly arrays of strings: a price and a size */
-            while (*p == '"') {
-                NEXT_QUOTE(open)
-                NEXT_QUOTE(close)
-                p = close + 1;
-                if (*p != ',') goto after;
-                p++;
-            }
-            goto value;
-        } else if (wsrec_is_space(*p)) {
-            p++;
-            goto value;
-        } else {
-            open = p;
-            if (end - p > 4 && !memcmp(p, "null", 4)) {
-                p += 4;
-                node = NULL;  /* null counts as absent */
-            } else if (end - p > 4 && !memcmp(p, "true", 4)) p += 4;
-            else if (end - p > 5 && !memcmp(p, "false", 5)) p += 5;
-            else return 0;
-            if (node) wsrec_note(m, node, open, p, WSREC_LITERAL);
-        }
-    after:
-        if (*p == ',') {
-            p++;
-            if (objects & 1) goto key;
-            node = around ? wsrec_element(m, around, ++position) : NULL;
-            goto value;
-        }
-        if (*p != (objects & 1 ? '}' : ']')) {
-            if (!wsrec_is_space(*p++)) return 0;
-            goto after;
-        }
-    closed:
-        p++;
-        objects >>= 1;
-        around = outer[--depth];
-        position = outer_position[depth];
-        if (!depth || p == end) return !depth && p == end;
-        goto after;
-    key:
-        while (*p != '"')
-            if (!wsrec_is_space(*p++)) return 0;
-        NEXT_QUOTE(open)
-        NEXT_QUOTE(close)
-        node = NULL;
-        if (around) {
-            open++;
-            if (m->escapes && memchr(open, '\\', (size_t)(close - open))) return 0;
-            node = wsrec_child(m, around, open, (uint32_t)(close - open));
-            if (node) {
-                if (node->owner == around->instance) return 0;
-                node->owner = around->instance;
-            }
-        }
-        p = close + 1;
-        while (*p != ':')
-            if (!wsrec_is_space(*p++)) return 0;
-        p++;
-        goto value;
-    #undef NEXT_QUOTE
-    }
-
-    /* Whether it is a JSON object or array; 0 also if Python has to decide. Strips white space around it. */
-    static inline int wsrec_is_message(struct wsrec_message *m) {
-        while (m->start < m->end && wsrec_is_space(*m->start)) m->start++;
-        while (m->start < m->end && wsrec_is_space(m->end[-1])) m->end--;
-        return m->start < m->end && (*m->start == '{' || *m->start == '[') && (m->end[-1] == '}' || m->end[-1] == ']')
-            && wsrec_mark(m->start, m->end, m->limit, m->quotes, &m->escapes) && wsrec_walk(m);
-    }
-
-    static inline uint64_t wsrec_mix(uint64_t hash, uint64_t word) {
-        hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
-        return hash ^ (hash >> 32);
-    }
-
-    static inline uint64_t wsrec_hash(const uint8_t *p, uint32_t length, uint64_t seed) {
-        uint64_t hash = seed ^ length, word;
-        const uint8_t *end = p + length;
-        if (length < 8) return wsrec_mix(hash, wsrec_few(p, length));
-        for (; end - p > 8; p += 8) {
-            memcpy(&word, p, 8);
-            hash = wsrec_mix(hash, word);
-        }
-        memcpy(&word, end - 8, 8);
-        return wsrec_mix(hash, word);
-    }
-    """
-    enum:
-        WSREC_OTHER, WSREC_TEXT, WSREC_UNDECIDED, WSREC_INTEGER, WSREC_DECIMAL, WSREC_LITERAL
-
-    struct wsrec_value:
-        const uint8_t* start
-        uint32_t length
-        int32_t kind
-
-    struct wsrec_node:
+cdef extern from "_fields.h":
+    struct wsrec_noted:
         uint64_t epoch
         wsrec_value first
         wsrec_value last
-        int32_t* children
-        int32_t items
-        int32_t each
         int32_t left
         int32_t also
         int32_t alike
         int32_t differs
-        int32_t sibling
-        int32_t parent
-        uint32_t position
-        uint32_t key_length
-        const uint8_t* key
+
+    struct wsrec_reading:
+        uint64_t epoch
+        int32_t place_count
 
     struct wsrec_message:
         const uint8_t* start
         const uint8_t* end
         const uint8_t* limit
         uint64_t* quotes
-        wsrec_node* nodes
-        uint64_t epoch
+        wsrec_place* places
         uint64_t instance
-        int32_t node_count
+        wsrec_reading reading
 
+    wsrec_noted* wsrec_noted_at(wsrec_place* places, int32_t index) noexcept nogil
     bint wsrec_is_message(wsrec_message* m) noexcept nogil
     bint wsrec_same(const uint8_t* a, const uint8_t* b, uint32_t length) noexcept nogil
     bint wsrec_digits(const uint8_t* p, const uint8_t* end, uint64_t* value) noexcept nogil
@@ -320,7 +58,7 @@ cdef extern from *:
     bint wsrec_iso(const uint8_t* p, uint32_t size, int64_t* value) noexcept nogil
 
 
-ctypedef wsrec_node Node
+ctypedef wsrec_noted Noted
 ctypedef wsrec_value Value
 ctypedef wsrec_message Message
 
@@ -520,14 +258,12 @@ cdef class Scanner:
 
     """
 
-    cdef Node* _nodes
+    cdef Tree _tree
     cdef uint64_t* _quotes
     cdef Py_ssize_t _quotes_room  # size of a message (bytes) for which they suffice
-    cdef int32_t _node_count
-    cdef list _keys  # keeps the memory of the keys
-    cdef int32_t* _places  # node of each path
-    cdef int32_t* _texts  # node of each place of a name; -n if it has several, which begin at `_parts[n]`
-    cdef int32_t* _parts  # number of nodes, then each node and its mode
+    cdef int32_t* _places  # number of each path's place
+    cdef int32_t* _texts  # that of each place of a name; -n if it has several, which begin at `_parts[n]`
+    cdef int32_t* _parts  # number of places, then each and its mode
     cdef int32_t* _plans  # start of each plan; then each plan: six times the number of places and the places
     cdef int32_t* _channel  # number of places, places
     cdef uint8_t _joined[PARTS_MAX * PART_SIZE]
@@ -550,13 +286,12 @@ cdef class Scanner:
     def __cinit__(self, paths, texts, channel, plans, learn, read):
         self._learn_text, self._read_message = learn, read
         self._seed = int.from_bytes(os.urandom(8), "little")
-        self._keys = []
-        self._add_node(0)
+        add_place(&self._tree, 0)
         self._places = <int32_t*>allocate(len(paths), sizeof(int32_t))
         for index, steps in enumerate(paths):
-            self._places[index] = self._node(steps)
+            self._places[index] = self._place(list(steps))
         index = 0
-        while index < self._node_count:  # grafting may add nodes
+        while index < self._tree.count:  # grafting may add nodes
             self._graft(index)
             index += 1
         self._texts = <int32_t*>allocate(len(texts), sizeof(int32_t))
@@ -572,14 +307,14 @@ cdef class Scanner:
             for path, counts in place:
                 parts += [self._places[path], counts]
                 if counts == ALIKE:
-                    self._nodes[self._places[path]].alike = True
+                    self._noted(self._places[path]).alike = True
         self._parts = numbers_of(parts)
         self._channel = numbers_of([len(channel), *channel])
         flat, starts = [], []
         for symbol, times, *numbers, reset in plans:
             for index in symbol:
                 if isinstance(texts[index], int):
-                    self._nodes[self._places[texts[index]]].alike = True
+                    self._noted(self._places[texts[index]]).alike = True
             starts.append(len(plans) + len(flat))
             flat += [len(symbol), *symbol, 2 * len(times)]
             for path, exponent in times:
@@ -591,10 +326,7 @@ cdef class Scanner:
         self.forget()
 
     def __dealloc__(self):
-        cdef int32_t index
-        for index in range(self._node_count):
-            free(self._nodes[index].children)
-        free(self._nodes)
+        free_places(&self._tree)
         free(self._quotes)
         free(self._places)
         free(self._texts)
@@ -642,7 +374,7 @@ cdef class Scanner:
         cdef Message message
         cdef Row found
         message.limit = <const uint8_t*>limit
-        message.nodes, message.node_count = self._nodes, self._node_count
+        message.places, message.reading.place_count = self._tree.places, self._tree.count
         message.instance = self._instance
         while row < count:
             with nogil:
@@ -653,7 +385,7 @@ cdef class Scanner:
                             break
                         self._epoch += 1
                         message.start, message.end = bytes_ + starts[row], bytes_ + starts[row + 1]
-                        message.quotes, message.epoch = self._quotes, self._epoch
+                        message.quotes, message.reading.epoch = self._quotes, self._epoch
                         verdict = self._row(&message, &found)
                         if verdict != PRESENT:
                             break
@@ -719,7 +451,7 @@ cdef class Scanner:
     ) noexcept nogil:
         """The name at the first place that has one; code -1 if none has. `alike`: skip places with differing values."""
         cdef int32_t index, at
-        cdef Node* node
+        cdef Noted* noted
         cdef const uint8_t* start
         cdef int32_t length
         cdef Text* text
@@ -727,18 +459,18 @@ cdef class Scanner:
         for index in range(1, places[0] + 1):
             at = self._texts[places[index]]
             if at >= 0:
-                node = &m.nodes[at]
-                if node.epoch != m.epoch:
+                noted = wsrec_noted_at(m.places, at)
+                if noted.epoch != m.reading.epoch:
                     continue
-                if node.first.kind != WSREC_TEXT:
-                    if node.first.kind == WSREC_UNDECIDED:
+                if noted.first.kind != WSREC_TEXT:
+                    if noted.first.kind == WSREC_UNDECIDED:
                         return UNDECIDED
                     continue
-                if alike and node.differs:
+                if alike and noted.differs:
                     continue
-                if node.first.length > TEXT_MAX:
+                if noted.first.length > TEXT_MAX:
                     return UNDECIDED
-                start, length = node.first.start, <int32_t>node.first.length
+                start, length = noted.first.start, <int32_t>noted.first.length
             else:
                 length = self._join(m, self._parts - at)
                 if length < 0:
@@ -758,16 +490,16 @@ cdef class Scanner:
         cdef uint8_t* end = self._joined
         cdef const Value* value
         cdef int32_t index
-        cdef Node* node
+        cdef Noted* noted
         for index in range(1, 2 * parts[0], 2):
-            node = &m.nodes[parts[index]]
-            value = &node.first
-            if node.epoch != m.epoch:
+            noted = wsrec_noted_at(m.places, parts[index])
+            value = &noted.first
+            if noted.epoch != m.reading.epoch:
                 end[0] = 0
                 end += 1
             elif value.kind == WSREC_UNDECIDED:
                 return -1
-            elif parts[index + 1] == ALIKE and node.differs:
+            elif parts[index + 1] == ALIKE and noted.differs:
                 end[0] = 0
                 end += 1
             elif not parts[index + 1] or value.kind == WSREC_OTHER or value.kind == WSREC_DECIMAL:
@@ -788,13 +520,13 @@ cdef class Scanner:
     ) noexcept nogil:
         """The number at the first place that has one; with `last`, only numbers from 0 on count."""
         cdef int32_t index
-        cdef Node* node
+        cdef Noted* noted
         cdef Verdict verdict
         for index in range(1, places[0] + 1):
-            node = &m.nodes[places[index]]
-            if node.epoch != m.epoch:
+            noted = wsrec_noted_at(m.places, places[index])
+            if noted.epoch != m.reading.epoch:
                 continue
-            verdict = read_integer(&node.last if last else &node.first, value, negative)
+            verdict = read_integer(&noted.last if last else &noted.first, value, negative)
             if verdict != ABSENT and not (last and verdict == PRESENT and negative[0]):
                 return verdict
         return ABSENT
@@ -803,18 +535,18 @@ cdef class Scanner:
         """The time at the first place with one after 2000 and within int64; else that of the first place."""
         cdef int32_t index
         cdef int64_t beyond = 0
-        cdef Node* node
+        cdef Noted* noted
         cdef Verdict verdict, last = ABSENT
         for index in range(1, places[0], 2):
-            node = &m.nodes[places[index]]
-            if node.epoch != m.epoch:
+            noted = wsrec_noted_at(m.places, places[index])
+            if noted.epoch != m.reading.epoch:
                 continue
             if places[index + 1] == -2:
                 return UNDECIDED
             elif places[index + 1] >= 0:
-                verdict = read_time(&node.first, places[index + 1], value)
+                verdict = read_time(&noted.first, places[index + 1], value)
             else:
-                verdict = read_iso(&node.first, value)
+                verdict = read_iso(&noted.first, value)
             if verdict == UNDECIDED or (verdict == PRESENT and EARLIEST < value[0] < INT64_MAX):
                 return verdict
             if verdict == PRESENT and last == ABSENT:
@@ -872,96 +604,55 @@ cdef class Scanner:
         self._table, self._table_mask = table, size * 2 - 1
         free(old)
 
-    cdef int32_t _node(self, steps) except -1:
-        """The node at the end of the steps, created if necessary."""
-        cdef int32_t index = 0
-        for step in steps:
-            if isinstance(step, str):
-                index = self._key(index, step.encode())
-            elif step is None:
-                index = self._each(index)
-            elif step < 0:
-                return self._left(index)
-            else:
-                index = self._item(index, step)
-        return index
-
-    cdef int32_t _key(self, int32_t parent, bytes key) except -1:
-        cdef const uint8_t* start = key
-        cdef int32_t child
-        if self._nodes[parent].children == NULL:
-            self._nodes[parent].children = <int32_t*>allocate(256, sizeof(int32_t))
-        child = self._nodes[parent].children[start[0]]
-        while child and (self._nodes[child].key)[:self._nodes[child].key_length] != key:
-            child = self._nodes[child].sibling
-        if not child:
-            child = self._add_node(parent)
-            self._keys.append(key)
-            self._nodes[child].key, self._nodes[child].key_length = start, len(key)
-            self._nodes[child].sibling = self._nodes[parent].children[start[0]]
-            self._nodes[parent].children[start[0]] = child
-        return child
-
-    cdef int32_t _item(self, int32_t parent, uint32_t position) except -1:
-        cdef int32_t child = self._nodes[parent].items
-        while child and self._nodes[child].position != position:
-            child = self._nodes[child].sibling
-        if not child:
-            child = self._add_node(parent)
-            self._nodes[child].position = position
-            self._nodes[child].sibling = self._nodes[parent].items
-            self._nodes[parent].items = child
-        return child
-
-    cdef int32_t _each(self, int32_t parent) except -1:
-        cdef int32_t child = self._nodes[parent].each
-        if not child:
-            child = self._add_node(parent)
-            self._nodes[parent].each = child
-        return child
+    cdef int32_t _place(self, steps) except -1:
+        """The place at the end of the steps, created if necessary."""
+        if -1 in steps:
+            return self._left(place_at(&self._tree, steps[:steps.index(-1)]))
+        return place_at(&self._tree, steps)
 
     cdef int32_t _left(self, int32_t parent) except -1:
-        cdef int32_t child = self._nodes[parent].left
+        """The place below which Python reads."""
+        cdef int32_t child = self._noted(parent).left
         if not child:
-            child = self._add_node(parent)
-            self._nodes[parent].left = child
+            child = add_place(&self._tree, parent)
+            self._noted(parent).left = child
         return child
 
     cdef _graft(self, int32_t array):
-        """Link an element's node at a given position to that for every element, which gets its values as well."""
-        cdef int32_t item = self._nodes[array].items
-        while item and self._nodes[array].each:
-            self._follow(item, self._nodes[array].each)
-            item = self._nodes[item].sibling
+        """Link an element's place at a given position to that for every element, which gets its values as well."""
+        cdef int32_t item = self._tree.places[array].items
+        while item and self._tree.places[array].each:
+            self._follow(item, self._tree.places[array].each)
+            item = self._tree.places[item].sibling
 
-    cdef _follow(self, int32_t node, int32_t other):
-        """Make values at and below `node` also be noted at and below `other`, as far as wanted there."""
+    cdef _follow(self, int32_t place, int32_t other):
+        """Make values at and below `place` also be noted at and below `other`, as far as wanted there."""
+        cdef Tree* tree = &self._tree
+        cdef const uint8_t* key
+        cdef uint32_t length
         cdef int32_t child
         cdef int byte
-        if self._nodes[node].also and self._nodes[node].also != other:
+        if self._noted(place).also and self._noted(place).also != other:
             raise NotScannableError("positions and each element of arrays in arrays")
-        self._nodes[node].also = other
-        if self._nodes[other].children != NULL:
+        self._noted(place).also = other
+        if tree.places[other].children != NULL:
             for byte in range(256):
-                child = self._nodes[other].children[byte]
+                child = tree.places[other].children[byte]
                 while child:
-                    self._follow(self._key(node, (self._nodes[child].key)[:self._nodes[child].key_length]), child)
-                    child = self._nodes[child].sibling
-        child = self._nodes[other].items
+                    key, length = tree.places[child].key, tree.places[child].key_length
+                    self._follow(place_of_key(tree, place, key, length), child)
+                    child = tree.places[child].sibling
+        child = tree.places[other].items
         while child:
-            self._follow(self._item(node, self._nodes[child].position), child)
-            child = self._nodes[child].sibling
-        if self._nodes[other].each:
-            self._follow(self._each(node), self._nodes[other].each)
-        if self._nodes[other].left:
-            self._follow(self._left(node), self._nodes[other].left)
+            self._follow(place_of_item(tree, place, tree.places[child].position), child)
+            child = tree.places[child].sibling
+        if tree.places[other].each:
+            self._follow(place_of_each(tree, place), tree.places[other].each)
+        if self._noted(other).left:
+            self._follow(self._left(place), self._noted(other).left)
 
-    cdef int32_t _add_node(self, int32_t parent) except -1:
-        self._nodes = <Node*>grown(self._nodes, (self._node_count + 1) * sizeof(Node))
-        memset(&self._nodes[self._node_count], 0, sizeof(Node))
-        self._nodes[self._node_count].parent = parent
-        self._node_count += 1
-        return self._node_count - 1
+    cdef inline Noted* _noted(self, int32_t place) noexcept:
+        return wsrec_noted_at(self._tree.places, place)
 
 
 cdef inline void store(
@@ -999,20 +690,6 @@ cdef Row row_of(values):
         row.numbers[column] = <int64_t><uint64_t>((value or 0) & 0xFFFFFFFFFFFFFFFF)
     row.reset = values[6]
     return row
-
-
-cdef void* allocate(size_t count, size_t size) except NULL:
-    cdef void* memory = calloc(count if count else 1, size)
-    if memory == NULL:
-        raise MemoryError
-    return memory
-
-
-cdef void* grown(void* memory, size_t size) except NULL:
-    memory = realloc(memory, size)
-    if memory == NULL:
-        raise MemoryError
-    return memory
 
 
 cdef Text* empty_table(uint64_t size) except NULL:

@@ -1,5 +1,5 @@
 /* JSON in bytes (RFC 8259): its quotes as a bitmap, 64 bytes at a time, and the parsing of numbers. Shared by the field
-   reader (_fields.pyx) and the table reader (_table_rows.pyx).
+   reader (_fields.pyx) and the table reader (_table_rows.pyx); _walk.h is the walk itself.
 
    With the quotes known beforehand a string costs the same at any length, and the processor need not wait for the end of
    one before it begins with the next (after Langdale and Lemire, "Parsing Gigabytes of JSON per Second", 2019). */

@@ -1,5 +1,5 @@
-/* The rows in a message: one walk over its JSON notes the values at the wanted places of the message and of each element
-   of the wanted arrays. Nothing here knows tables: _table_rows.pyx makes columns of what is noted. */
+/* The rows in a message: what the table reader (_table_rows.pyx) keeps of each wanted place, of the message and of each
+   element of the wanted arrays. Nothing here knows tables. */
 #ifndef WSREC_ROWS_H
 #define WSREC_ROWS_H
 
@@ -8,19 +8,10 @@
 
 enum { WSREC_ABSENT = -1 };  /* kind of a value that is not there; null counts as absent */
 
-/* A key or an element on a wanted path. */
-struct wsrec_place {
-    uint64_t instance;    /* number of the current object at this place */
-    uint64_t owner;       /* number of the object that last had this key */
-    int32_t *children;    /* indexed by the first byte of the key; 0 for none */
-    int32_t items;        /* first child for an element at a given position; 0 for none */
-    int32_t each;         /* child for every element, whose values are rows of `rows`; 0 for none */
-    int32_t sibling;      /* next child with the same first byte, or next of `items`; 0 for none */
-    int32_t scope, cell;  /* where its value is noted; cell -1: not wanted */
-    int32_t rows;         /* of an `each`: the scope that its elements are rows of */
-    uint32_t position;    /* of an element in `items` */
-    uint32_t key_length;
-    const uint8_t *key;
+/* Where the value at a place is noted. */
+struct wsrec_noted {
+    int32_t wanted, scope, cell;
+    int32_t rows;  /* of an `each`: the scope that its elements are rows of */
 };
 
 /* The message (scope 0, one row), or the elements of an array. Cell 0 of an element is the element itself. */
@@ -31,18 +22,15 @@ struct wsrec_scope {
     uint32_t count, room;       /* rows; the one at `count` is being read */
 };
 
-struct wsrec_rows {
-    const uint8_t *start, *end, *limit;
-    uint64_t *quotes;
-    struct wsrec_place *places;
+struct wsrec_reading {
     struct wsrec_scope *scopes;
     int32_t scope_count;
-    uint64_t instance;
-    int escapes;
 };
 
+#include "_walk.h"
+
 /* Make room for the next row and begin it; 0 without memory. */
-static inline int wsrec_begin_row(struct wsrec_rows *m, struct wsrec_scope *scope) {
+static inline int wsrec_begin_row(struct wsrec_message *m, struct wsrec_scope *scope) {
     if (scope->count == scope->room) {
         uint32_t room = scope->room ? scope->room * 2 : 64;
         void *cells = realloc(scope->cells, (size_t)room * scope->width * sizeof(struct wsrec_value));
@@ -55,179 +43,47 @@ static inline int wsrec_begin_row(struct wsrec_rows *m, struct wsrec_scope *scop
     }
     /* kinds of -1 */
     memset(scope->cells + (size_t)scope->count * scope->width, 0xFF, scope->width * sizeof(struct wsrec_value));
-    scope->parents[scope->count] = (int32_t)m->scopes[scope->parent].count;
+    scope->parents[scope->count] = (int32_t)m->reading.scopes[scope->parent].count;
     return 1;
 }
 
-static inline void wsrec_note_at(
-    const struct wsrec_rows *m, const struct wsrec_place *place, const uint8_t *start, const uint8_t *end, int32_t kind
+static inline void wsrec_note(
+    const struct wsrec_message *m, struct wsrec_place *place, const uint8_t *start, const uint8_t *end, int32_t kind
 ) {
     struct wsrec_scope *scope;
     struct wsrec_value *value;
-    if (place->cell < 0) return;
-    scope = &m->scopes[place->scope];
-    value = &scope->cells[(size_t)scope->count * scope->width + place->cell];
+    if (!place->noted.wanted) return;
+    scope = &m->reading.scopes[place->noted.scope];
+    value = &scope->cells[(size_t)scope->count * scope->width + place->noted.cell];
     value->start = start;
     value->length = (uint32_t)(end - start);
     value->kind = kind;
 }
 
-static inline struct wsrec_place *wsrec_place_of(
-    const struct wsrec_rows *m, const struct wsrec_place *place, const uint8_t *key, uint32_t length
-) {
-    for (int32_t i = length ? place->children[*key] : 0; i; i = m->places[i].sibling)
-        if (m->places[i].key_length == length && (length == 1 || wsrec_same(m->places[i].key, key, length)))
-            return &m->places[i];
-    return NULL;
+static inline struct wsrec_scope *wsrec_scope_of(const struct wsrec_message *m, const struct wsrec_place *array) {
+    return &m->reading.scopes[m->places[array->each].noted.rows];
 }
 
-/* The place of the element at a position of an array. */
-static inline struct wsrec_place *wsrec_place_at(
-    const struct wsrec_rows *m, const struct wsrec_place *array, uint32_t position
-) {
-    if (array->each) return &m->places[array->each];
-    for (int32_t i = array->items; i; i = m->places[i].sibling)
-        if (m->places[i].position == position) return &m->places[i];
-    return NULL;
+static inline int wsrec_enter_object(struct wsrec_message *m, struct wsrec_place *place) {
+    (void)m;
+    return !place->each;  /* members as rows */
 }
 
-/* Check a message with marked quotes against the grammar and note its wanted values; 0 if it does not fit or Python has
-   to decide: as `wsrec_walk` of _fields.pyx, with rows. */
-static int wsrec_walk_rows(struct wsrec_rows *m) {
-    const uint8_t *p = m->start, *end = m->end, *base = m->start - 64, *open, *close;
-    const uint64_t *quotes = m->quotes, *quotes_end = m->quotes + (m->end - m->start + 63) / 64;
-    /* place: of the value; around: of the object or array that contains it, if something of that is wanted */
-    struct wsrec_place *outer[64], *around = NULL, *place = m->places;
-    uint32_t outer_position[64], position = 0;
-    uint64_t bits = 0, objects = 0;
-    int depth = 0;
-    int32_t kind;
+static inline int wsrec_enter_array(struct wsrec_message *m, struct wsrec_place *place) {
+    return !place->each || wsrec_begin_row(m, wsrec_scope_of(m, place));
+}
 
-#define NEXT_QUOTE(quote) \
-    while (!bits) { \
-        if (quotes == quotes_end) return 0; \
-        bits = *quotes++; \
-        base += 64; \
-    } \
-    quote = base + __builtin_ctzll(bits); \
-    bits &= bits - 1;
-
-value:
-    if (*p == '"') {
-        NEXT_QUOTE(open)
-        NEXT_QUOTE(close)
-        if (place) {
-            open++;
-            kind = m->escapes && memchr(open, '\\', (size_t)(close - open)) ? WSREC_UNDECIDED : WSREC_TEXT;
-            wsrec_note_at(m, place, open, close, kind);
-        }
-        p = close + 1;
-    } else if ((uint8_t)(*p - '0') <= 9 || *p == '-') {
-        open = p;
-        p = wsrec_number(p, m->limit, &kind);
-        if (!p) return 0;
-        if (place) wsrec_note_at(m, place, open, p, kind);
-    } else if (*p == '{' || *p == '[') {
-        int is_object = *p == '{';
-        if (depth == 64) return 0;
-        outer_position[depth] = position;
-        outer[depth++] = around;
-        objects = objects << 1 | (uint64_t)is_object;
-        around = NULL;
-        if (place) {
-            wsrec_note_at(m, place, p, p, WSREC_OTHER);
-            if (is_object && place->each) return 0;  /* members as rows */
-            if (is_object ? place->children != NULL : place->each || place->items) around = place;
-            if (is_object && around) around->instance = ++m->instance;
-        }
-        p++;
-        while (wsrec_is_space(*p)) p++;
-        if (*p == (is_object ? '}' : ']')) goto closed;
-        if (is_object) goto key;
-        place = NULL;
-        if (around) {
-            position = 0;
-            if (around->each && !wsrec_begin_row(m, &m->scopes[m->places[around->each].rows])) return 0;
-            place = wsrec_place_at(m, around, 0);
-            goto value;
-        }
-        while (*p == '"') {
-            NEXT_QUOTE(open)
-            NEXT_QUOTE(close)
-            p = close + 1;
-            if (*p != ',') goto between;
-            p++;
-        }
-        goto value;
-    } else if (wsrec_is_space(*p)) {
-        p++;
-        goto value;
-    } else {
-        open = p;
-        if (end - p > 4 && !memcmp(p, "null", 4)) {
-            p += 4;
-            place = NULL;
-        } else if (end - p > 4 && !memcmp(p, "true", 4)) p += 4;
-        else if (end - p > 5 && !memcmp(p, "false", 5)) p += 5;
-        else return 0;
-        if (place) wsrec_note_at(m, place, open, p, WSREC_LITERAL);
-    }
-after:
-    if (around && !(objects & 1) && around->each) {
-        struct wsrec_scope *scope = &m->scopes[m->places[around->each].rows];
-        if (scope->cells[(size_t)scope->count * scope->width].kind == WSREC_ABSENT) return 0;  /* null is no row */
-        scope->count++;
-        if (!wsrec_begin_row(m, scope)) return 0;
-    }
-between:
-    if (*p == ',') {
-        p++;
-        if (objects & 1) goto key;
-        place = around ? wsrec_place_at(m, around, ++position) : NULL;
-        goto value;
-    }
-    if (*p != (objects & 1 ? '}' : ']')) {
-        if (!wsrec_is_space(*p++)) return 0;
-        goto between;
-    }
-closed:
-    p++;
-    objects >>= 1;
-    around = outer[--depth];
-    position = outer_position[depth];
-    if (!depth || p == end) return !depth && p == end;
-    goto after;
-key:
-    while (*p != '"')
-        if (!wsrec_is_space(*p++)) return 0;
-    NEXT_QUOTE(open)
-    NEXT_QUOTE(close)
-    place = NULL;
-    if (around) {
-        open++;
-        if (m->escapes && memchr(open, '\\', (size_t)(close - open))) return 0;
-        place = wsrec_place_of(m, around, open, (uint32_t)(close - open));
-        if (place) {
-            if (place->owner == around->instance) return 0;
-            place->owner = around->instance;
-        }
-    }
-    p = close + 1;
-    while (*p != ':')
-        if (!wsrec_is_space(*p++)) return 0;
-    p++;
-    goto value;
-#undef NEXT_QUOTE
+static inline int wsrec_end_element(struct wsrec_message *m, struct wsrec_place *array) {
+    struct wsrec_scope *scope = wsrec_scope_of(m, array);
+    if (scope->cells[(size_t)scope->count * scope->width].kind == WSREC_ABSENT) return 0;  /* null is no row */
+    scope->count++;
+    return wsrec_begin_row(m, scope);
 }
 
 /* Note the rows of a message; 0 if it is no JSON object or array, or Python has to decide. */
-static inline int wsrec_read_rows(struct wsrec_rows *m) {
-    while (m->start < m->end && wsrec_is_space(*m->start)) m->start++;
-    while (m->start < m->end && wsrec_is_space(m->end[-1])) m->end--;
-    if (m->start == m->end || (*m->start != '{' && *m->start != '[') || (m->end[-1] != '}' && m->end[-1] != ']')) return 0;
-    for (int32_t i = 0; i < m->scope_count; i++) m->scopes[i].count = 0;
-    if (!wsrec_begin_row(m, &m->scopes[0])) return 0;
-    return wsrec_mark(m->start, m->end, m->limit, m->quotes, &m->escapes) && wsrec_walk_rows(m);
+static inline int wsrec_read_rows(struct wsrec_message *m) {
+    for (int32_t i = 0; i < m->reading.scope_count; i++) m->reading.scopes[i].count = 0;
+    return wsrec_begin_row(m, &m->reading.scopes[0]) && wsrec_is_message(m);
 }
 
 /* A number as its digits: without sign, zeros in front and behind, and point; times 10**exponent. */

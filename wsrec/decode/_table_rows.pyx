@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """Compiled table rows: equivalent to `wsrec.decode.table_rows`, without Python objects per message.
 
-`RowScanner` notes the values at the declared places of a message in one walk (_rows.h), and makes columns of them. It
+`RowScanner` notes the values at the declared places of a message in one walk (_walk.h, _rows.h), and makes columns of them. It
 decides only messages that are entirely as declared; all others, and what is left out of them, are Python's: the scanner
 names them, and nothing of them is in its columns.
 """
@@ -11,8 +11,13 @@ from wsrec.feed.table_columns import Kind
 
 from cpython.mem cimport PyMem_Free
 from libc.stdint cimport INT64_MAX, INT64_MIN, UINT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcmp, memcpy, memset, strlen
+from libc.stdlib cimport free
+from libc.string cimport memcmp, memcpy, strlen
+
+from wsrec.decode._places cimport (
+    WSREC_INTEGER, WSREC_LITERAL, WSREC_OTHER, WSREC_TEXT, WSREC_UNDECIDED,
+    Tree, allocate, free_places, grown, place_at, wsrec_place, wsrec_value,
+)
 
 
 cdef extern from "Python.h":
@@ -22,24 +27,13 @@ cdef extern from "Python.h":
 
 cdef extern from "_rows.h":
     enum:
-        WSREC_OTHER, WSREC_TEXT, WSREC_UNDECIDED, WSREC_INTEGER, WSREC_DECIMAL, WSREC_LITERAL, WSREC_ABSENT
+        WSREC_ABSENT
 
-    struct wsrec_value:
-        const uint8_t* start
-        uint32_t length
-        int32_t kind
-
-    struct wsrec_place:
-        int32_t* children
-        int32_t items
-        int32_t each
-        int32_t sibling
+    struct wsrec_noted:
+        int32_t wanted
         int32_t scope
         int32_t cell
         int32_t rows
-        uint32_t position
-        uint32_t key_length
-        const uint8_t* key
 
     struct wsrec_scope:
         wsrec_value* cells
@@ -48,15 +42,17 @@ cdef extern from "_rows.h":
         int32_t width
         uint32_t count
 
-    struct wsrec_rows:
+    struct wsrec_reading:
+        wsrec_scope* scopes
+        int32_t scope_count
+
+    struct wsrec_message:
         const uint8_t* start
         const uint8_t* end
         const uint8_t* limit
         uint64_t* quotes
         wsrec_place* places
-        wsrec_scope* scopes
-        int32_t scope_count
-        uint64_t instance
+        wsrec_reading reading
 
     struct wsrec_numeral:
         const uint8_t* start
@@ -64,7 +60,8 @@ cdef extern from "_rows.h":
         int32_t exponent
         bint negative
 
-    bint wsrec_read_rows(wsrec_rows* m) noexcept nogil
+    wsrec_noted* wsrec_noted_at(wsrec_place* places, int32_t index) noexcept nogil
+    bint wsrec_read_rows(wsrec_message* m) noexcept nogil
     bint wsrec_digits(const uint8_t* p, const uint8_t* end, uint64_t* value) noexcept nogil
     bint wsrec_times(uint64_t a, uint64_t b, uint64_t* product) noexcept nogil
     bint wsrec_iso(const uint8_t* p, uint32_t size, int64_t* value) noexcept nogil
@@ -75,7 +72,6 @@ cdef extern from "_rows.h":
 
 
 ctypedef wsrec_value Value
-ctypedef wsrec_place Place
 ctypedef wsrec_scope Scope
 ctypedef wsrec_numeral Numeral
 
@@ -240,10 +236,10 @@ cdef class RowScanner:
 
     """
 
-    cdef wsrec_rows _rows
+    cdef wsrec_message _read  # of the message that is being read, what is noted
+    cdef Tree _tree
     cdef Py_ssize_t _quotes_room
-    cdef int32_t _place_count
-    cdef list _kept  # memory of keys and words
+    cdef list _kept  # memory of words
     cdef Condition* _conditions
     cdef Word* _words
     cdef Cell* _cells
@@ -258,25 +254,23 @@ cdef class RowScanner:
 
     def __cinit__(self, places, scopes, program):
         self._kept = []
-        self._add_place(0, -1)
-        self._rows.scopes = <Scope*>allocate(len(scopes), sizeof(Scope))
-        self._rows.scope_count = len(scopes)
+        self._read.reading.scopes = <Scope*>allocate(len(scopes), sizeof(Scope))
+        self._read.reading.scope_count = len(scopes)
         for index, (parent, width) in enumerate(scopes):
-            self._rows.scopes[index].parent, self._rows.scopes[index].width = parent, max(width, 1)
+            self._read.reading.scopes[index].parent, self._read.reading.scopes[index].width = parent, max(width, 1)
         for steps, scope, cell in places:
             self._wish(steps, scope, cell)
+        self._read.places = self._tree.places
         self._load(program)
 
     def __dealloc__(self):
         cdef int32_t index, column
-        for index in range(self._place_count):
-            free(self._rows.places[index].children)
-        free(self._rows.places)
-        for index in range(self._rows.scope_count):
-            free(self._rows.scopes[index].cells)
-            free(self._rows.scopes[index].parents)
-        free(self._rows.scopes)
-        free(self._rows.quotes)
+        free_places(&self._tree)
+        for index in range(self._read.reading.scope_count):
+            free(self._read.reading.scopes[index].cells)
+            free(self._read.reading.scopes[index].parents)
+        free(self._read.reading.scopes)
+        free(self._read.quotes)
         for index in range(self._table_count):
             for column in range(self._tables[index].output_count):
                 free(self._tables[index].outputs[column].data)
@@ -315,13 +309,13 @@ cdef class RowScanner:
         cdef Py_ssize_t index
         cdef int64_t message
         cdef list python = []
-        self._rows.limit = <const uint8_t*>limit
+        self._read.limit = <const uint8_t*>limit
         for index in range(count):
             message = wanted[index]
             if starts[message + 1] - starts[message] > self._quotes_room:
                 self._quotes_room = (starts[message + 1] - starts[message]) * 2
-                self._rows.quotes = <uint64_t*>grown(self._rows.quotes, (self._quotes_room + 63) // 64 * sizeof(uint64_t))
-            self._rows.start, self._rows.end = bytes_ + starts[message], bytes_ + starts[message + 1]
+                self._read.quotes = <uint64_t*>grown(self._read.quotes, (self._quotes_room + 63) // 64 * sizeof(uint64_t))
+            self._read.start, self._read.end = bytes_ + starts[message], bytes_ + starts[message + 1]
             if not self._message(message, symbols[message]):
                 python.append(message)
         return python
@@ -363,7 +357,7 @@ cdef class RowScanner:
         cdef Declaration* declaration
         cdef Verdict verdict
         cdef uint64_t rows[16]
-        if not wsrec_read_rows(&self._rows):
+        if not wsrec_read_rows(&self._read):
             return False
         for index in range(self._skip_count):
             if self._hold(self._skips[index], 0, 0) != NONE:
@@ -398,7 +392,7 @@ cdef class RowScanner:
 
     cdef bint _declared(self, Declaration* d, int64_t message) except -1:
         """Make the rows of one declaration; false if Python has to."""
-        cdef Scope* scope = &self._rows.scopes[d.rows]
+        cdef Scope* scope = &self._read.reading.scopes[d.rows]
         cdef uint32_t count = 1 if d.rows == 0 else scope.count
         cdef uint32_t row
         cdef Verdict verdict
@@ -409,7 +403,7 @@ cdef class RowScanner:
                 and self._shape(self._at(d.array, 0, 0), ARRAY) == SOME
             )
         if d.is_nested and d.form != PLAIN:
-            for row in range(self._rows.scopes[scope.parent].count):
+            for row in range(self._read.reading.scopes[scope.parent].count):
                 if self._shape(self._at(d.array, scope.parent, row), EMPTY) != NONE:
                     return False
                 if self._shape(self._at(d.array, scope.parent, row), ARRAY) != SOME:
@@ -509,7 +503,7 @@ cdef class RowScanner:
                 continue
             if array.kind != WSREC_OTHER or array.start[0] != c"[":
                 return PYTHON
-            scope = &self._rows.scopes[d.sides[side].scope]
+            scope = &self._read.reading.scopes[d.sides[side].scope]
             for level in range(scope.count):
                 if d.rows and <uint32_t>scope.parents[level] != row:
                     continue
@@ -655,9 +649,9 @@ cdef class RowScanner:
         """The value of a cell, as seen from a row of a scope: of that row, or of what it lies in."""
         cdef Scope* owner
         while at.scope != scope:
-            row = <uint32_t>self._rows.scopes[scope].parents[row]
-            scope = self._rows.scopes[scope].parent
-        owner = &self._rows.scopes[scope]
+            row = <uint32_t>self._read.reading.scopes[scope].parents[row]
+            scope = self._read.reading.scopes[scope].parent
+        owner = &self._read.reading.scopes[scope]
         return &owner.cells[<size_t>row * <size_t>owner.width + <size_t>at.cell]
 
     cdef Verdict _hold(self, Span conditions, int32_t scope, uint32_t row) noexcept:
@@ -751,59 +745,11 @@ cdef class RowScanner:
     # building
 
     cdef int _wish(self, steps, int32_t scope, int32_t cell) except -1:
-        cdef int32_t index = 0
-        for step in steps:
-            if isinstance(step, str):
-                index = self._key(index, step.encode())
-            elif step is None:
-                index = self._each(index)
-            else:
-                index = self._item(index, step)
-        self._rows.places[index].scope, self._rows.places[index].cell = scope, cell
+        cdef wsrec_noted* noted = wsrec_noted_at(self._tree.places, place_at(&self._tree, steps))
+        noted.wanted, noted.scope, noted.cell = True, scope, cell
         if steps and steps[len(steps) - 1] is None:
-            self._rows.places[index].rows = scope
+            noted.rows = scope
         return 0
-
-    cdef int32_t _key(self, int32_t parent, bytes key) except -1:
-        cdef const uint8_t* start = key
-        cdef int32_t child
-        if self._rows.places[parent].children == NULL:
-            self._rows.places[parent].children = <int32_t*>allocate(256, sizeof(int32_t))
-        child = self._rows.places[parent].children[start[0]]
-        while child and (self._rows.places[child].key)[:self._rows.places[child].key_length] != key:
-            child = self._rows.places[child].sibling
-        if not child:
-            child = self._add_place(parent, -1)
-            self._kept.append(key)
-            self._rows.places[child].key, self._rows.places[child].key_length = start, len(key)
-            self._rows.places[child].sibling = self._rows.places[parent].children[start[0]]
-            self._rows.places[parent].children[start[0]] = child
-        return child
-
-    cdef int32_t _item(self, int32_t parent, uint32_t position) except -1:
-        cdef int32_t child = self._rows.places[parent].items
-        while child and self._rows.places[child].position != position:
-            child = self._rows.places[child].sibling
-        if not child:
-            child = self._add_place(parent, -1)
-            self._rows.places[child].position = position
-            self._rows.places[child].sibling = self._rows.places[parent].items
-            self._rows.places[parent].items = child
-        return child
-
-    cdef int32_t _each(self, int32_t parent) except -1:
-        cdef int32_t child = self._rows.places[parent].each
-        if not child:
-            child = self._add_place(parent, -1)
-            self._rows.places[parent].each = child
-        return child
-
-    cdef int32_t _add_place(self, int32_t parent, int32_t cell) except -1:
-        self._rows.places = <Place*>grown(self._rows.places, (self._place_count + 1) * sizeof(Place))
-        memset(&self._rows.places[self._place_count], 0, sizeof(Place))
-        self._rows.places[self._place_count].cell = cell
-        self._place_count += 1
-        return self._place_count - 1
 
     cdef int _load(self, program) except -1:
         """Load a program: lists of plain values, in the order of the fields above."""
@@ -1021,17 +967,3 @@ cdef Span span_of(pair):
     cdef Span found
     found.first, found.count = pair
     return found
-
-
-cdef void* allocate(size_t count, size_t size) except NULL:
-    cdef void* memory = calloc(count if count else 1, size)
-    if memory == NULL:
-        raise MemoryError
-    return memory
-
-
-cdef void* grown(void* memory, size_t size) except NULL:
-    memory = realloc(memory, size)
-    if memory == NULL:
-        raise MemoryError
-    return memory
