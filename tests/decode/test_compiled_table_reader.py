@@ -104,7 +104,7 @@ class TestShapes:
             "rows": "events[].trades[]",
             "symbol": "s",
             "columns": {"price": "p", "size": "q", "trade_id": "$.events[].id", "trade_time": "$.t"},
-            "flags": [{"flag": "snapshot", "when": {"path": "$.events[].type", "equals": "snapshot"}}],
+            "flags": [{"path": "$.events[].type", "words": {"snapshot": "snapshot", "update": None}}],
         }
         events = [
             {"trades": [{"s": "A", "p": 1, "q": 2}, {"s": "B", "p": 3, "q": 4}], "type": "snapshot", "id": "x"},

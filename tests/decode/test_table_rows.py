@@ -185,7 +185,7 @@ class TestBooks:
 
     @pytest.mark.parametrize("message", [{"snap": 1, "b": [], "a": []}, {"snap": 1}])
     def test_an_empty_snapshot_leaves_its_mark(self, message: Any) -> None:
-        declared = {**BOOK, "snapshot": {"path": "snap", "equals": 1}}
+        declared = {**BOOK, "snapshot": {"path": "snap", "equals": 1, "otherwise": 0}}
         (clear,) = rows(message, declared)
         assert (clear["action"], clear["is_snapshot"], clear["last"]) == ("clear", True, True)
 
@@ -194,7 +194,7 @@ class TestBooks:
             "table": "book_changes",
             "rows": "events[].updates[]",
             "symbol": "$.events[].product",
-            "snapshot": {"path": "$.events[].type", "equals": "snapshot"},
+            "snapshot": {"path": "$.events[].type", "equals": "snapshot", "otherwise": "update"},
             "columns": {"side": {"path": "side", "words": {"bid": "bid"}}, "price": "p", "size": "q"},
         }
         full = {"type": "snapshot", "product": "A", "updates": [{"side": "bid", "p": 1, "q": 2}]}
@@ -210,8 +210,8 @@ class TestBooks:
             "table": "book_changes",
             "rows": "data[]",
             "symbol": ["s", "$.filter"],
-            "snapshot": {"path": "$.action", "equals": "partial"},
-            "delete": {"path": "$.action", "equals": "delete"},
+            "snapshot": {"path": "$.action", "equals": "partial", "otherwise": ["update", "delete"]},
+            "delete": {"path": "$.action", "equals": "delete", "otherwise": ["partial", "update"]},
             "begins": "snapshot",
             "columns": {
                 "side": {"path": "side", "words": {"Buy": "bid", "Sell": "ask"}},
@@ -311,7 +311,7 @@ class TestLeftOut:
         declared = {
             "table": "book_changes",
             "rows": "e[].u[]",
-            "snapshot": {"path": "$.e[].t", "equals": "snapshot"},
+            "snapshot": {"path": "$.e[].t", "equals": "snapshot", "otherwise": "update"},
             "columns": {"side": {"path": "s", "words": {"b": "bid"}}, "price": "p", "size": "q"},
         }
         events = [{"t": "snapshot", "u": []}, {"t": "update", "u": [{"s": "b", "p": 3, "q": 1}]}]

@@ -19,7 +19,7 @@ from wsrec.feed.load import find_feed
 from wsrec.feed.table_columns import COLUMNS, Kind, Table
 
 FOLDER = DATA.parent / "reference" / "tables-golden"
-_NUMBERS = (Kind.NUMBER, Kind.RATE)
+_NUMBERS = (Kind.NUMBER, Kind.SIZE, Kind.RATE)
 
 
 class Golden(NamedTuple):

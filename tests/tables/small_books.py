@@ -25,7 +25,7 @@ def small_feed() -> Feed:
         "tables": [
             {
                 "table": "book_changes",
-                "snapshot": [{"path": "kind", "equals": "snapshot"}],
+                "snapshot": [{"path": "kind", "equals": "snapshot", "otherwise": "change"}],
                 "bids": "b",
                 "asks": "a",
                 "level": ["price", "size"],

@@ -271,24 +271,41 @@ class TestDoubt:
         assert read(tmp_path / "t", "trades")["state"].to_pylist() == ["ok", "suspect", "ok"]
 
     def test_a_book_is_suspect_from_a_left_out_level_to_its_next_snapshot(self, tmp_path: Path) -> None:
-        def book(number: int, bids: Any, action: str = "update") -> bytes:
-            data = {"bids": bids, "asks": [], "ts": "1795352400000", "seqId": number, "prevSeqId": number - 1}
-            if action == "snapshot":
-                data["prevSeqId"] = -1
-            return json.dumps({"arg": {"channel": "books", "instId": "A-B"}, "action": action, "data": [data]}).encode()
+        first, good = [["3", "1", "0", "1"]], [["4", "1", "0", "1"]]
+        bad = self.book(3, [["0.-1", "1", "0", "1"], ["5", "1", "0", "1"]])
+        again = [self.book(5, first, "snapshot"), self.book(6, good)]
+        texts = [self.book(1, first, "snapshot"), self.book(2, good), bad, self.book(4, good), *again]
+        states = {(0, "ok"), (1, "ok"), (2, "suspect"), (3, "suspect"), (4, "ok"), (5, "ok")}
+        assert self.states(tmp_path, texts) == states
 
-        first, good, bad = (
-            [["3", "1", "0", "1"]],
-            [["4", "1", "0", "1"]],
-            [["0.-1", "1", "0", "1"], ["5", "1", "0", "1"]],
-        )
-        texts = [book(1, first, "snapshot"), book(2, good), book(3, bad), book(4, good), book(5, first, "snapshot")]
-        messages = [(START + n, text) for n, text in enumerate([*texts, book(6, good)])]
-        record(tmp_path / "c", "okx", messages, topics_of(find_feed("okx"), ["books"], ["A-B"]))
-        run(tmp_path / "c", "--tables", "book_changes", "--out", tmp_path / "t")
-        rows = read(tmp_path / "t", "book_changes").sort_by([("seq", "ascending"), ("item", "ascending")])
-        states = rows.select(["seq", "state"]).to_pylist()
-        first_seq = states[0]["seq"]
-        assert {(row["seq"] - first_seq, row["state"]) for row in states} == {
-            *((0, "ok"), (1, "ok"), (2, "suspect"), (3, "suspect"), (4, "ok"), (5, "ok"))
-        }
+    def test_a_book_is_suspect_from_a_word_that_is_not_declared_to_its_next_snapshot(self, tmp_path: Path) -> None:
+        actions = ["snapshot", "update", "weird", "update", "snapshot", "update"]
+        texts = [self.book(number, [["3", "1", "0", "1"]], action) for number, action in enumerate(actions, 1)]
+        assert self.states(tmp_path, texts) == {(0, "ok"), (1, "ok"), (3, "suspect"), (4, "ok"), (5, "ok")}
+
+    def test_a_time_that_cannot_be_is_counted_and_leaves_no_doubt(self, tmp_path: Path) -> None:
+        texts = [trade(1), trade(2).replace(b'"T": ', b'"T": -'), trade(3)]
+        messages = [(START + n, text) for n, text in enumerate(texts)]
+        record(tmp_path / "c", "binance", messages, topics_of(find_feed("binance"), ["trade"], ["BTCUSDT"]))
+        printed = run(tmp_path / "c", "--tables", "trades", "--out", tmp_path / "t").stdout
+        assert "null in place of what is there" in printed
+        assert "a time before 1970" in printed
+        rows = read(tmp_path / "t", "trades")
+        assert [time is None for time in rows["trade_time"].to_pylist()] == [False, True, False]
+        assert rows["state"].to_pylist() == ["ok"] * 3
+
+    @staticmethod
+    def book(number: int, bids: Any, action: str = "update") -> bytes:
+        before = -1 if action == "snapshot" else number - 1
+        data = {"bids": bids, "asks": [], "ts": "1795352400000", "seqId": number, "prevSeqId": before}
+        return json.dumps({"arg": {"channel": "books", "instId": "A-B"}, "action": action, "data": [data]}).encode()
+
+    @staticmethod
+    def states(folder: Path, texts: list[bytes]) -> set[tuple[int, str]]:
+        """The states of the rows of each message, which are numbered from 0."""
+        messages = [(START + n, text) for n, text in enumerate(texts)]
+        record(folder / "c", "okx", messages, topics_of(find_feed("okx"), ["books"], ["A-B"]))
+        run(folder / "c", "--tables", "book_changes", "--out", folder / "t")
+        rows = read(folder / "t", "book_changes").select(["seq", "state"]).to_pylist()
+        first = min(row["seq"] for row in rows)
+        return {(row["seq"] - first, row["state"]) for row in rows}

@@ -40,7 +40,7 @@ channels:
       # The lists of levels to delete, to change and to insert; of a snapshot one list.
       - table: book_changes
         rows: "data[][]"
-        snapshot: {path: $.type, equals: snapshot}
+        snapshot: {path: $.type, equals: snapshot, otherwise: delta}
         delete: {path: size, absent: true}
         columns:
           side: {path: side, words: {Buy: bid, Sell: ask}}

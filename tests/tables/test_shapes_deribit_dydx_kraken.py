@@ -90,7 +90,8 @@ class TestDydx:
     def test_a_type_of_no_kind_is_left_out(self, read: Read) -> None:
         trade = {"id": "1", "side": "BUY", "size": "1", "price": "2", "type": "GIFT"}
         made = read("v4_trades", {"type": "channel_data", "contents": {"trades": [trade]}})
-        assert made.left_out == [(Table.TRADES, "flags: found the word 'GIFT', which is not declared at `type`")]
+        unknown = "found the word 'GIFT', which is not declared at `type`"
+        assert made.left_out == [(Table.TRADES, f"flags: {unknown}"), (Table.LIQUIDATIONS, unknown)]
 
     def test_prices_and_states_in_one_message(self, read: Read) -> None:
         contents = {"trading": {"A-USD": {"nextFundingRate": "0.1"}}, "oraclePrices": {"B-USD": {"oraclePrice": "2"}}}

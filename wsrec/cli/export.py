@@ -236,8 +236,9 @@ def _print(result: Exported, request: Request, console: Console) -> None:
 
 
 def _print_reasons(left_out: list[LeftOut], console: Console) -> None:
-    for heading, skipped in (("left out", False), ("skipped by declaration", True)):
-        some = [each for each in left_out if each.is_skip == skipped]
+    kinds = {"left out": (False, False), "null in place of what is there": (False, True)}
+    for heading, kind in {**kinds, "skipped by declaration": (True, False)}.items():
+        some = [each for each in left_out if (each.is_skip, each.is_null) == kind]
         if some:
             click.echo(f"{heading}:")
             _print_left_out(some, console)

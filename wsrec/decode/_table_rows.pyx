@@ -95,12 +95,12 @@ TESTS = {
     "array": ARRAY, "object": OBJECT, "text": TEXT, "number": NUMBER, "boolean": BOOLEAN, "empty": EMPTY,
 }
 
-cdef enum Type:
-    A_NUMBER, A_TIME, AN_INTEGER, A_COUNT, A_WORD, A_TEXT, A_TRUTH
+cdef enum Type:  # A_NUMBER and A_SIZE are doubles
+    A_NUMBER, A_SIZE, A_TIME, AN_INTEGER, A_COUNT, A_WORD, A_TEXT, A_TRUTH
 
 TYPES = {
-    Kind.NUMBER: A_NUMBER, Kind.RATE: A_NUMBER, Kind.TIME: A_TIME, Kind.INTEGER: AN_INTEGER, Kind.COUNT: A_COUNT,
-    Kind.WORD: A_WORD, Kind.TEXT: A_TEXT, Kind.TRUTH: A_TRUTH,
+    Kind.NUMBER: A_NUMBER, Kind.SIZE: A_SIZE, Kind.RATE: A_NUMBER, Kind.TIME: A_TIME, Kind.INTEGER: AN_INTEGER,
+    Kind.COUNT: A_COUNT, Kind.WORD: A_WORD, Kind.TEXT: A_TEXT, Kind.TRUTH: A_TRUTH,
 }
 
 # forms of a declaration
@@ -131,6 +131,9 @@ cdef struct Condition:
     Where at
     Test test
     Span texts
+    bint has_others  # a text that is none of these, and none of `others`, is Python's to refuse
+    Span others
+    bint may_be_absent
 
 
 cdef struct Cell:
@@ -200,7 +203,7 @@ cdef struct Declaration:
     int32_t always_snapshot
     Span snapshot
     Span delete
-    bint has_zero_price
+    bint refuses_zero_price
     Side sides[2]
     int32_t action
     int32_t is_snapshot
@@ -435,6 +438,8 @@ cdef class RowScanner:
         self._begin(table, message)
         if self._fill(table, d.columns, d.rows, row) == PYTHON:
             return PYTHON
+        if d.refuses_zero_price and (<double*>table.outputs[d.price].data)[table.rows] == 0:
+            return PYTHON
         for index in range(0, 6, 3):
             if d.best[index] >= 0:
                 no_quote(table, d.best + index)
@@ -538,7 +543,7 @@ cdef class RowScanner:
         cdef double* size = <double*>table.outputs[d.size].data + table.rows
         if not table.outputs[d.price].valid[table.rows]:
             return PYTHON
-        if d.has_zero_price and (<double*>table.outputs[d.price].data)[table.rows] == 0:
+        if d.refuses_zero_price and (<double*>table.outputs[d.price].data)[table.rows] == 0:
             return PYTHON
         if delete.count:
             verdict = self._hold(delete, scope, row)
@@ -550,7 +555,10 @@ cdef class RowScanner:
             table.outputs[d.size].valid[table.rows] = 1
         elif not table.outputs[d.size].valid[table.rows]:
             return PYTHON
-        put(table, d.action, deletes or size[0] == 0)
+        deletes = deletes or size[0] == 0
+        if not deletes and not table.outputs[d.side].valid[table.rows]:
+            return PYTHON
+        put(table, d.action, deletes)
         table.rows += 1
         return SOME
 
@@ -568,7 +576,7 @@ cdef class RowScanner:
             if verdict == SOME:
                 if column.type == A_TEXT:
                     put_text(table, column.output, &result)
-                elif column.type == A_NUMBER:
+                elif column.type <= A_SIZE:
                     (<double*>table.outputs[column.output].data)[table.rows] = result.number
                     table.outputs[column.output].valid[table.rows] = 1
                 else:
@@ -610,7 +618,7 @@ cdef class RowScanner:
             return NONE
         if cell.none.count and self._word(cell.none, found, &code):
             return NONE
-        if column.type == A_NUMBER or cell.is_signed or (cell.none_zero and column.type != A_TEXT):
+        if column.type <= A_SIZE or cell.is_signed or (cell.none_zero and column.type != A_TEXT):
             if found.kind == WSREC_LITERAL:
                 return PYTHON
             if not wsrec_parse_numeral(found.start, found.start + found.length, &numeral):
@@ -622,12 +630,14 @@ cdef class RowScanner:
                 return NONE
             result.integer = cell.negative if numeral.negative else cell.positive
             return SOME if result.integer >= 0 else NONE
-        if column.type == A_NUMBER:
+        if column.type <= A_SIZE:
             if cell.absolute:
                 numeral.negative = False
             elif cell.clip and numeral.negative:
                 numeral.digits = 0
                 numeral.negative = False
+            elif column.type == A_SIZE and numeral.negative and numeral.digits:
+                return PYTHON
             return as_double(found, &numeral, result)
         if column.type == A_WORD:
             if not self._word(cell.words, found, &code):
@@ -671,7 +681,7 @@ cdef class RowScanner:
         if condition.test == ABSENT:
             return SOME if found.kind == WSREC_ABSENT else NONE
         if found.kind == WSREC_ABSENT:
-            return NONE
+            return NONE if condition.may_be_absent else PYTHON
         if condition.test == PRESENT:
             return SOME
         if condition.test >= ARRAY:
@@ -679,7 +689,11 @@ cdef class RowScanner:
         if found.kind == WSREC_UNDECIDED or (found.kind == WSREC_INTEGER and found.start[0] == c"-"):
             return PYTHON
         if condition.test == EQUALS:
-            return SOME if found.kind != WSREC_OTHER and self._word(condition.texts, found, &code) else NONE
+            if found.kind != WSREC_OTHER and self._word(condition.texts, found, &code):
+                return SOME
+            if condition.has_others and (found.kind == WSREC_OTHER or not self._word(condition.others, found, &code)):
+                return PYTHON
+            return NONE
         if condition.test == DIFFERS:
             return NONE if found.kind != WSREC_OTHER and self._word(condition.texts, found, &code) else SOME
         if found.kind == WSREC_OTHER or found.kind == WSREC_LITERAL:
@@ -756,10 +770,13 @@ cdef class RowScanner:
         cdef int32_t index, side
         cdef Declaration* d
         self._conditions = <Condition*>allocate(len(program.conditions), sizeof(Condition))
-        for index, (at, test, texts) in enumerate(program.conditions):
-            self._conditions[index].at = where_of(at)
-            self._conditions[index].test = <Test><int>TESTS[test]
-            self._conditions[index].texts = span_of(texts)
+        for index, condition in enumerate(program.conditions):
+            self._conditions[index].at = where_of(condition.at)
+            self._conditions[index].test = <Test><int>TESTS[condition.test]
+            self._conditions[index].texts = span_of(condition.texts)
+            self._conditions[index].has_others = condition.has_others
+            self._conditions[index].others = span_of(condition.others)
+            self._conditions[index].may_be_absent = condition.may_be_absent
         self._words = <Word*>allocate(len(program.words), sizeof(Word))
         for index, (text, code) in enumerate(program.words):
             self._kept.append(text)
@@ -807,7 +824,7 @@ cdef class RowScanner:
             for side in range(6):
                 d.best[side] = declared.best[side]
             d.always_snapshot, d.snapshot = declared.always_snapshot, span_of(declared.snapshot)
-            d.delete, d.has_zero_price = span_of(declared.delete), declared.has_zero_price
+            d.delete, d.refuses_zero_price = span_of(declared.delete), declared.refuses_zero_price
             d.action, d.is_snapshot, d.side, d.price, d.size = declared.outputs
             for side in range(2):
                 levels = declared.sides[side]
@@ -926,8 +943,11 @@ cdef Verdict as_time(const Value* found, int exponent, Result* result) noexcept:
 
 
 cdef inline Verdict moment(int64_t time, Result* result) noexcept:
+    """None on the epoch's first day; what is neither that nor a time of ours is Python's to count."""
     result.integer = time
-    return SOME if time >= NO_TIME else NONE
+    if time >= NO_TIME:
+        return SOME if time < INT64_MAX else PYTHON
+    return NONE if time >= 0 else PYTHON
 
 
 cdef inline bint is_digit(uint8_t byte) noexcept:

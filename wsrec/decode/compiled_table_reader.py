@@ -168,7 +168,7 @@ def _array(column: TableColumn, kind: pa.DataType, data: bytes, valid: Bytes, te
         ends = np.frombuffer(data, np.uint64).astype(np.int32)
         offsets = np.concatenate([np.zeros(1, np.int32), ends])
         return pa.Array.from_buffers(pa.string(), count, [bitmap, pa.py_buffer(offsets), pa.py_buffer(text)])
-    if of_kind in (Kind.NUMBER, Kind.RATE):
+    if of_kind in (Kind.NUMBER, Kind.SIZE, Kind.RATE):
         return pa.Array.from_buffers(pa.float64(), count, [bitmap, pa.py_buffer(data)])
     whole = np.frombuffer(data, np.int64)
     if of_kind is Kind.WORD:

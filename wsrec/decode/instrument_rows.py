@@ -73,11 +73,11 @@ class InstrumentReader:
         found: list[Instrument] = []
         for item, around, key in elements(content, self._way):
             row = Row(item, content, around, key)
-            if self._where(row):
-                try:
+            try:
+                if self._where(row):
                     found += self._of(row)
-                except (NotReadableError, DecimalException):
-                    continue
+            except (NotReadableError, DecimalException):
+                continue
         return found
 
     def _of(self, row: Row) -> list[Instrument]:

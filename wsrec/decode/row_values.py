@@ -25,6 +25,8 @@ _ZERO = re.compile(r"[+-]?0*\.?0*(?:[eE][+-]?\d+)?", re.ASCII)
 _NUMERAL_MAX = 100
 NO_TIME = 86_400 * 10**9
 """1970-01-02 (ns since the epoch): times before it are none, exchanges write 0, 1970-01-01 or the year 0001 there."""
+_NO_YEAR = ("0001-01-01", "-62135596800")
+"""How times of the year 0001 begin, the latter in s, ms and us: Go's zero time, which also stands for none."""
 _COUNT_MAX = (1 << 32) - 1
 _TEXT_MAX = 1000
 
@@ -39,6 +41,10 @@ class NotReadableError(Exception):
     """A value is there, but is none that its column can have; the text is the reason."""
 
 
+class NoValueError(Exception):
+    """The same of a value without which its row stays: its column is null, and the reason is counted."""
+
+
 class Row(NamedTuple):
     """A row of a message, and what holds it.
 
@@ -48,6 +54,7 @@ class Row(NamedTuple):
         around: of each `[]` in the path of the rows the element on the way to this one.
         key: its own key where the rows are the members of an object.
         channel, symbol: of the message.
+        nulls: why columns of rows are null though something is there; shared by all rows of a message.
 
     """
 
@@ -57,6 +64,7 @@ class Row(NamedTuple):
     key: str | None = None
     channel: str | None = None
     symbol: str | None = None
+    nulls: list[str] | None = None
 
 
 Read = Callable[[Row], Any]
@@ -148,6 +156,8 @@ def conditions(wanted: Conditions, rows: tuple[Step, ...] = ()) -> Callable[[Row
 def _test(condition: RowCondition) -> Callable[[Any], bool]:
     if condition.absent:
         return lambda value: value is None
+    if condition.otherwise is not None:
+        return _word_test(condition)
     if condition.equals is not None:
         equal = frozenset(condition.equals)
         return lambda value: text_of(value) in equal
@@ -163,6 +173,22 @@ def _test(condition: RowCondition) -> Callable[[Any], bool]:
     if condition.shape is not None:
         return _SHAPES[condition.shape]
     return lambda value: value is not None
+
+
+def _word_test(condition: RowCondition) -> Callable[[Any], bool]:
+    """A function that tells the words of a condition from its other ones, and refuses all else."""
+    equal, others = frozenset(condition.equals or ()), frozenset(condition.otherwise or ())
+
+    def test(value: Any) -> bool:
+        text = text_of(value)
+        if text is not None and text in equal:
+            return True
+        if (text is not None or value is None) and text in others:
+            return False
+        found = "nothing" if value is None else _named(value) if text is None else f"the word {text[:40]!r}"
+        raise NotReadableError(f"found {found}, which is not declared at `{condition.path}`")
+
+    return test
 
 
 _SHAPES: dict[str, Callable[[Any], bool]] = {
@@ -228,6 +254,10 @@ def _cell_reader(cell: Cell, column: TableColumn, rows: tuple[Step, ...], unit: 
                 return convert(value)
             except NotReadableError as error:
                 raise NotReadableError(f"{column.name}: {error} at `{where}`") from None
+            except NoValueError as error:
+                if row.nulls is not None:
+                    row.nulls.append(f"{column.name}: {error} at `{where}`")
+                return None
 
     if not cell.when:
         return read
@@ -289,6 +319,15 @@ def _number(text: str) -> str | None:
     return text
 
 
+def _size(text: str) -> str | None:
+    digits = _number(text)
+    if digits is None or not digits.startswith("-"):
+        return digits
+    if not is_zero(digits):
+        raise NotReadableError(f"found {text[:40]!r}, which is below zero,")
+    return digits[1:]
+
+
 def _integer(text: str) -> int | None:
     if not text:
         return None
@@ -332,9 +371,10 @@ def _word(words: tuple[str, ...]) -> Callable[[str], str | None]:
     return word
 
 
-_NUMBERS = (Kind.NUMBER, Kind.RATE, Kind.INTEGER, Kind.COUNT)
+_NUMBERS = (Kind.NUMBER, Kind.SIZE, Kind.RATE, Kind.INTEGER, Kind.COUNT)
 _CONVERTERS: dict[Kind, Callable[[str], Any]] = {
     Kind.NUMBER: _number,
+    Kind.SIZE: _size,
     Kind.RATE: _number,
     Kind.INTEGER: _integer,
     Kind.COUNT: _count,
@@ -355,7 +395,12 @@ def _time_converter(cell: Cell, unit: TimeUnit) -> Callable[[Any], int | None]:
         time = time_of(value, chosen)
         if time is None:
             raise NotReadableError(f"found {_named(value)}, which is no time ({chosen.unit}),")
-        return time if NO_TIME <= time < INT64_MAX else None
+        if NO_TIME <= time < INT64_MAX:
+            return time
+        if 0 <= time < NO_TIME or (text or "").startswith(_NO_YEAR):
+            return None
+        what = "before 1970" if time < 0 else "beyond 64 bits of nanoseconds"
+        raise NoValueError(f"found {_named(value)}, a time {what},")
 
     return convert
 

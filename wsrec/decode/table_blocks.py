@@ -38,13 +38,14 @@ class TableBlock(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """A message, or a part of one, that makes no rows.
+    """A message, or a part of one, that makes no rows, or none with a value.
 
     Attributes:
         message: its index.
         table: the table; None: all.
         reason: why.
         is_skip: whether a declaration skips it by intent.
+        is_null: whether its rows are made, with null in place of what is there.
 
     """
 
@@ -52,6 +53,7 @@ class LeftOut(NamedTuple):
     table: Table | None
     reason: str
     is_skip: bool = False
+    is_null: bool = False
 
 
 class Messages(NamedTuple):
@@ -113,6 +115,7 @@ class PythonTableReader:
                 indices += [index] * len(rows)
                 kept += rows
             left_out += (LeftOut(index, table, reason) for table, reason in outcome.left_out)
+            left_out += (LeftOut(index, table, reason, is_null=True) for table, reason in outcome.nulls)
             if outcome.skipped is not None:
                 left_out.append(LeftOut(index, None, outcome.skipped, is_skip=True))
         return [

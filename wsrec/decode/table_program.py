@@ -26,6 +26,7 @@ SYMBOL = TableColumn("symbol", Kind.TEXT, "")
 EXCHANGE_TIME = TableColumn("exchange_time", Kind.TIME, "")
 _SILENT = {"symbol", "exchange_time", "source", "volume_unit", "open_interest_unit", "open_interest_sides"}
 _STATEMENTS = (Table.TICKERS, Table.DERIVATIVE_TICKER)
+_WITH_PRICE = (Table.TRADES, Table.LIQUIDATIONS, Table.BOOK_CHANGES)
 _OF_LEVELS = {"side", "price", "size", "count", "level_id"}
 _TABLES_MAX, _FLAGS_MAX = 16, 62
 
@@ -51,6 +52,17 @@ class ProgramCell(NamedTuple):
     exponent: int = 6
     constant: int = 0
     number: float = 0.0
+
+
+class ProgramCondition(NamedTuple):
+    """A condition, see `_table_rows.Condition`."""
+
+    at: Where
+    test: str
+    texts: Span
+    has_others: bool = False
+    others: Span = _NOTHING
+    may_be_absent: bool = True
 
 
 class ProgramColumn(NamedTuple):
@@ -92,7 +104,7 @@ class ProgramDeclaration(NamedTuple):
     always_snapshot: bool
     snapshot: Span
     delete: Span
-    has_zero_price: bool
+    refuses_zero_price: bool
     sides: tuple[ProgramSide | None, ProgramSide | None]
     outputs: tuple[int, int, int, int, int]
 
@@ -114,7 +126,6 @@ class Program:
     Attributes:
         places: wanted places: steps (None: each element), scope, cell.
         scopes: of each scope its parent and number of cells.
-        conditions: place, test, texts.
         words: texts and codes.
         flags: bit, conditions, column.
         tables: of each table the kinds of its outputs.
@@ -126,7 +137,7 @@ class Program:
 
     places: list[tuple[tuple[str | int | None, ...], int, int]] = field(default_factory=list)
     scopes: list[tuple[int, int]] = field(default_factory=list)
-    conditions: list[tuple[Where, str, Span]] = field(default_factory=list)
+    conditions: list[ProgramCondition] = field(default_factory=list)
     words: list[tuple[bytes, int]] = field(default_factory=list)
     cells: list[ProgramCell] = field(default_factory=list)
     columns: list[ProgramColumn] = field(default_factory=list)
@@ -238,9 +249,9 @@ class _ProgramMaker:
                 always_snapshot=declared.snapshot is True,
                 snapshot=self._conditions(snapshot, way),
                 delete=self._conditions(declared.delete, way) if form == "level" else _NOTHING,
-                has_zero_price=declared.zero_price is not None,
+                refuses_zero_price=declared.zero_price is not True and table in _WITH_PRICE,
                 sides=(sides[0], sides[1]),
-                outputs=self._of_book(table) if table is Table.BOOK_CHANGES else (0, 0, 0, 0, 0),
+                outputs=self._of_book(table) if table is Table.BOOK_CHANGES else self._of_trade(table),
             )
         )
 
@@ -249,6 +260,10 @@ class _ProgramMaker:
             self._output(table, name) for name in ("action", "is_snapshot", "side", "price", "size")
         )
         return action, is_snapshot, side, price, size
+
+    def _of_trade(self, table: Table) -> tuple[int, int, int, int, int]:
+        """The outputs of a table that is no book's: only the price is looked at."""
+        return 0, 0, 0, self._output(table, "price") if table in _WITH_PRICE else 0, 0
 
     def _best(self, table: Table, declared: TableDeclaration) -> tuple[int, ...]:
         found: list[int] = []
@@ -391,14 +406,14 @@ class _ProgramMaker:
         signed = cell.positive is not None or cell.negative is not None
         if signed and kind is not Kind.WORD:
             raise NotCompilableError("a sign that is no word")
-        if (cell.absolute or cell.clip) and kind not in (Kind.NUMBER, Kind.RATE):
+        if (cell.absolute or cell.clip) and kind not in (Kind.NUMBER, Kind.SIZE, Kind.RATE):
             raise NotCompilableError("a sign of no number")
         return ProgramCell(
             at=self._place_of(cell.path, way),
             conditions=conditions,
             words=words,
             none=none,
-            none_zero="0" in cell.none and kind in (Kind.NUMBER, Kind.RATE, Kind.INTEGER, Kind.COUNT),
+            none_zero="0" in cell.none and kind in (Kind.NUMBER, Kind.SIZE, Kind.RATE, Kind.INTEGER, Kind.COUNT),
             is_signed=signed,
             positive=column.words.index(cell.positive) if cell.positive in column.words else -1,
             negative=column.words.index(cell.negative) if cell.negative in column.words else -1,
@@ -410,7 +425,7 @@ class _ProgramMaker:
     def _constant(self, value: str, column: TableColumn) -> ProgramCell:
         if column.kind is Kind.WORD and value in column.words:
             return ProgramCell(is_constant=True, constant=column.words.index(value))
-        if column.kind in (Kind.NUMBER, Kind.RATE):
+        if column.kind in (Kind.NUMBER, Kind.SIZE, Kind.RATE):
             return ProgramCell(is_constant=True, number=float(value))
         if column.kind in (Kind.INTEGER, Kind.COUNT) and value.isdigit():
             return ProgramCell(is_constant=True, constant=int(value))
@@ -429,7 +444,7 @@ class _ProgramMaker:
         self._program.conditions += made
         return first, len(made)
 
-    def _condition(self, condition: RowCondition, way: tuple[Step, ...]) -> tuple[Where, str, Span]:
+    def _condition(self, condition: RowCondition, way: tuple[Step, ...]) -> ProgramCondition:
         if condition.matches is not None:
             raise NotCompilableError("regular expressions")
         texts, test = _NOTHING, "present"
@@ -442,7 +457,11 @@ class _ProgramMaker:
             test = "zero" if condition.zero else "not_zero"
         elif condition.shape is not None:
             test = condition.shape
-        return self._place_of(condition.path, way), test, texts
+        at = self._place_of(condition.path, way)
+        if condition.otherwise is None:
+            return ProgramCondition(at, test, texts)
+        others = self._words([(text, 0) for text in condition.otherwise if text is not None])
+        return ProgramCondition(at, test, texts, True, others, None in condition.otherwise)
 
     def _place_of(self, path: str, way: tuple[Step, ...]) -> Where:
         """Where the value at a path of a declaration is noted, whose rows (or levels) are at `way`."""

@@ -37,7 +37,7 @@ _SYMBOL = TableColumn("symbol", Kind.TEXT, "")
 _EXCHANGE_TIME = TableColumn("exchange_time", Kind.TIME, "")
 _LEVEL = {
     "price": TableColumn("price", Kind.NUMBER, ""),
-    "size": TableColumn("size", Kind.NUMBER, ""),
+    "size": TableColumn("size", Kind.SIZE, ""),
     "count": TableColumn("count", Kind.COUNT, ""),
 }
 """What a level of `book_snapshots` has: its columns are lists of these."""
@@ -56,12 +56,14 @@ class Outcome(NamedTuple):
         rows: the rows of each table.
         left_out: why it, or parts of it, make none, each with the table (None: all).
         skipped: the reason of the declaration that skips it.
+        nulls: why columns of its rows are null though something is there, each with the table.
 
     """
 
     rows: list[tuple[Table, list[TableRow]]]
     left_out: list[tuple[Table | None, str]]
     skipped: str | None = None
+    nulls: tuple[tuple[Table, str], ...] = ()
 
 
 class Message(NamedTuple):
@@ -145,12 +147,14 @@ class _ChannelTables:
         content = decoded(message.payload)
         if content is None:
             return Outcome([], [(None, NOT_JSON)])
-        whole = Row(content, content, (), None, message.channel, message.symbol)
+        noted: list[str] = []
+        whole = Row(content, content, (), None, message.channel, message.symbol, noted)
         for reason, is_rest, holds in self._skips:
             if is_rest is message.is_rest and holds(whole):
                 return Outcome([], [], reason)
         made: list[tuple[Table, list[TableRow]]] = []
         left_out: list[tuple[Table | None, str]] = []
+        nulls: list[tuple[Table, str]] = []
         fits = False
         for table, makers in tables:
             maker = next((maker for maker in makers if maker.fits(whole)), None)
@@ -161,9 +165,11 @@ class _ChannelTables:
             if rows := maker.rows(whole, message.conn, reasons):
                 made.append((table, rows))
             left_out += ((table, reason) for reason in reasons)
+            nulls += ((table, reason) for reason in noted)
+            noted.clear()
         if not fits:
             left_out.append((None, NO_DECLARATION))
-        return Outcome(made, left_out)
+        return Outcome(made, left_out, nulls=tuple(nulls))
 
     def disconnected(self, conn: int) -> None:
         for makers in self._tables.values():
@@ -231,7 +237,7 @@ class _Maker:
         self._time = cells_reader(declaration.exchange_time, _EXCHANGE_TIME, way, unit)
         self._has_time = bool(declaration.exchange_time)
         self._cells = self._readers(declaration.columns, way, unit)
-        self._missing = {name: _missing(name, declaration) for name in ("price", "size")}
+        self._missing = {name: f"found no {name}{_at_places(name, declaration)}" for name in ("price", "size", "side")}
         self._remembered = {
             name: reader(cell.remembered_by, way)
             for name, cells in declaration.columns.items()
@@ -285,12 +291,16 @@ class _Maker:
             elif not isinstance(value, dict | list):
                 reasons.append(self._no_rows)
                 continue
-            if self._where is not None and not self._where(row):
-                continue
+            noted = row.nulls if row.nulls is not None else []
+            before = len(noted)
             try:
-                made += self._make(row, making)
+                if self._where is None or self._where(row):
+                    made += self._make(row, making)
+                # a snapshot reads what its rows share twice
+                noted[before:] = dict.fromkeys(noted[before:])
             except NotReadableError as error:
                 reasons.append(str(error))
+                del noted[before:]
         if not found:
             reasons.append(f"found nothing at `{self._rows}`")
         if self._table is Table.BOOK_CHANGES:
@@ -313,11 +323,11 @@ class _Maker:
 
     def _empty(self, row: Row, making: _Making) -> Iterator[TableRow]:
         """The `clear` of an empty snapshot."""
-        if self._table is Table.BOOK_CHANGES and self._is_snapshot(row, making):
-            try:
+        try:
+            if self._table is Table.BOOK_CHANGES and self._is_snapshot(row, making):
                 yield self._clear(row, making)
-            except NotReadableError as error:
-                making.reasons.append(str(error))
+        except NotReadableError as error:
+            making.reasons.append(str(error))
 
     def _base(self, row: Row, cells: dict[str, Read]) -> TableRow:
         """The columns that hold for the row as a whole."""
@@ -346,6 +356,8 @@ class _Maker:
         for name in REQUIRED.get(self._table, ()):
             if name not in made:
                 raise NotReadableError(self._missing[name])
+        if self._table in REQUIRED and self._is_none(made["price"], making.reasons):
+            return
         constants = {"symbol", "exchange_time", "source", "volume_unit", "open_interest_unit", "open_interest_sides"}
         if self._table not in _STATEMENTS or made.keys() - constants:
             yield made
@@ -427,16 +439,34 @@ class _Maker:
         price, size = made.get("price"), made.get("size")
         if price is None:
             raise NotReadableError(self._missing["price"])
-        if self._declaration.zero_price is not None and is_zero(price):
-            reasons.append(self._declaration.zero_price)
+        if self._is_none(price, reasons):
             return
         if deletes:
             yield {**made, "action": "delete", "size": "0"}
         elif size is None:
             raise NotReadableError(self._missing["size"])
+        elif is_zero(size):
+            # of a snapshot, too: it lists levels, and one of size 0 is none
+            yield {**made, "action": "delete"}
+        elif "side" not in made:
+            raise NotReadableError(self._missing["side"])
         else:
-            # a snapshot lists levels: one of size 0 is none
-            yield {**made, "action": "delete" if is_zero(size) else "set"}
+            yield {**made, "action": "set"}
+
+    def _is_none(self, price: str, reasons: list[str]) -> bool:
+        """Whether a price of 0 makes a row none, as declared; adds why.
+
+        Raises:
+            NotReadableError: the declaration says nothing of it.
+
+        """
+        zero = self._declaration.zero_price
+        if zero is True or not is_zero(price):
+            return False
+        if not zero:
+            raise NotReadableError(f"found a price of 0{_at_places('price', self._declaration)}")
+        reasons.append(str(zero))
+        return True
 
     def _book_snapshot(self, row: Row, making: _Making) -> Iterator[TableRow]:
         made = self._base(row, self._cells)
@@ -451,11 +481,12 @@ class _Maker:
             for level in levels:
                 try:
                     each = side.read(level)
+                    self._check_listed(each)
+                    if self._is_none(each["price"], making.reasons):
+                        continue
                 except NotReadableError as error:
                     making.reasons.append(str(error))
                     continue
-                if each.get("price") is None or is_zero(each["price"]):
-                    continue  # no level on this side
                 read.append(each)
             depth = max(depth, len(read))
             for column, key in (("prices", "price"), ("sizes", "size")):
@@ -468,6 +499,12 @@ class _Maker:
             made.setdefault(f"{name}_prices", [])
             made.setdefault(f"{name}_sizes", [])
         yield {"origin": "message", **made, "depth": depth}
+
+    def _check_listed(self, level: TableRow) -> None:
+        """Check that a level has what its column needs."""
+        for name in ("price", "size"):
+            if name not in level:
+                raise NotReadableError(self._missing[name])
 
 
 class _Side:
@@ -500,12 +537,12 @@ class _Side:
         return self._delete is not None and self._delete(level)
 
 
-def _missing(name: str, declaration: TableDeclaration) -> str:
-    """Why a row without this column is none, and where its value would be."""
+def _at_places(name: str, declaration: TableDeclaration) -> str:
+    """Where the value of a column would be, for an error message."""
     sides = [side.level or declaration.level for side in (declaration.bids, declaration.asks) if side is not None]
     cells = [cell for columns in (declaration.columns, *sides) for cell in columns.get(name, ())]
     places = ", ".join(dict.fromkeys(f"`{cell.path}`" for cell in cells if cell.path is not None))
-    return f"found no {name}{f' at {places}' if places else ''}"
+    return f" at {places}" if places else ""
 
 
 def _snapshot_test(declaration: TableDeclaration, way: tuple[Step, ...]) -> Callable[[Row], bool]:

@@ -97,7 +97,8 @@ channels:
     # tables:
     #   - table: book_changes
     #     rows: data
-    #     snapshot: {path: $$.type, equals: snapshot}
+    #     # another word than these two is refused
+    #     snapshot: {path: $$.type, equals: snapshot, otherwise: update}
     #     bids: bids
     #     asks: asks
     #     level: [price, size]

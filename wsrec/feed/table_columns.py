@@ -14,7 +14,9 @@ class Kind(StrEnum):
     """What a column holds, and so its type in files."""
 
     NUMBER = "number"
-    """A price, size or rate: float64, correctly rounded from the digits as written, or decimal128(38, 18)."""
+    """A price: float64, correctly rounded from the digits as written, or decimal128(38, 18)."""
+    SIZE = "size"
+    """A size or volume: as a number, but never below zero."""
     RATE = "rate"
     """A funding rate: as a number, but decimal128(38, 24)."""
     TIME = "time"
@@ -88,6 +90,10 @@ def _number(name: str, meaning: str) -> TableColumn:
     return TableColumn(name, Kind.NUMBER, meaning)
 
 
+def _size(name: str, meaning: str) -> TableColumn:
+    return TableColumn(name, Kind.SIZE, meaning)
+
+
 def _time(name: str, meaning: str) -> TableColumn:
     return TableColumn(name, Kind.TIME, meaning)
 
@@ -111,9 +117,9 @@ _FLAGS = TableColumn("flags", Kind.WORDS, "what is special about it: " + ", ".jo
 _TRANSACT = _time("transact_time", "the matching engine's time, beside that of the message")
 _BEST = (
     _number("bid_price", "best bid; null: no quote on this side"),
-    _number("bid_size", "its size"),
+    _size("bid_size", "its size"),
     _number("ask_price", "best ask; null: no quote on this side"),
-    _number("ask_size", "its size"),
+    _size("ask_size", "its size"),
 )
 
 IDENTITY = (
@@ -136,7 +142,7 @@ COLUMNS: dict[Table, tuple[TableColumn, ...]] = {
         _text("trade_id", "the exchange's id, as text"),
         _word("side", "of the aggressor; null where the message does not say", SIDES),
         _number("price", _PRICE),
-        _number("size", _SIZE),
+        _size("size", _SIZE),
         _SIZE_UNIT,
         _MULTIPLIER,
         _MULTIPLIER_UNIT,
@@ -161,7 +167,7 @@ COLUMNS: dict[Table, tuple[TableColumn, ...]] = {
         TableColumn("is_snapshot", Kind.TRUTH, "whether it is of a snapshot, which replaces the book"),
         _word("side", "null: of `clear`, and of a deletion whose side the exchange does not say", BOOK_SIDES),
         _number("price", _PRICE),
-        _number("size", "the level's new size in `size_unit`; 0 deletes"),
+        _size("size", "the level's new size in `size_unit`; 0 deletes"),
         TableColumn("count", Kind.COUNT, "orders at the level"),
         TableColumn("last", Kind.TRUTH, "whether it is the message's last row of this symbol"),
         _SIZE_UNIT,
@@ -193,17 +199,17 @@ COLUMNS: dict[Table, tuple[TableColumn, ...]] = {
     ),
     Table.TICKERS: (
         _number("last_price", "of the last trade"),
-        _number("last_size", "of the last trade"),
+        _size("last_size", "of the last trade"),
         _number("open_24h", "24 hours ago"),
         _number("high_24h", "highest since"),
         _number("low_24h", "lowest since"),
         _number("open_price", "of the exchange's calendar day, where it counts days in place of 24 hours"),
         _number("high_price", "highest of that day"),
         _number("low_price", "lowest of that day"),
-        _number("volume_24h", "traded since, in `volume_unit`"),
+        _size("volume_24h", "traded since, in `volume_unit`"),
         _word("volume_unit", "what `volume_24h` counts", SIZE_UNITS),
-        _number("base_volume_24h", "traded since in base currency, where `volume_24h` counts something else"),
-        _number("quote_volume_24h", "traded since in quote currency"),
+        _size("base_volume_24h", "traded since in base currency, where `volume_24h` counts something else"),
+        _size("quote_volume_24h", "traded since in quote currency"),
         *_BEST,
     ),
     Table.DERIVATIVE_TICKER: (
@@ -214,7 +220,7 @@ COLUMNS: dict[Table, tuple[TableColumn, ...]] = {
         TableColumn("funding_rate", Kind.RATE, "fraction per interval, as the exchange states it"),
         TableColumn("predicted_funding_rate", Kind.RATE, "of the interval after"),
         _time("next_funding_time", "when it is settled"),
-        _number("open_interest", "in `open_interest_unit`"),
+        _size("open_interest", "in `open_interest_unit`"),
         _word("open_interest_unit", "what it counts", SIZE_UNITS),
         TableColumn("open_interest_sides", Kind.COUNT, "1, or 2 where long and short positions are both counted"),
     ),
@@ -225,7 +231,7 @@ COLUMNS: dict[Table, tuple[TableColumn, ...]] = {
         _number("price", _PRICE),
         _word("price_kind", "what `price` is", ("order", "bankruptcy", "fill")),
         _number("average_price", "of its fills"),
-        _number("size", _SIZE),
+        _size("size", _SIZE),
         _SIZE_UNIT,
         _MULTIPLIER,
         _MULTIPLIER_UNIT,
@@ -239,10 +245,10 @@ COLUMNS: dict[Table, tuple[TableColumn, ...]] = {
         _number("high", "highest price"),
         _number("low", "lowest price"),
         _number("close", "last price"),
-        _number("volume", "in `volume_unit`"),
+        _size("volume", "in `volume_unit`"),
         _word("volume_unit", "what `volume` counts", SIZE_UNITS),
-        _number("base_volume", "in base currency, where `volume` counts something else"),
-        _number("quote_volume", "in quote currency"),
+        _size("base_volume", "in base currency, where `volume` counts something else"),
+        _size("quote_volume", "in quote currency"),
         _integer("trades", "number of trades"),
         TableColumn("closed", Kind.TRUTH, "whether it is final"),
     ),

@@ -25,6 +25,15 @@ RowPath = Annotated[str, Field(pattern=ROW_PATH_PATTERN, max_length=200)]
 Shape = Literal["array", "object", "text", "number", "boolean", "empty"]
 
 
+def _others(value: Any) -> Any:
+    """One word or null, or a list of them, as the strings used for comparison."""
+    several = value if isinstance(value, list | tuple) else (value,)
+    return tuple(each if each is None else scalar_text(each) or each for each in several)
+
+
+Others = Annotated[tuple[Annotated[str, Field(max_length=200)] | None, ...], BeforeValidator(_others)]
+
+
 class RowCondition(Model):
     """A condition on a message or a row. Without another key than `path`: the value is present and not null."""
 
@@ -39,6 +48,11 @@ class RowCondition(Model):
         "length 0.",
     )
     zero: bool | None = Field(default=None, description="Whether it is a number, quoted or not, that is zero.")
+    otherwise: Others | None = Field(
+        default=None,
+        description="With `equals`: its other words; null: it may be absent. A row with another word is refused, never "
+        "guessed. Needed in `where`, `snapshot` and `delete`.",
+    )
 
     @field_validator("matches")
     @classmethod
@@ -51,6 +65,8 @@ class RowCondition(Model):
         given = [key for key in tests if getattr(self, key) is not None] + ["absent"] * self.absent
         if len(given) > 1:
             raise ConflictError((given[1],), f"found it beside {given[0]}, expected one of them")
+        if self.otherwise is not None and self.equals is None:
+            raise ConflictError(("otherwise",), "found it without equals, expected equals beside it")
         return self
 
 
@@ -266,8 +282,10 @@ class TableDeclaration(Model):
     delete: Conditions = Field(
         default=(), description="When a level is deleted, whatever its size; by default when its size is zero."
     )
-    zero_price: str | None = Field(
-        default=None, description="Levels of price 0 are none, and are counted under this reason.", max_length=200
+    zero_price: bool | Annotated[str, Field(max_length=200)] = Field(
+        default=False,
+        description="Trades, liquidations and levels of price 0 are none, and are counted under this reason; `true`: "
+        "a price may be 0, as of spreads. By default they are refused.",
     )
 
     @model_validator(mode="before")
@@ -289,6 +307,9 @@ class TableDeclaration(Model):
     def _consistent(self) -> TableDeclaration:
         if (self.table is None) == (self.skip is None):
             raise ConflictError(("table",), "found both or none of table and skip, expected one of them")
+        if any(condition.otherwise is not None for condition in self.when):
+            problem = "found otherwise, expected none: a message that no declaration fits is refused anyway"
+            raise ConflictError(("when",), problem)
         if self.table is None:
             return self
         if self.table is Table.GAPS:
@@ -306,6 +327,7 @@ class TableDeclaration(Model):
         for side in sides:
             if not (side.level or self.level):
                 raise ConflictError(("level",), "found bids or asks without a level, expected level beside them")
+        self._check_conditions()
         for name in REQUIRED.get(self.table, ()):
             if name not in self.columns:
                 raise ConflictError(("columns",), f"found {self.table} without {name}, expected its path")
@@ -315,6 +337,24 @@ class TableDeclaration(Model):
         if self.flags and "flags" not in known:
             raise ConflictError(("flags",), f"found flags with {self.table}, expected trades or liquidations")
         return self
+
+    def _check_conditions(self) -> None:
+        """Check that no word but those that are named is taken for one of them."""
+        for key in ("where", "snapshot", "delete"):
+            conditions = getattr(self, key)
+            for condition in conditions if isinstance(conditions, tuple) else ():
+                if condition.differs is not None:
+                    raise ConflictError((key,), "found differs, expected equals with otherwise, which names all words")
+                if condition.equals is not None and condition.otherwise is None:
+                    problem = f"found equals at {condition.path} without otherwise, expected its other words beside it"
+                    raise ConflictError((key,), problem)
+        for flag in self.flags:
+            for condition in flag.when:
+                if condition.equals is not None or condition.differs is not None:
+                    problem = (
+                        f"found a word at {condition.path} in when, expected path and words, which names all words"
+                    )
+                    raise ConflictError(("flags",), problem)
 
     def alternatives(self) -> tuple[TableDeclaration, ...]:
         """A declaration for each of `rows`; only the first that is there fits a message."""

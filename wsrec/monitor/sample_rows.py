@@ -24,7 +24,8 @@ class SampleRows(NamedTuple):
         rows: the rows of each table; numbers as text with the exchange's digits, times in ns since the epoch.
         left_out: why it, or parts of it, make none, each with the table (None: all).
         skipped: the reason of the declaration that skips it, or None.
-        without: columns that are declared and have no value in any row, each with its table and where it would be.
+        without: why columns have no value, each with the table: what is there and cannot be taken, and columns that
+            are declared and have none in any row, with where it would be.
 
     """
 
@@ -93,7 +94,8 @@ def _made(feed: Feed, table_rows: TableRowReader, message: Message, reading: Rea
     left_out = list(dict.fromkeys(outcome.left_out))
     if (None, NO_DECLARATION) in left_out:
         left_out += [(each.table, _unmet(each, whole)) for each in declared]
-    without = [text for table in rows for text in _without(declared, whole, table, rows[table])]
+    without = [*dict.fromkeys(outcome.nulls)]
+    without += [text for table in rows for text in _without(declared, whole, table, rows[table])]
     return SampleRows(rows, left_out, outcome.skipped, without)
 
 

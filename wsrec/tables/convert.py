@@ -36,13 +36,14 @@ _ANSWER = "an answer to a request"
 
 
 class Reason(NamedTuple):
-    """Why messages, or parts of them, make no rows.
+    """Why messages, or parts of them, make no rows, or none with a value.
 
     Attributes:
         channel: the channel, as messages carry it; None: none.
         table: the table; None: all.
         reason: why.
         is_skip: whether a declaration skips them by intent.
+        is_null: whether their rows are made, with null in place of what is there.
 
     """
 
@@ -50,6 +51,7 @@ class Reason(NamedTuple):
     table: Table | None
     reason: str
     is_skip: bool
+    is_null: bool
 
 
 class Occurrences(NamedTuple):
@@ -85,7 +87,7 @@ class Converter:
         messages: how many messages were read.
         rows: rows made, by table.
         rounded: by table how many numbers a double does not hold exactly as written.
-        left_out: what makes no rows, by reason.
+        left_out: what makes no rows, or rows with null in place of what is there, by reason.
 
     """
 
@@ -204,12 +206,13 @@ class Converter:
         """What is left out by intent, marked as that: answers to requests, levels that a declaration names."""
         if not left_out:
             return left_out
-        by_intent = {each.zero_price for each in self._feed.tables_of(channel)} - {None}
+        by_intent = {each.zero_price for each in self._feed.tables_of(channel)}
         found = []
         for each in left_out:
-            if not each.is_skip and each.reason in by_intent:
+            known = each.is_skip or each.is_null
+            if not known and each.reason in by_intent:
                 each = each._replace(is_skip=True)
-            elif not each.is_skip and self._acks.is_answer(payload[each.message].as_py()):
+            elif not known and self._acks.is_answer(payload[each.message].as_py()):
                 each = each._replace(table=None, reason=_ANSWER, is_skip=True)
             found.append(each)
         return found
@@ -224,12 +227,12 @@ class Converter:
         return [
             LeftOutMessage(int(seqs[each.message]), name, symbols[each.message].as_py(), each.table)
             for each in left_out
-            if not each.is_skip
+            if not (each.is_skip or each.is_null)
         ]
 
     def _count(self, left_out: Sequence[LeftOut], channel: str | None, seqs: npt.NDArray[np.uint64]) -> None:
         for each in left_out:
-            reason = Reason(channel, each.table, each.reason, each.is_skip)
+            reason = Reason(channel, each.table, each.reason, each.is_skip, each.is_null)
             known = self.left_out.get(reason)
             seq = int(seqs[each.message]) if known is None else known.seq
             self.left_out[reason] = Occurrences(1 if known is None else known.times + 1, seq)

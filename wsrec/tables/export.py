@@ -98,7 +98,7 @@ class ExportItem(Item, frozen=True, kw_only=True):
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """Messages, or parts of them, that make no rows.
+    """Messages, or parts of them, that make no rows, or none with a value.
 
     Attributes:
         feed: the feed.
@@ -106,6 +106,7 @@ class LeftOut(msgspec.Struct, frozen=True):
         table: the table; None: all.
         reason: why.
         is_skip: whether a declaration skips them by intent.
+        is_null: whether their rows are made, with null in place of what is there.
         count: how many.
         session, seq: the first of them.
 
@@ -116,6 +117,7 @@ class LeftOut(msgspec.Struct, frozen=True):
     table: str | None
     reason: str
     is_skip: bool
+    is_null: bool
     count: int
     session: str
     seq: int
@@ -180,7 +182,7 @@ def summed(left_out: Sequence[LeftOut]) -> list[LeftOut]:
     """The same with one for each reason."""
     found: dict[tuple[Any, ...], LeftOut] = {}
     for each in left_out:
-        key = (each.feed, each.channel, each.table, each.reason, each.is_skip)
+        key = (each.feed, each.channel, each.table, each.reason, each.is_skip, each.is_null)
         known = found.get(key)
         found[key] = each if known is None else msgspec.structs.replace(known, count=known.count + each.count)
     return list(found.values())
@@ -266,6 +268,7 @@ def left_out_of(file: CaptureFile, converter: Converter) -> list[LeftOut]:
             reason.table and str(reason.table),
             reason.reason,
             reason.is_skip,
+            reason.is_null,
             found.times,
             file.session,
             found.seq,

@@ -51,7 +51,7 @@ def _type(column: TableColumn, numbers: Numbers) -> pa.DataType:
         return pa.uint64()
     if column.name == "conn":
         return pa.uint16()
-    if column.kind in (Kind.NUMBER, Kind.RATE, Kind.NUMBERS):
+    if column.kind in (Kind.NUMBER, Kind.SIZE, Kind.RATE, Kind.NUMBERS):
         exact = pa.decimal128(38, 24 if column.kind is Kind.RATE else 18)
         number = pa.float64() if numbers is Numbers.FLOAT else exact
         return pa.list_(number) if column.kind is Kind.NUMBERS else number
