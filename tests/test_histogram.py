@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsrec.histogram import BUCKETS, FLOOR, MAX_BITS, SUB_BUCKET_BITS, Histogram, Histograms, bucket_index, quantile
+from wsrec.histogram import BUCKETS, FLOOR, MAX_BITS, SUB_BUCKET_BITS, Histogram, bucket_index, quantile
 
 LIMIT = 1 << MAX_BITS
 # Small ones as often as large ones: a bucket's width depends on the bit length
@@ -50,34 +50,6 @@ class TestBuckets:
     @pytest.mark.parametrize(("value", "index"), [(-1, 0), (-(2**62), 0), (LIMIT, BUCKETS - 1), (2**62, BUCKETS - 1)])
     def test_beyond_the_range_counts_at_its_end(self, value: int, index: int) -> None:
         assert bucket_index(np.array([value])).tolist() == [index]
-
-
-class TestHistograms:
-    @given(st.integers(0, 40), st.data())
-    def test_count_as_each_would_and_in_what_is_shared(self, count: int, data: st.DataObject) -> None:
-        anything = st.one_of(in_range, st.integers(-(2**63), 2**63 - 1))
-        rows = [data.draw(st.lists(anything, min_size=count, max_size=count)) for _ in range(3)]
-        shared = np.zeros((5, BUCKETS), np.int64)
-        together = Histograms(5, shared)
-        for _ in range(2):
-            together.add(slice(0, 5, 2), np.array(rows, np.int64).reshape(3, count))
-        for number, values in zip(range(0, 5, 2), rows, strict=True):
-            self.same(together.each[number], histogram(values * 2))
-        assert (shared == [each.counts for each in together.each]).all()
-        assert not shared[1::2].any()
-
-    def test_count_many_as_they_count_few(self) -> None:
-        values = np.arange(3 * 9000, dtype=np.int64).reshape(3, 9000) * 977
-        shared = np.zeros((4, BUCKETS), np.int64)
-        together = Histograms(4, shared)
-        together.add(slice(1, 4), values)
-        for number, row in enumerate(values, 1):
-            self.same(together.each[number], histogram(row.tolist()))
-        assert (shared == [each.counts for each in together.each]).all()
-
-    @staticmethod
-    def same(one: Histogram, other: Histogram) -> None:
-        assert one.to_json() == other.to_json()
 
 
 class TestHistogram:

@@ -21,8 +21,6 @@ _DOUBLE_SHIFT = 52 - SUB_BUCKET_BITS
 _DOUBLE_START = (1023 + SUB_BUCKET_BITS - 1) << SUB_BUCKET_BITS
 _LINEAR = 1 << SUB_BUCKET_BITS
 _INT64_MAX = (1 << 63) - 1
-# up to this many durations are counted one by one: adding whole bucket arrays costs as much
-_FEW = 1 << 12
 
 Int64s = npt.NDArray[np.int64]
 
@@ -159,42 +157,6 @@ class Histogram:
         histogram.sum, histogram.min, histogram.max = value["sum"], value["min"], value["max"]
         histogram.negative = value["negative"]
         return histogram
-
-
-class Histograms:
-    """Histograms filled together: for few durations the overhead of numpy calls exceeds the counting itself.
-
-    Args:
-        size: number of histograms.
-        shared: int64 array of `size` times `BUCKETS` to count in as well (shared memory); None for no copy.
-
-    Attributes:
-        each: the histograms.
-
-    """
-
-    def __init__(self, size: int, shared: Int64s | None = None) -> None:
-        counts: Int64s = np.zeros((size, BUCKETS), np.int64)
-        self.each = [Histogram(of) for of in counts]
-        self._tables = [counts] if shared is None else [counts, shared]
-        self._begins = np.arange(0, size * BUCKETS, BUCKETS)[:, np.newaxis]
-
-    def add(self, rows: slice, ns: Int64s) -> None:
-        """Add the durations (ns) in the first row of `ns` to the first histogram of `rows`, and so on."""
-        if not ns.size:
-            return
-        lows, highs = ns.min(axis=1).tolist(), ns.max(axis=1).tolist()
-        for histogram, of, low, high in zip(self.each[rows], ns, lows, highs, strict=True):
-            histogram.sum_up(of, low, high)
-        if ns.size <= _FEW:
-            index = (bucket_index(ns) + self._begins[rows]).ravel()
-            for counts in self._tables:
-                np.add.at(counts.reshape(-1), index, 1)
-            return
-        for row, of in zip(range(len(self.each))[rows], ns, strict=True):
-            added = bucket_counts(of)
-            for counts in self._tables:
-                counts[row] += added
 
 
 def quantile(counts: Int64s, q: float) -> int | None:

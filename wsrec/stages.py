@@ -50,6 +50,8 @@ class Step(NamedTuple):
 
 STEPS = tuple(Step(f"{start.name}_to_{end.name}".lower(), start, end) for start, end in itertools.pairwise(STAGES))
 TOTAL = Step("total", NIC, HANDOFF)
+TOTAL_WITHOUT_NIC = Step("event_to_handoff", EVENT, HANDOFF)
+"""The total of frames without stage 1."""
 
 
 class StampSource(IntEnum):

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec import structs
 
 from tests.capture_files import STAMPS, START, Capture, message_columns
+from tests.tables.recorded import record, usdm_messages
+from wsrec.format.stage_histograms import StageHistograms
 from wsrec.report.collect import collect
 from wsrec.report.model import Latency, Recording, Report
 from wsrec.stages import STAGES, STEPS
@@ -437,23 +442,102 @@ class TestProgress:
         assert seen == [(sum(sizes[: count + 1]), sum(sizes)) for count in range(3)]
 
 
-class TestPayload:
-    def ledger(self, rows: int, size: int) -> dict[str, Any]:
-        return {
-            "recv": {"rows": {"text": rows - 3}, "row_bytes": size - 9},
-            "own": {"rows": {"text": 3}, "row_bytes": 9},
-        }
+def stated(columns: dict[str, Any], *, extra_ns: int = 0) -> dict[str, Any]:
+    """What the writer says of these rows in the file's metadata, with one step longer by `extra_ns`."""
+    received = np.array(columns["direction"]) == "recv"
+    stamped = np.array([nic is not None for nic in columns["nic_time"]])
+    times = [np.array([0 if time is None else time for time in columns[name]], np.int64) for name in STAMPS]
+    steps = [(end - start, None) for start, end in pairwise(times)]
+    steps[0], steps[4] = (steps[0][0], stamped), (steps[4][0] + extra_ns, None)
+    histograms = StageHistograms()
+    histograms.add(columns["frame_in_read"], steps, received)
+    sources = Counter(word for word, counts in zip(columns["recv_source"], received, strict=True) if counts)
+    none = sources.pop("user", 0)
+    lengths = [
+        len((text or "").encode()) + len(data or b"")
+        for text, data in zip(columns["text"], columns["data"], strict=True)
+    ]
+    rows = {way: int(np.count_nonzero(mask)) for way, mask in (("recv", received), ("own", ~received))}
+    size = {way: int(np.sum(lengths, where=mask)) for way, mask in (("recv", received), ("own", ~received))}
+    return {
+        "ledger": {way: {"rows": {"text": rows[way]}, "row_bytes": size[way]} for way in rows},
+        "stages": histograms.to_json(),
+        "stage1": {**sources, **({"none: openssl": none} if none else {})},
+    }
 
-    def test_its_size_is_that_of_the_ledger(self, capture: Capture) -> None:
-        """The payloads are most of a file: they are not read."""
-        capture.write(message_columns(10), ledger=self.ledger(10, 4321))
-        assert only(collect([capture.out])).payload_bytes == 4321
 
-    def test_a_file_with_other_rows_than_its_ledger_is_counted(self, capture: Capture) -> None:
-        columns = message_columns(10)
-        columns["data"][3] = b"12345"
-        capture.write(columns, ledger=self.ledger(11, 4321))
-        assert only(collect([capture.out])).payload_bytes == sum(len(text.encode()) for text in columns["text"]) + 5
+def some_columns() -> dict[str, Any]:
+    columns = message_columns(400)
+    columns["direction"] = ["sent" if i % 31 == 3 else "recv" for i in range(400)]
+    columns["data"] = [b"\xff" * 7 if i % 5 == 0 else None for i in range(400)]
+    columns["text"] = [None if i % 5 == 0 else text for i, text in enumerate(columns["text"])]
+    columns["nic_time"] = columns["nic_time"] + np.where(np.arange(400) % 9 == 1, 50_000, 0)
+    columns["nic_time"] = [None if i % 7 == 2 else int(time) for i, time in enumerate(columns["nic_time"])]
+    words = ("nic", "kernel", "kernel")
+    columns["recv_source"] = ["user" if i % 7 == 2 else words[i % 3] for i in range(400)]
+    return columns
+
+
+class TestStated:
+    """Payloads and steps are most of a file: where its metadata are those of its rows, they are not read."""
+
+    def test_report_is_the_same_as_of_the_rows(self, capture: Capture) -> None:
+        columns = some_columns()
+        about = stated(columns)
+        path = capture.write(columns, stage1=about["stage1"])
+        by_rows = only(collect([path]))
+        assert by_rows.stage1.nic > 0
+        assert by_rows.stage1.kernel > 0
+        assert by_rows.stage1.none > 0
+        assert by_rows.stage1.after_read > 0
+        path = capture.write(columns, **about)
+        by_metadata = only(collect([path]))
+        assert structs.replace(by_metadata, file_bytes=0) == structs.replace(by_rows, file_bytes=0)
+
+    def test_payloads_and_steps_are_not_read(self, capture: Capture) -> None:
+        columns = some_columns()
+        about = stated(columns, extra_ns=1000)
+        about["ledger"]["recv"]["row_bytes"] += 4321
+        capture.write(columns, **about)
+        changed = only(collect([capture.out]))
+        about = stated(columns)
+        (table,) = (table for table in changed.stages if table.frames == "all")
+        capture.write(columns, stage1=about["stage1"], session="by rows")
+        rows = sorted((capture.out / "messages").rglob("*.parquet"))[-1]
+        of_rows = only(collect([rows]))
+        assert changed.payload_bytes == of_rows.payload_bytes + 4321
+        step = table.steps[4]
+        assert step.sum == steps(of_rows)[step.name].sum + 1000 * step.count
+
+    @pytest.mark.parametrize("wrong", ["ledger", "stages", "stage1", "form"])
+    def test_a_file_with_other_rows_than_its_metadata_is_read(self, capture: Capture, wrong: str) -> None:
+        columns = some_columns()
+        about, other = stated(columns), stated({name: values[1:] for name, values in columns.items()})
+        path = capture.write(columns, stage1=about["stage1"])
+        expected = only(collect([path]))
+        about = {**about, "stages": {}} if wrong == "form" else {**about, wrong: other[wrong]}
+        path = capture.write(columns, **about)
+        found = only(collect([path]))
+        assert found.stages == expected.stages
+        assert found.payload_bytes == expected.payload_bytes
+        assert (found.stage1.nic, found.stage1.kernel, found.stage1.none) == (
+            expected.stage1.nic,
+            expected.stage1.kernel,
+            expected.stage1.none,
+        )
+
+    def test_what_the_writer_states_is_what_the_rows_say(self, tmp_path: Path) -> None:
+        messages = list(itertools.islice(usdm_messages(), 3000))
+        record(tmp_path / "out", "binance-usdm", messages, files=2)
+        by_metadata = only(collect([tmp_path / "out"]))
+        for path in (tmp_path / "out" / "messages").rglob("*.parquet"):
+            table = pq.read_table(path, partitioning=None)
+            about = {key: value for key, value in pq.read_metadata(path).metadata.items() if key.startswith(b"wsrec.")}
+            assert about.pop(b"wsrec.stages")
+            pq.write_table(table.replace_schema_metadata(about), path)
+        by_rows = only(collect([tmp_path / "out"]))
+        assert by_rows.row_count("recv") == 3000
+        assert structs.replace(by_metadata, file_bytes=0) == structs.replace(by_rows, file_bytes=0)
 
 
 PEAK = """

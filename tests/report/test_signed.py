@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsrec.report.grouped import add_between
+from wsrec.format.grouped import add_between
 from wsrec.report.signed import LONGEST, SignedHistogram
 
 values = st.lists(st.one_of(st.integers(-300, 300), st.integers(-(2**42), 2**42)), min_size=1, max_size=100)

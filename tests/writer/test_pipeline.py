@@ -264,20 +264,29 @@ class TestMetadata:
     def test_histograms_are_those_of_the_rows(self, session):
         work = session()
         for index in range(20):
-            work.put(b"{}", at=index * 1000, parsed=index * 7)
+            work.put(b"{}", at=index * 1000, parsed=index * 7, frame_in_read=index % 4)
         work.put(b"{}", nic=0, source=StampSource.NONE_ABSENT)
         work.rings.producer.sent(0, TEXT, b"sent rows do not count")
         work.take()
         stages = work.about(work.finish()[0])["stages"]
         table = messages_of(work.out)
-        for step, count in zip((*STEPS, TOTAL), (20, 21, 21, 21, 21, 20), strict=True):
+        behind = [place > 0 for place in table["frame_in_read"].to_pylist()]
+        for step, counts in zip((*STEPS, TOTAL), ((5, 15), *[(6, 15)] * 4, (5, 15)), strict=True):
             start, end = (table[stage.column].cast("int64").to_pylist() for stage in (step.start, step.end))
-            durations = [b - a for a, b in zip(start, end, strict=True) if a is not None and b is not None]
-            assert len(durations) == count
-            expected = Histogram()
-            expected.add(np.array(durations, np.int64))
-            assert stages[step.key] == expected.to_json()
-        assert stages["total"]["min"] == stages["total"]["max"] == 249
+            for is_behind, frames in enumerate(("first", "behind")):
+                durations = [
+                    b - a
+                    for a, b, group in zip(start, end, behind, strict=True)
+                    if None not in (a, b) and group == is_behind
+                ]
+                assert len(durations) == counts[is_behind]
+                expected = Histogram()
+                expected.add(np.array(durations, np.int64))
+                assert stages[frames][step.key] == expected.to_json()
+        assert stages["first"]["total"]["min"] == stages["behind"]["total"]["max"] == 249
+        assert stages["first"]["event_to_handoff"]["sum"] == 239
+        assert "event_to_handoff" not in stages["behind"]
+        assert (stages["after_read"], stages["latest"]) == (0, None)
 
     def test_stage_1_is_counted_by_its_source_or_the_reason_for_none(self, session):
         work = session()
@@ -296,7 +305,7 @@ class TestMetadata:
             work.take(number)
             (line,) = work.finish(number)
         assert work.about(line)["stage1"] == {"kernel": 1}
-        assert work.about(line)["stages"]["total"]["buckets"][1] == 1
+        assert work.about(line)["stages"]["first"]["total"]["buckets"][1] == 1
 
     def test_scheduling_tls_and_clock_come_from_events(self, session):
         work = session()

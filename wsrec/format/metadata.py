@@ -64,7 +64,11 @@ class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
     ] = {}
     stages: Annotated[
         dict[str, Any],
-        Meta(description="a latency histogram for each step between two stages, of this file's received rows"),
+        Meta(
+            description="of this file's received rows, those `first` in their read and those `behind` others: a "
+            "latency histogram for each step between two stages; how many stamps of stage 1 are `after_read`, that is "
+            "after RECV_END, and the `latest` by how much (ns)"
+        ),
     ] = {}
     stage1: Annotated[
         dict[str, int], Meta(description="rows by source of stage 1, and by the reason if it is null")

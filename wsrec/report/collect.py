@@ -1,8 +1,9 @@
 """Collection of a `Report` from capture files, in memory independent of their number.
 
 Each file is read by itself into a mergeable `_Part` (`wsrec.engine`), a batch of rows at a time, only the columns that
-are needed. The payload columns, most of a file, are not read: the sum of their lengths is in the file's ledger, which
-`wsrec verify` compares with them. A file whose ledger has other rows was changed by another tool, and is read for it.
+are needed. Payloads and the steps between the stages, most of a file, are not read: the sum of their lengths and the
+histograms of the steps are in the file's metadata, and `wsrec verify` compares those with the rows. A file whose ledger
+or histograms are of other rows was changed by another tool, and is read for them.
 
 Nothing is written. Unreadable files are named in `Report.errors`, and the others are reported.
 """
@@ -13,7 +14,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
-import pyarrow.compute as pc
 
 from wsrec.engine.work import Engine, InProcess, Item, Progress, reduce
 from wsrec.format.capture_file import CaptureFile
@@ -22,8 +22,9 @@ from wsrec.format.errors import CaptureError, UnreadableError
 from wsrec.format.layout import EVENTS, MESSAGES, FileKind, other
 from wsrec.format.metadata import FileMetadata
 from wsrec.format.reading import DamagedFile, open_capture
+from wsrec.format.stage_histograms import StageHistograms
 from wsrec.report.model import Incident, Report, UnfinishedSession
-from wsrec.report.tally import COLUMNS, PAYLOAD, RecordingTally
+from wsrec.report.tally import COLUMNS, STATED, RecordingTally
 
 _EVENT_COLUMNS = ("time", "kind", "conn", "channel", "symbol", "detail")
 _UNKNOWN_HOST = "(unknown host)"
@@ -137,21 +138,23 @@ def _read_messages(path: Path, part: _Part) -> None:
     about = file.metadata
     tally = part.of(file)
     tally.begin(file, about)
-    size = _payload_size(about, file.rows)
-    if size is not None:
-        tally.add_payload(size)
+    stated = _stated(about, file.rows)
+    if stated is not None:
+        tally.add_stated(about, stated)
     # one processor for each process: with threads, two processes would be no faster than one
-    for batch in file.batches(COLUMNS if size is not None else (*COLUMNS, *PAYLOAD), use_threads=False):
-        tally.add(file.session, batch)
-        if size is None:
-            tally.add_payload(sum(pc.sum(pc.binary_length(batch.column(name))).as_py() or 0 for name in PAYLOAD))
+    for batch in file.batches(COLUMNS if stated is not None else (*COLUMNS, *STATED), use_threads=False):
+        tally.add(file.session, batch, is_stated=stated is not None)
 
 
-def _payload_size(about: FileMetadata, rows: int) -> int | None:
-    """The bytes of a file's payloads by its ledger; None if the ledger is not that of its rows."""
-    ledger = about.ledger
-    counted = sum(sum(frames.rows.values()) for frames in (ledger.recv, ledger.own))
-    return ledger.recv.row_bytes + ledger.own.row_bytes if counted == rows else None
+def _stated(about: FileMetadata, rows: int) -> StageHistograms | None:
+    """The durations of a file's steps by its metadata; None if they, or its ledger, are not those of its rows."""
+    ledger, received = about.ledger, sum(about.ledger.recv.rows.values())
+    try:
+        stages = StageHistograms.from_json(about.stages)
+    except ValueError:
+        return None
+    is_of_rows = received + sum(ledger.own.rows.values()) == rows
+    return stages if is_of_rows and stages.rows == received == sum(about.stage1.values()) else None
 
 
 def _read_events(path: Path, part: _Part) -> None:

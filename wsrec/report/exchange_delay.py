@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from wsrec.arrays import Flags, known, values
 from wsrec.format.columns import words
+from wsrec.format.grouped import add_between
 from wsrec.histogram import Int64s
-from wsrec.report.grouped import add_between
 from wsrec.report.model import Delay
 from wsrec.report.signed import SignedHistogram
 from wsrec.units import duration

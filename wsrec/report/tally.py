@@ -10,12 +10,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from wsrec.counts import Counts
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.columns import times, words
 from wsrec.format.coverage import SequenceCoverage
 from wsrec.format.metadata import FileMetadata
+from wsrec.format.stage_histograms import StageHistograms
 from wsrec.histogram import Int64s
 from wsrec.report.exchange_delay import ExchangeDelays, delay_warnings
 from wsrec.report.model import (
@@ -40,9 +42,10 @@ COLUMNS = (
     "opcode",
     "channel",
     "exchange_time",
-    *STAGE_COLUMNS,
 )
 """What `RecordingTally.add` needs of a batch."""
+STATED = (*STAGE_COLUMNS, *PAYLOAD)
+"""What it needs besides of a file without metadata for `RecordingTally.add_stated`."""
 
 _INCIDENTS_A_KIND = 20
 _RANGES = 100
@@ -108,14 +111,17 @@ class RecordingTally:
         self._sessions.setdefault(file.session, _Session())
         self._events_files += 1
 
-    def add_payload(self, size: int) -> None:
-        """Count payloads (bytes)."""
-        self._payload_bytes += size
+    def add_stated(self, about: FileMetadata, stages: StageHistograms) -> None:
+        """Count what a file's metadata say of its rows: payloads, steps and sources of stage 1."""
+        self._payload_bytes += about.ledger.recv.row_bytes + about.ledger.own.row_bytes
+        self._stages.add_stored(stages, about.stage1)
 
-    def add(self, session: str, batch: Any) -> None:
-        """Count a batch of rows."""
+    def add(self, session: str, batch: Any, *, is_stated: bool) -> None:
+        """Count a batch of rows; `is_stated`: without what its file's metadata say (`add_stated`)."""
         if not batch.num_rows:
             return
+        if not is_stated:
+            self._payload_bytes += sum(pc.sum(pc.binary_length(batch.column(name))).as_py() or 0 for name in PAYLOAD)
         recv_time, _ = times(batch, "recv_time")
         seq = batch.column("seq").cast(pa.uint64()).to_numpy(zero_copy_only=False)
         self._sessions[session].add(seq, recv_time)
@@ -131,7 +137,8 @@ class RecordingTally:
             return
         received = None if count == batch.num_rows else is_received[direction]
         self._seconds.add(recv_time if received is None else recv_time[received])
-        self._stages.add(batch, received)
+        if not is_stated:
+            self._stages.add(batch, received)
         self._delays.add(batch, recv_time, received)
 
     def add_event(self, incident: Incident) -> None:

@@ -12,14 +12,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsrec.arrays import distinct, known, lengths
+from wsrec.arrays import distinct, known, lengths, values
 from wsrec.counts import Counts
 from wsrec.format.columns import Bools, times, words
 from wsrec.format.counting import count_rows
 from wsrec.format.layout import hour
-from wsrec.histogram import Histogram, Int64s
+from wsrec.format.stage_histograms import StageHistograms
+from wsrec.histogram import Int64s
 from wsrec.monitor.check import RowColumns, SnapshotRow
-from wsrec.stages import EVENT, HANDOFF, NIC, RECV_END, STAGES, STEPS, TOTAL
+from wsrec.stages import EVENT, HANDOFF, NIC, RECV_END, STAGES, STEPS
 
 COLUMNS = (
     "seq",
@@ -28,6 +29,7 @@ COLUMNS = (
     "recv_source",
     *(stage.column for stage in STAGES),
     "handoff_monotonic",
+    "frame_in_read",
     "direction",
     "opcode",
     "request",
@@ -150,6 +152,7 @@ class FileRows:
         counts: the counters that follow from rows.
         hours: the hours that they belong to (`wsrec.format.layout.hour`), those of each batch's first and last row.
         problems: number of invalid rows by problem.
+        steps: the durations of the steps between the stages.
 
     """
 
@@ -166,7 +169,7 @@ class FileRows:
         self.hours: set[int] = set()
         self.problems: Counter[str] = Counter()
         self.counts = Counts()
-        self.steps = {step.key: Histogram() for step in (*STEPS, TOTAL)}
+        self.steps = StageHistograms()
         self._conns = conns
         self._anchors = anchors
         self._before = handoff
@@ -250,10 +253,12 @@ class FileRows:
         self._count(_among(source, {"user"}) == stamped, "recv_source does not fit stage 1")
         counts = np.bincount(source[0][received], minlength=len(source[1]))
         self._sources.update({name: int(n) for name, n in zip(source[1], counts, strict=True) if n and name})
-        for step in (*STEPS, TOTAL):
+        steps = []
+        for step in STEPS:
             (begin, has_begin), (stop, has_stop) = stamps[step.start], stamps[step.end]
             timed = received & has_begin & has_stop
-            self.steps[step.key].add((stop - begin) if timed.all() else (stop - begin)[timed])
+            steps.append((stop - begin, None if timed.all() else timed))
+        self.steps.add(values(batch.column("frame_in_read")), steps, None if received.all() else received)
 
     def _count(self, wrong: npt.NDArray[np.bool_], what: str) -> None:
         if wrong.any():

@@ -306,7 +306,7 @@ class SessionReading:
             **rows.counts.named("rows"),
             "gaps_checked": self._judged.checks_gaps,
             "stage1": rows.stage1(about.get("stage1")),
-            "stages": {key: steps.to_json() for key, steps in rows.steps.items()},
+            "stages": rows.steps.to_json(),
         }
         if known:
             read["counts"] = (rows.counts + self._file_counts).named()

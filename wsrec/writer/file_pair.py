@@ -15,17 +15,13 @@ from wsrec.format import layout
 from wsrec.format.metadata import FileMetadata
 from wsrec.format.moment import Moment
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
-from wsrec.histogram import Histograms
+from wsrec.format.stage_histograms import Durations, StageHistograms
 from wsrec.ring.events import EventKind
-from wsrec.stages import STEPS, TOTAL, StampSource
+from wsrec.stages import StampSource
 from wsrec.writer.disk import Disk
 from wsrec.writer.gather import Slots
 from wsrec.writer.output import Encoder, ParquetOutput
 from wsrec.writer.rows import Int64s, Stamps
-
-_ALL_STEPS = (*STEPS, TOTAL)
-# the steps that begin with stage 1, and the others
-_FROM_NIC, _FROM_EVENT = slice(0, len(_ALL_STEPS), len(STEPS)), slice(1, len(STEPS))
 
 
 class Landed(NamedTuple):
@@ -67,7 +63,7 @@ class FilePair:
         self.until = Moment(0, 0)
         self.times: tuple[int, int] | None = None
         self._stage1: dict[str, int] = {}
-        self._steps = Histograms(len(_ALL_STEPS), live_steps)
+        self._steps = StageHistograms(live_steps)
 
     @property
     def rows(self) -> int:
@@ -107,8 +103,7 @@ class FilePair:
         for source in where_set(sources).tolist():
             word = _stage1_word(StampSource(source))
             self._stage1[word] = self._stage1.get(word, 0) + int(sources[source])
-        for steps, durations in step_durations(when):
-            self._steps.add(steps, durations)
+        self._steps.add(slots["frame_in_read"], step_durations(when), None if received.all() else received)
 
     def event(self, moment: Moment, kind: EventKind, conn: int | None, detail: dict[str, Any]) -> None:
         """Add an event; `channel` and `symbol` in the detail go into their columns."""
@@ -136,8 +131,7 @@ class FilePair:
 
     def about(self) -> dict[str, Any]:
         """The metadata about the rows' stamps."""
-        steps = zip(_ALL_STEPS, self._steps.each, strict=True)
-        return {"stages": {step.key: histogram.to_json() for step, histogram in steps}, "stage1": self._stage1}
+        return {"stages": self._steps.to_json(), "stage1": self._stage1}
 
     def finish(self, out: Path, name: Path, number: int, metadata: FileMetadata, *, first: bool) -> Landed:
         """Finish both files, under this name in the folders `messages` and `events` of the output folder.
@@ -170,14 +164,12 @@ class FilePair:
         return self._folder / f"{kind}-{self._feed}-{number:06d}.parquet.partial"
 
 
-def step_durations(when: Stamps) -> list[tuple[slice, Int64s]]:
-    """The durations (ns), one row per step: of the steps of received rows, and of those that begin with stage 1."""
-    received = when if when.received.all() else when.select(when.received)
-    stages = received.event, received.recv_start, received.recv_end, received.parsed, received.handoff
-    own = np.array([end - start for start, end in itertools.pairwise(stages)])
-    stamped = received if received.stamped.all() else received.select(received.stamped)
-    from_nic = np.array([stamped.event - stamped.nic, stamped.handoff - stamped.nic])
-    return [(_FROM_EVENT, own), (_FROM_NIC, from_nic)]
+def step_durations(when: Stamps) -> list[Durations]:
+    """The durations of each step between two stages, where rows have them."""
+    stages = when.nic, when.event, when.recv_start, when.recv_end, when.parsed, when.handoff
+    has = when.received & when.stamped, *[when.received] * 4
+    durations = [end - start for start, end in itertools.pairwise(stages)]
+    return [(ns, None if valid.all() else valid) for ns, valid in zip(durations, has, strict=True)]
 
 
 def _stage1_word(source: StampSource) -> str:

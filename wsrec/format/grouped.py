@@ -1,7 +1,7 @@
 """Counting durations into the histograms of their groups: compiled if that was built and WSREC_PURE is not set.
 
-A row of a capture adds to eight histograms, of its group: first in its read or behind others, and its channel. numpy
-goes through all durations about ten times for each histogram, the compiled loop once.
+A received row adds to six histograms of its group, first in its read or behind others, when it is recorded, and to one
+of its channel in a report. numpy goes through all durations about ten times for each histogram, the compiled loop once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsrec.arrays import Flags
-from wsrec.histogram import Histogram, Int64s
+from wsrec.histogram import Histogram, Int64s, bucket_counts
 
 Uint16s = npt.NDArray[np.uint16]
 Int32s = npt.NDArray[np.int32]
@@ -23,7 +23,13 @@ NO_GROUP = 0xFFFF
 """The group of durations that do not count."""
 
 
-def python_add(histograms: Sequence[Histogram], ns: Int64s, group: Uint16s, total: Int64s | None = None) -> None:
+def python_add(
+    histograms: Sequence[Histogram],
+    ns: Int64s,
+    group: Uint16s,
+    total: Int64s | None = None,
+    buckets: Int64s | None = None,
+) -> None:
     """Count each duration (ns) in the histogram of its group; those of groups without one do not count.
 
     Args:
@@ -31,12 +37,15 @@ def python_add(histograms: Sequence[Histogram], ns: Int64s, group: Uint16s, tota
         ns: the durations, contiguous.
         group: of each duration, an index of `histograms`.
         total: to which each duration is added, whatever its group.
+        buckets: the counts of one more histogram, for the durations of all groups.
 
     """
     if total is not None:
         total += ns
     for number, histogram in enumerate(histograms):
         histogram.add(ns[group == number])
+    if buckets is not None:
+        buckets += bucket_counts(ns[group < len(histograms)])
 
 
 def python_add_between(
@@ -79,8 +88,8 @@ if TYPE_CHECKING:
     compiled_add_between: Callable[..., None] | None
 else:
     try:
-        from wsrec.report._grouped import add as compiled_add
-        from wsrec.report._grouped import add_between as compiled_add_between
+        from wsrec.format._grouped import add as compiled_add
+        from wsrec.format._grouped import add_between as compiled_add_between
     except ImportError:
         compiled_add = compiled_add_between = None
 

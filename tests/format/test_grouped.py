@@ -1,4 +1,4 @@
-"""wsrec.report.grouped: durations by group, compiled and in Python alike, against plain lists."""
+"""wsrec.format.grouped: durations by group, compiled and in Python alike, against plain lists."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsrec.histogram import Histogram, bucket_index
-from wsrec.report.grouped import NO_GROUP, compiled_add, compiled_add_between, python_add, python_add_between
+from wsrec.format.grouped import NO_GROUP, compiled_add, compiled_add_between, python_add, python_add_between
+from wsrec.histogram import BUCKETS, Histogram, bucket_index
 
 NOT_COMPILED = pytest.mark.skipif(compiled_add is None, reason="not compiled here")
 adds = pytest.mark.parametrize(
@@ -52,13 +52,15 @@ class TestAdd:
     @given(batches=st.lists(rows, max_size=3))
     def test_each_counts_in_its_group(self, add: Any, batches: list[list[tuple[int, int]]]) -> None:
         histograms = [Histogram(), Histogram(), Histogram()]
+        every = np.zeros(BUCKETS, np.int64)
         for batch in batches:
             ns, group = (np.array([row[i] for row in batch], kind) for i, kind in ((0, np.int64), (1, np.uint16)))
             total = np.arange(len(batch))
-            add(histograms, ns, group, total)
+            add(histograms, ns, group, total, every)
             assert total.tolist() == (np.arange(len(batch)) + ns).tolist()
         for number, histogram in enumerate(histograms):
             assert figures(histogram) == expected([ns for batch in batches for ns, group in batch if group == number])
+        assert (every == sum(histogram.counts for histogram in histograms)).all()
 
     def test_many(self, add: Any) -> None:
         random = np.random.default_rng(1)
@@ -116,6 +118,8 @@ def test_compiled_refuses_what_does_not_fit() -> None:
         compiled_add([Histogram()], ns, short)
     with pytest.raises(ValueError, match="lengths"):
         compiled_add([Histogram()], ns, group, np.zeros(1, np.int64))
+    with pytest.raises(ValueError, match="size"):
+        compiled_add([Histogram()], ns, group, None, np.zeros(BUCKETS - 1, np.int64))
     code = np.array([0, 7], np.int32)
     with pytest.raises(ValueError, match="without a group"):
         compiled_add_between([Histogram()], [Histogram()], ns, ns, code, group, None, np.array([1]))

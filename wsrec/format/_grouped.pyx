@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
-"""Counts durations into the histograms of their groups, compiled: equivalent to the functions of `wsrec.report.grouped`."""
+"""Counts durations into the histograms of their groups, compiled: equivalent to the functions of `wsrec.format.grouped`."""
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -28,7 +28,8 @@ cdef struct Figures:
     int64_t negative
 
 
-cdef inline void count(Figures *of, int64_t value) noexcept nogil:
+cdef inline int64_t count(Figures *of, int64_t value) noexcept nogil:
+    # its bucket
     cdef int shift
     if value < of.least:
         of.least = value
@@ -47,9 +48,9 @@ cdef inline void count(Figures *of, int64_t value) noexcept nogil:
     # the highest bits of the duration, and how many others there are: exactly the order of the buckets
     shift = 63 - BITS - leading_zeros(<unsigned long long>value | 1)
     if shift > 0:
-        of.counts[(value >> shift) + (<int64_t>shift << BITS)] += 1
-    else:
-        of.counts[value] += 1
+        value = (value >> shift) + (<int64_t>shift << BITS)
+    of.counts[value] += 1
+    return value
 
 
 cdef Figures *begin(histograms) except NULL:
@@ -82,15 +83,20 @@ cdef int end(histograms, Figures *figures) except -1:
     return 0
 
 
-def add(histograms, const int64_t[::1] ns, const uint16_t[::1] group, int64_t[::1] total=None):
-    """As `wsrec.report.grouped.python_add`.
+def add(
+    histograms, const int64_t[::1] ns, const uint16_t[::1] group, int64_t[::1] total=None, int64_t[::1] buckets=None
+):
+    """As `wsrec.format.grouped.python_add`.
 
     Raises:
         ValueError: the arrays differ in length, or a histogram has another size.
 
     """
     cdef Py_ssize_t row, rows = ns.shape[0], number = len(histograms)
-    cdef bint summed = total is not None
+    cdef int64_t bucket
+    cdef bint summed = total is not None, shared = buckets is not None
+    if shared and buckets.shape[0] != SIZE:
+        raise ValueError("a histogram of another size")
     if group.shape[0] != rows or (summed and total.shape[0] != rows):
         raise ValueError("arrays of different lengths")
     cdef Figures *figures = begin(histograms)
@@ -101,7 +107,9 @@ def add(histograms, const int64_t[::1] ns, const uint16_t[::1] group, int64_t[::
                     # what is null adds anything: unsigned, as that may overflow
                     total[row] = <int64_t>(<uint64_t>total[row] + <uint64_t>ns[row])
                 if group[row] < number:
-                    count(&figures[group[row]], ns[row])
+                    bucket = count(&figures[group[row]], ns[row])
+                    if shared:
+                        buckets[bucket] += 1
         end(histograms, figures)
     finally:
         free(figures)
@@ -111,7 +119,7 @@ def add_between(
     later, earlier, const int64_t[::1] start, const int64_t[::1] stop, const int32_t[::1] code,
     const uint16_t[::1] group_of, const uint8_t[::1] counted, int64_t[::1] resolution,
 ):
-    """As `wsrec.report.grouped.python_add_between`.
+    """As `wsrec.format.grouped.python_add_between`.
 
     Raises:
         ValueError: the arrays differ in length, a histogram has another size, or a code has no group.
