@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """Compiled field extraction: equivalent to `wsrec.decode.reader`, without Python objects per message.
 
-A message is JSON (RFC 8259), parsed in two passes. The first marks its quotes in a bitmap (_json.h). The second walks from
-string to string, checks the whole grammar, and notes the values at the wanted paths (_walk.h, _fields.h).
+A message is JSON (RFC 8259), parsed in two passes. The first marks its quotes in a bitmap (_json.h). The second walks
+from string to string, checks the whole grammar, and notes the values at the wanted paths (_walk.h, _fields.h).
 
 Messages that this code does not decide are read by `wsrec.decode.reader.PythonFieldReader`: invalid JSON, a repeated
 wanted key, an escape in a wanted text or in a key next to a wanted one, `\\u` anywhere, wanted integers of more than 19
@@ -15,14 +15,20 @@ import os
 from wsrec.decode import scalars
 from wsrec.feed.paths import NotScannableError
 
-from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 
+from wsrec.decode._known_texts cimport (
+    KnownTexts, Text, find_text, forget_texts, free_texts, remember_text,
+)
 from wsrec.decode._places cimport (
-    WSREC_DECIMAL, WSREC_INTEGER, WSREC_LITERAL, WSREC_OTHER, WSREC_TEXT, WSREC_UNDECIDED,
+    WSREC_DECIMAL, WSREC_INTEGER, WSREC_OTHER, WSREC_TEXT, WSREC_UNDECIDED,
     Tree, add_place, allocate, free_places, grown, place_at, place_of_each, place_of_item, place_of_key, wsrec_place,
     wsrec_value,
+)
+from wsrec.decode._scalars cimport (
+    ABSENT, NO_ROOM, NUMERAL_MAX, PRESENT, UNDECIDED, UNKNOWN, Value, Verdict, read_integer, read_iso, read_time,
 )
 
 
@@ -51,15 +57,9 @@ cdef extern from "_fields.h":
 
     wsrec_noted* wsrec_noted_at(wsrec_place* places, int32_t index) noexcept nogil
     bint wsrec_is_message(wsrec_message* m) noexcept nogil
-    bint wsrec_same(const uint8_t* a, const uint8_t* b, uint32_t length) noexcept nogil
-    bint wsrec_digits(const uint8_t* p, const uint8_t* end, uint64_t* value) noexcept nogil
-    uint64_t wsrec_hash(const uint8_t* p, uint32_t length, uint64_t seed) noexcept nogil
-    bint wsrec_times(uint64_t a, uint64_t b, uint64_t* product) noexcept nogil
-    bint wsrec_iso(const uint8_t* p, uint32_t size, int64_t* value) noexcept nogil
 
 
 ctypedef wsrec_noted Noted
-ctypedef wsrec_value Value
 ctypedef wsrec_message Message
 
 
@@ -68,36 +68,10 @@ cdef enum:
     PARTS_MAX = 16  # values that a name may be joined from
     ALIKE = 2  # all values at the path must be equal
     PART_SIZE = 2 + TEXT_MAX  # most bytes of one of them: type, length, value
-    DIGITS_MAX = 19  # always fit in an unsigned 64-bit integer
 
 cdef int64_t EARLIEST = scalars.EARLIEST
-cdef uint64_t[20] POWERS
-POWERS[:] = [10**n for n in range(20)]
-
-# result of reading a place or a row
-cdef enum Verdict:
-    ABSENT = 0
-    PRESENT = 1
-    UNKNOWN = 2  # a text that Python has to resolve
-    UNDECIDED = 3  # a message that Python has to read
-    NO_ROOM = 4  # a message larger than the bitmap of quotes
-
-
-# longest text that is read as a number
-cdef enum:
-    NUMERAL_MAX = 100
 
 assert NUMERAL_MAX == scalars.NUMERAL_MAX
-
-
-cdef struct Text:
-    # a known text; `place` is -1 in an empty entry
-    uint64_t hash
-    uint64_t start  # in the arena
-    uint32_t length
-    int32_t place
-    int32_t code
-    int32_t plan
 
 
 cdef struct Row:
@@ -107,132 +81,6 @@ cdef struct Row:
     bint negative[4]
     bint known[4]
     bint reset
-
-
-cdef inline bint is_digit(uint8_t byte) noexcept nogil:
-    return <uint8_t>(byte - c"0") <= 9
-
-
-cdef inline Verdict read_integer(const Value* found, int64_t* value, bint* negative) noexcept nogil:
-    """The integer from -2**63 to 2**64-1 at a place, quoted or not; `value` gets its lower 64 bits."""
-    cdef const uint8_t* p = found.start
-    cdef const uint8_t* end = p + found.length
-    cdef uint64_t magnitude
-    if found.kind == WSREC_UNDECIDED:
-        return UNDECIDED
-    if found.kind == WSREC_OTHER or found.kind == WSREC_LITERAL or p == end:
-        return ABSENT
-    negative[0] = p[0] == c"-"
-    if not wsrec_digits(p + negative[0], end, &magnitude):
-        return read_numeral(found, value, negative)
-    return halved(magnitude, value, negative)
-
-
-cdef inline Verdict halved(uint64_t magnitude, int64_t* value, bint* negative) noexcept nogil:
-    if negative[0]:
-        if magnitude > <uint64_t>INT64_MAX + 1:
-            return ABSENT
-        negative[0] = magnitude != 0
-        magnitude = 0 - magnitude
-    value[0] = <int64_t>magnitude
-    return PRESENT
-
-
-cdef Verdict read_numeral(const Value* found, int64_t* value, bint* negative) noexcept nogil:
-    """The same for values that are not only digits."""
-    cdef const uint8_t* p = found.start
-    cdef const uint8_t* end = p + found.length
-    cdef const uint8_t* point
-    cdef uint64_t magnitude
-    p += negative[0]
-    point = p
-    while point < end and is_digit(point[0]):
-        point += 1
-    if point == p or found.length > NUMERAL_MAX:
-        return ABSENT if found.kind == WSREC_TEXT else UNDECIDED
-    if point < end and point[0] != c"." and point[0] != c"e" and point[0] != c"E":
-        return ABSENT
-    if point == end or point[0] != c"." or point + 1 == end or not wsrec_digits(p, point, &magnitude):
-        # too many digits, or an exponent
-        return UNDECIDED
-    point += 1
-    while point < end and point[0] == c"0":
-        point += 1
-    if point == end:
-        return halved(magnitude, value, negative)
-    while point < end and is_digit(point[0]):
-        point += 1
-    # a fraction, unless an exponent makes it an integer; or a text that is not a number
-    return ABSENT if point == end or (point[0] != c"e" and point[0] != c"E") else UNDECIDED
-
-
-cdef inline Verdict signed(uint64_t magnitude, bint negative, int64_t* value) noexcept nogil:
-    """A time, clamped to int64."""
-    if magnitude > <uint64_t>INT64_MAX + negative:
-        value[0] = INT64_MIN if negative else INT64_MAX
-    else:
-        value[0] = <int64_t>(0 - magnitude) if negative else <int64_t>magnitude
-    return PRESENT
-
-
-cdef inline Verdict read_time(const Value* found, int exponent, int64_t* value) noexcept nogil:
-    """The time in ns at a place, given in units of 10**exponent ns; exact, truncated towards zero.
-
-    Beyond int64 it is the nearest one.
-    """
-    cdef const uint8_t* p = found.start
-    cdef const uint8_t* end = p + found.length
-    cdef uint64_t magnitude
-    cdef bint negative
-    if found.kind == WSREC_UNDECIDED:
-        return UNDECIDED
-    if found.kind == WSREC_OTHER or found.kind == WSREC_LITERAL or p == end:
-        return ABSENT
-    negative = p[0] == c"-"
-    if not wsrec_digits(p + negative, end, &magnitude):
-        return read_fraction(found, exponent, value)
-    if not wsrec_times(magnitude, POWERS[exponent], &magnitude):
-        magnitude = <uint64_t>-1
-    return signed(magnitude, negative, value)
-
-
-cdef Verdict read_fraction(const Value* found, int exponent, int64_t* value) noexcept nogil:
-    """The same for values that are not only digits."""
-    cdef const uint8_t* p = found.start
-    cdef const uint8_t* end = p + found.length
-    cdef uint64_t whole, fraction = 0
-    cdef int decimals
-    cdef bint negative = p[0] == c"-"
-    cdef const uint8_t* point
-    p += negative
-    point = p
-    while point < end and is_digit(point[0]):
-        point += 1
-    if point == end or point[0] != c".":
-        # too many digits, an exponent, or a text that is not a number
-        return ABSENT if found.kind == WSREC_TEXT and (point == p or point < end) else UNDECIDED
-    if point == p or point + 1 == end:
-        return ABSENT
-    decimals = <int>min(end - point - 1, 99)
-    if end - p - 1 > DIGITS_MAX or not wsrec_digits(p, point, &whole) or not wsrec_digits(point + 1, end, &fraction):
-        return UNDECIDED
-    # at most 19 digits in total, so only the last step can exceed 64 bits
-    if decimals > exponent:
-        fraction //= POWERS[decimals - exponent]
-    else:
-        fraction *= POWERS[exponent - decimals]
-    if not wsrec_times(whole, POWERS[exponent], &whole) or whole + fraction < whole:
-        whole, fraction = <uint64_t>-1, 0
-    return signed(whole + fraction, negative, value)
-
-
-cdef Verdict read_iso(const Value* found, int64_t* value) noexcept nogil:
-    """The RFC 3339 time at a place, in ns."""
-    if found.kind == WSREC_UNDECIDED:
-        return UNDECIDED
-    if found.kind != WSREC_TEXT:
-        return ABSENT
-    return PRESENT if wsrec_iso(found.start, found.length, value) else UNDECIDED
 
 
 cdef class Scanner:
@@ -271,13 +119,7 @@ cdef class Scanner:
     cdef object _read_message
     cdef uint64_t _epoch
     cdef uint64_t _instance
-    cdef uint64_t _seed
-    cdef Text* _table
-    cdef uint64_t _table_mask
-    cdef uint64_t _known
-    cdef uint8_t* _arena
-    cdef uint64_t _arena_size
-    cdef uint64_t _arena_room
+    cdef KnownTexts _known_texts
     # the unknown text that stopped the reading
     cdef int32_t _unknown_place
     cdef const uint8_t* _unknown
@@ -285,7 +127,7 @@ cdef class Scanner:
 
     def __cinit__(self, paths, texts, channel, plans, learn, read):
         self._learn_text, self._read_message = learn, read
-        self._seed = int.from_bytes(os.urandom(8), "little")
+        self._known_texts.seed = int.from_bytes(os.urandom(8), "little")
         add_place(&self._tree, 0)
         self._places = <int32_t*>allocate(len(paths), sizeof(int32_t))
         for index, steps in enumerate(paths):
@@ -333,22 +175,16 @@ cdef class Scanner:
         free(self._parts)
         free(self._plans)
         free(self._channel)
-        free(self._table)
-        free(self._arena)
+        free_texts(&self._known_texts)
 
     @property
     def known(self):
         """Number of known texts."""
-        return self._known
+        return self._known_texts.count
 
     def forget(self):
         """Forget all texts. Their codes may then be used again."""
-        self._known = 0
-        self._arena_size = 0
-        free(self._table)
-        self._table = NULL
-        self._table = empty_table(1024)
-        self._table_mask = 1023
+        forget_texts(&self._known_texts)
 
     def read(self, size_t data, size_t limit, size_t offsets, size_t readable, Py_ssize_t count, size_t into):
         """Read the fields of a batch.
@@ -476,7 +312,7 @@ cdef class Scanner:
                 if length < 0:
                     return UNDECIDED
                 start = self._joined
-            text = self._find(places[index], start, length)
+            text = find_text(&self._known_texts, places[index], start, <uint32_t>length)
             if text.place < 0:
                 self._unknown_place, self._unknown, self._unknown_length = places[index], start, length
                 return UNKNOWN
@@ -554,55 +390,13 @@ cdef class Scanner:
         value[0] = beyond
         return last
 
-    cdef inline Text* _find(self, int32_t place, const uint8_t* start, uint32_t length) noexcept nogil:
-        """The entry of a text, or the empty one where it belongs."""
-        cdef uint64_t hash = wsrec_hash(start, length, self._seed + <uint64_t>place)
-        cdef uint64_t index = hash & self._table_mask
-        cdef Text* text
-        while True:
-            text = &self._table[index]
-            if text.place < 0 or (
-                text.hash == hash
-                and text.place == place
-                and text.length == length
-                and wsrec_same(self._arena + text.start, start, length)
-            ):
-                return text
-            index = (index + 1) & self._table_mask
-
     cdef _learn(self):
         """Have Python resolve the text that stopped the reading, and remember the result."""
         cdef int32_t place = self._unknown_place
         cdef const uint8_t* start = self._unknown
         cdef uint32_t length = self._unknown_length
-        cdef Text* text
         code, plan = self._learn_text(place, start[:length])
-        if self._known * 2 > self._table_mask:
-            self._grow()
-        if self._arena_size + length > self._arena_room:
-            self._arena = <uint8_t*>grown(self._arena, (self._arena_size + length) * 2)
-            self._arena_room = (self._arena_size + length) * 2
-        memcpy(self._arena + self._arena_size, start, length)
-        text = self._find(place, start, length)
-        text.hash = wsrec_hash(start, length, self._seed + <uint64_t>place)
-        text.start, text.length = self._arena_size, length
-        text.place, text.code, text.plan = place, code, plan
-        self._arena_size += length
-        self._known += 1
-
-    cdef _grow(self):
-        cdef Text* old = self._table
-        cdef uint64_t size = self._table_mask + 1
-        cdef uint64_t index, place
-        cdef Text* table = empty_table(size * 2)
-        for index in range(size):
-            if old[index].place >= 0:
-                place = old[index].hash & (size * 2 - 1)
-                while table[place].place >= 0:
-                    place = (place + 1) & (size * 2 - 1)
-                table[place] = old[index]
-        self._table, self._table_mask = table, size * 2 - 1
-        free(old)
+        remember_text(&self._known_texts, place, start, length, code, plan)
 
     cdef int32_t _place(self, steps) except -1:
         """The place at the end of the steps, created if necessary."""
@@ -690,14 +484,6 @@ cdef Row row_of(values):
         row.numbers[column] = <int64_t><uint64_t>((value or 0) & 0xFFFFFFFFFFFFFFFF)
     row.reset = values[6]
     return row
-
-
-cdef Text* empty_table(uint64_t size) except NULL:
-    cdef Text* table = <Text*>allocate(size, sizeof(Text))
-    cdef uint64_t index
-    for index in range(size):
-        table[index].place = -1
-    return table
 
 
 cdef int32_t* numbers_of(values) except NULL:

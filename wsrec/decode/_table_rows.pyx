@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """Compiled table rows: equivalent to `wsrec.decode.table_rows`, without Python objects per message.
 
-`RowScanner` notes the values at the declared places of a message in one walk (_walk.h, _rows.h), and makes columns of them. It
-decides only messages that are entirely as declared; all others, and what is left out of them, are Python's: the scanner
-names them, and nothing of them is in its columns.
+`RowScanner` notes the values at the declared places of a message in one walk (_walk.h, _rows.h), and makes columns of
+them. It decides only messages that are entirely as declared; all others, and what is left out of them, are Python's: the
+scanner names them, and nothing of them is in its columns.
 """
 
 from wsrec.decode import row_values

@@ -208,8 +208,8 @@ key:
 #undef NEXT_QUOTE
 }
 
-/* Whether it is a JSON object or array, whose wanted values are noted; 0 also if Python has to decide. Strips white space
-   around it. */
+/* Whether it is a JSON object or array, whose wanted values are noted; 0 also if Python has to decide. Strips the white
+   space around it. */
 static inline int wsrec_is_message(struct wsrec_message *m) {
     while (m->start < m->end && wsrec_is_space(*m->start)) m->start++;
     while (m->start < m->end && wsrec_is_space(m->end[-1])) m->end--;
