@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -17,8 +18,9 @@ from click.testing import CliRunner
 from tests.capture_files import Capture, message_columns
 from tests.engine import work
 from tests.spark_cluster import Cluster, spark_cluster
+from wsrec.engine import spark
 from wsrec.engine.spark import _OnWorker, _reason
-from wsrec.engine.work import Failure, Item
+from wsrec.engine.work import EngineError, Failure, Item
 
 FILES, ROWS = 100, 60
 
@@ -163,6 +165,53 @@ class TestReasons:
     )
     def test_the_line_that_says_why(self, said: str, told: str) -> None:
         assert _reason(RuntimeError(self.JAVA + said)).startswith(told)
+
+
+class TestSlowness:
+    def test_what_is_waited_for_is_told_again_and_again(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(spark, "_PATIENCE", 0.01)
+        monkeypatch.setattr(spark, "_REPEAT", 0.01)
+        asked: list[int] = []
+
+        def waits_for() -> str | None:
+            asked.append(1)
+            return "no worker yet" if len(asked) < 3 else None
+
+        with spark._notice_if_slow("spark://h:1", waits_for):
+            deadline = time.monotonic() + 20
+            while len(asked) < 5:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        count = len(asked)
+        assert capsys.readouterr().err == "wsrec: spark://h:1: no worker yet\n" * 2
+        time.sleep(0.05)
+        assert len(asked) == count
+
+
+class TestAddress:
+    def test_nothing_listens(self, capture: Capture) -> None:
+        """Said without starting Java, and once."""
+        pytest.importorskip("pyspark")
+        capture.write(message_columns(3))
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            port = gone.getsockname()[1]
+        command = importlib.import_module("wsrec.cli.report").report
+        result = CliRunner().invoke(command, [str(capture.out), "--spark", f"spark://127.0.0.1:{port}"])
+        assert (result.exit_code, result.stdout) == (66, "")
+        (line,) = result.stderr.splitlines()
+        assert f"spark://127.0.0.1:{port}: cannot be connected to (127.0.0.1:{port}: Connection refused)" in line
+        assert "is the cluster's master running?" in line
+
+    def test_one_of_several_masters_is_enough(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            port = gone.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as there:
+            spark._check_address(f"spark://127.0.0.1:{port},127.0.0.1:{there.getsockname()[1]}")
+        spark._check_address("local[2]")
+        with pytest.raises(EngineError, match=r"cannot be connected to .127.0.0.1:99999: "):
+            spark._check_address("spark://127.0.0.1:99999")
 
 
 class TestWithoutIt:

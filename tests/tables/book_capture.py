@@ -63,7 +63,14 @@ def closed(time: int, conn: int = 0, message: str = "") -> Entry:
 
 
 def record(
-    out: Path, feed: Feed, entries: Iterable[Entry], channel: str, symbols: Iterable[str], conns: int = 1
+    out: Path,
+    feed: Feed,
+    entries: Iterable[Entry],
+    channel: str,
+    symbols: Iterable[str],
+    conns: int = 1,
+    files: int = 1,
+    session: str = "s",
 ) -> None:
     """Write a session of what came, in order of time.
 
@@ -73,15 +80,18 @@ def record(
         entries: what came.
         channel, symbols: the topics that each connection requests.
         conns: number of connections; later ones take turns with the first.
+        files: number of pairs of files.
+        session: the session's id.
 
     """
     topics = tuple(planned_topic(feed, channel, symbol).requested for symbol in symbols)
     request = SubscriptionRequest(number=1, text="", topics=topics)
     plans = tuple(plan(n, feed.name, requests=(request,), standby_of=0 if n else None) for n in range(conns))
     listed = sorted(entries, key=lambda each: each.time)
-    start, folder = listed[0].time - 100, out / ".wsrec" / "s"
+    start, folder = listed[0].time - 100, out / ".wsrec" / session
     folder.mkdir(parents=True)
-    pipeline = Pipeline(writer_job(out, plans, {feed.name: feed.public_config()}), folder, act=lambda _: None)
+    job = writer_job(out, plans, {feed.name: feed.public_config()}, session=session)
+    pipeline = Pipeline(job, folder, act=lambda _: None)
     pipeline.begin_session(Moment(start, BOOT))
     ends = (start + 1, listed[-1].time + 1_000)
     anchors = [
@@ -93,18 +103,22 @@ def record(
         for time in ends
     ]
     heads, part, last, first = [2] * conns, list[tuple[Any, bytes]](), BOOT, 0
+    number, most = 1, min(4_000, -(-len(listed) // files))
     for entry in (anchors[0], *listed, anchors[1], None):
         fetched = isinstance(entry, Fetched)
-        if part and (entry is None or fetched or len(part) >= 4_000):
-            pipeline.take(_batch(part, first), 1)
+        if part and (entry is None or fetched or len(part) >= most):
+            pipeline.take(_batch(part, first), number)
             first, part = first + len(part), []
+            if number < files and first >= len(listed) * number // files:
+                pipeline.finish(number)
+                number += 1
         if entry is None:
             break
         last = max(entry.time - start + BOOT, last + 1)
         if isinstance(entry, Fetched):
             flags = int(WHOLE_SNAPSHOT)
             row = slot(length=len(entry.text), conn=0, opcode=TEXT, flags=flags, handoff=last, event=last)
-            pipeline.take(_batch([(row, entry.text)], first), 1)
+            pipeline.take(_batch([(row, entry.text)], first), number)
         elif isinstance(entry, Happened):
             conn = None if entry.kind is EventKind.ANCHOR else entry.conn
             payload = Event(entry.kind, conn, detail=entry.detail).encode()
@@ -119,7 +133,7 @@ def record(
     rings = RingCounts(first, dict(enumerate(heads)), {"stalls": 0, "finished": True})
     totals = {**writer.counts.named("rows"), **rings.detail(writer.conns)}
     writer.event(Moment(ends[1], last + 1), EventKind.SESSION_END, **totals)
-    pipeline.finish(1)
+    pipeline.finish(number)
     folder.rmdir()
 
 

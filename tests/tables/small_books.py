@@ -66,5 +66,5 @@ def message(
     return Received(START + time * SECOND, json.dumps(body).encode(), conn)
 
 
-def snapshot(time: int, number: int, *, conn: int = 0) -> Received:
-    return message(time, number, {9: 1}, {12: 1}, conn=conn, kind="snapshot")
+def snapshot(time: int, number: int, *, conn: int = 0, **more: Any) -> Received:
+    return message(time, number, {9: 1}, {12: 1}, conn=conn, kind="snapshot", **more)

@@ -25,8 +25,9 @@ from wsrec.feed.load import find_feed
 from wsrec.feed.table_columns import Table
 from wsrec.ring.events import EventKind
 from wsrec.tables.book_lines import number
-from wsrec.tables.books import Books, subscribed_depth
+from wsrec.tables.books import Books
 from wsrec.tables.schema import table_schema
+from wsrec.tables.session_books import subscribed_depth
 
 pytestmark = pytest.mark.skipif(not DATA.exists(), reason=f"real messages are not beside the project: {DATA}")
 

@@ -10,12 +10,16 @@ import msgspec
 from rich.console import Console
 
 from wsrec.cli.command import Command, CommandError
+from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.click_types import ChoiceParam, IntegerParam, PathParam, SourceType, ValueParam
+from wsrec.engine.work import EngineError
 from wsrec.feed.errors import ConfigError
 from wsrec.feed.table_columns import Table
 from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE, CaptureError, NoCaptureError, UnreadableError
 from wsrec.format.reading import open_capture
+from wsrec.options.engine import EngineOptions
 from wsrec.options.export import Format, Numbers, TimeUnit
+from wsrec.options.option import declared
 from wsrec.options.value_types import Duration, Instant
 from wsrec.tables.book_lines import plain_rows, print_book, print_lines, summary
 from wsrec.tables.books import Books, books
@@ -23,6 +27,7 @@ from wsrec.tables.reading import check_times
 from wsrec.tables.table_file import TableFile, UnwritableError
 from wsrec.units import clean, printable_json
 
+_ENGINE = declared(EngineOptions)
 _DAMAGED = 1
 _DOUBTFUL = 4
 
@@ -70,6 +75,7 @@ def _names(_context: click.Context, _option: click.Parameter, given: tuple[str, 
 @click.option(
     "--format", "kind", type=ChoiceParam(Format), help="Format of the file. [default: that of its name, or parquet]"
 )
+@click_options(_ENGINE)
 @click.option("--json", is_flag=True, help="Print one JSON object a line for each book, and one with what is doubtful.")
 def book(sources: tuple[str, ...], json: bool, out: Path | None, kind: Format | None, **asked: Any) -> None:
     """Rebuild order books from the snapshots and changes of a capture.
@@ -81,23 +87,31 @@ def book(sources: tuple[str, ...], json: bool, out: Path | None, kind: Format | 
     Examples:
       wsrec book captures --symbol BTC-USDT --at 2026-11-22T13:00:00Z
       wsrec book captures --symbol BTC-USDT --every 1s --levels 1
-      wsrec book captures --symbol BTC-USDT --every 100ms --out books.parquet
+      wsrec book captures --symbol BTC-USDT --every 100ms --out books.parquet --jobs 4
 
     docs/books.md explains how books are rebuilt and what is checked.
 
     \b
     Exit status: 0 found; 1 a file is damaged; 2 wrong usage;
     3 no capture there, or no message of such a book in that time; 4 with --at: a book is unknown or doubtful;
-    66 something cannot be read, or --out not be written; 74 standard output cannot be written.
+    66 something cannot be read, --out not be written, or a worker of --jobs or --spark failed;
+    74 standard output cannot be written.
     """
+    options = taken(EngineOptions, settled(_ENGINE, {each.field: asked.pop(each.field) for each in _ENGINE}))
     _check(asked, out, kind)
     every = asked.pop("every")
     try:
-        found = books(open_capture(sources), every=None if every is None else round(every * 1e9), **asked)
+        found = books(
+            open_capture(sources, running=options.spark is None),
+            every=None if every is None else round(every * 1e9),
+            jobs=options.jobs,
+            spark=options.spark,
+            **asked,
+        )
         count, doubtful = _written(found, out, kind) if out is not None else _printed(found, asked["at"], as_json=json)
     except NoCaptureError as error:
         raise CommandError(str(error), EXIT_NOTHING) from error
-    except UnreadableError as error:
+    except (UnreadableError, EngineError) as error:
         raise CommandError(str(error), EXIT_UNREADABLE) from error
     except CaptureError as error:
         raise CommandError(str(error), _DAMAGED) from error

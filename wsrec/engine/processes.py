@@ -50,7 +50,14 @@ class Processes:
             worker.end()
         self._workers.clear()
 
-    def map(self, function: Callable[[Any], R], items: Sequence[Item], progress: Progress | None = None) -> Iterator[R]:
+    def map(
+        self,
+        function: Callable[[Any], R],
+        items: Sequence[Item],
+        progress: Progress | None = None,
+        *,
+        large: bool = False,
+    ) -> Iterator[R]:
         """As `wsrec.engine.work.Engine.map`."""
         while len(self._workers) < min(self.parallelism, len(items)):
             self._workers.append(_Worker())

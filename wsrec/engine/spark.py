@@ -16,18 +16,28 @@ import platform
 import re
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from wsrec.engine.work import EngineError, Failure, Item, Progress, attempt
 from wsrec.pandas_blocker import block_pandas
+from wsrec.units import system_error
 from wsrec.version import __version__
 
 R = TypeVar("R")
 
 _INSTALL = "pip install 'wsrec[spark]'"
+_STANDALONE = "spark://"
+_IS_IT_ONE = "is that the address of a Spark master, of the same major version?"
+# items of large results for each processor at a time, and as many on the way
+_WAVE = 2
+# seconds for a connection; until a notice, and the next
+_TIMEOUT = 5.0
+_PATIENCE, _REPEAT = 10.0, 60.0
 
 
 class Spark:
@@ -58,13 +68,19 @@ class Spark:
         conf = SparkConf().setMaster(self._master).setAppName("wsrec")
         for key, value in _settings().items():
             conf.setIfMissing(key, value)
+        _check_address(self._master)
         try:
-            self._context = SparkContext(conf=conf)
+            with _notice_if_slow(self._master, lambda: f"no answer yet: {_IS_IT_ONE}"):
+                self._context = SparkContext(conf=conf)
         except PySparkException as error:
             hint = "; Spark needs Java 17 or later: JAVA_HOME, or `java` in PATH" if "JAVA" in str(error) else ""
             raise EngineError(f"{self._master}: {_first_line(error).rstrip('.')}{hint}") from error
         except Exception as error:
             raise EngineError(f"{self._master}: {_reason(error)}") from error
+        # the master names what it accepts; Spark gives up after a minute, without an error
+        if self._master.startswith(_STANDALONE) and not self._context.applicationId.startswith("app-"):
+            self.__exit__(None, None, None)
+            raise EngineError(f"{self._master}: Spark gave up after its attempts to connect: {_IS_IT_ONE}")
         self.parallelism = max(self._context.defaultParallelism, 2)
         return self
 
@@ -75,19 +91,56 @@ class Spark:
             self._context.stop()
             self._context = None
 
-    def map(self, function: Callable[[Any], R], items: Sequence[Item], progress: Progress | None = None) -> Iterator[R]:
+    def map(
+        self,
+        function: Callable[[Any], R],
+        items: Sequence[Item],
+        progress: Progress | None = None,
+        *,
+        large: bool = False,
+    ) -> Iterator[R]:
         """As `wsrec.engine.work.Engine.map`; progress is Spark's own."""
-        if not items:
-            return
-        try:
-            parts = self._context.parallelize(list(items), len(items))
-            results = parts.map(_OnWorker(function, str(Path.cwd()))).collect()
-        except Exception as error:
-            raise EngineError(f"{self._master}: {_reason(error)}") from error
-        for result in results:
+        wave = _WAVE * self.parallelism if large else len(items)
+        waves = [items[begin : begin + wave] for begin in range(0, len(items), wave or 1)]
+        for result in self._results(function, waves):
             if isinstance(result, Failure):
                 raise result.raised()
             yield result
+
+    def _results(self, function: Callable[[Any], R], waves: Sequence[Sequence[Item]]) -> Iterator[R | Failure]:
+        """The results of the waves; the cluster works on the next one while those of one are used."""
+        with ThreadPoolExecutor(1) as ahead:
+            following = ahead.submit(self._collect, function, waves[0] if waves else ())
+            try:
+                for some in [*waves[1:], ()]:
+                    results, following = following.result(), ahead.submit(self._collect, function, some)
+                    yield from results
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    self._context.cancelAllJobs()
+                raise
+
+    def _collect(self, function: Callable[[Any], R], items: Sequence[Item]) -> list[R | Failure]:
+        """The results of some items, all at once."""
+        if not items:
+            return []
+        try:
+            with _notice_if_slow(self._master, self._waits_for):
+                parts = self._context.parallelize(list(items), len(items))
+                found: list[R | Failure] = parts.map(_OnWorker(function, str(Path.cwd()))).collect()
+        except Exception as error:
+            raise EngineError(f"{self._master}: {_reason(error)}") from error
+        return found
+
+    def _waits_for(self) -> str | None:
+        """What the cluster waits for; None if a worker is at work, or may be."""
+        # the first one is this process
+        if len(self._context.statusTracker().getExecutorInfos()) > 1:
+            return None
+        return (
+            "no worker has taken the work yet: are workers registered with the master, with free processors, and the "
+            "memory that spark.executor.memory asks for (1 GiB, if nothing else is set)?"
+        )
 
 
 class _OnWorker(Generic[R]):
@@ -111,6 +164,54 @@ class _OnWorker(Generic[R]):
                 hint = "every worker has to see the capture under the same path (a shared file system)"
                 return Failure(f"{Path(self._folder, file)}: {where}; {hint}", "")
         return attempt(self._function, item)
+
+
+def _check_address(master: str) -> None:
+    """Check that a standalone master listens: Spark itself tries for a minute and a half.
+
+    Raises:
+        EngineError: none of its addresses can be connected to.
+
+    """
+    if not master.startswith(_STANDALONE):
+        return
+    problems = []
+    for address in master.removeprefix(_STANDALONE).split(","):
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _TIMEOUT).close()
+        except (OSError, OverflowError) as error:
+            said = (
+                f"does not answer within {_TIMEOUT:.0f} s" if isinstance(error, TimeoutError) else system_error(error)
+            )
+            problems.append(f"{address}: {said}")
+        else:
+            return
+    hint = "is the cluster's master running? its log and its web page state its address"
+    raise EngineError(f"{master}: cannot be connected to ({'; '.join(problems)}): {hint}")
+
+
+@contextlib.contextmanager
+def _notice_if_slow(master: str, waits_for: Callable[[], str | None]) -> Iterator[None]:
+    """Say on standard error what a block waits for, after some seconds and then now and again."""
+    done = threading.Event()
+
+    def watch() -> None:
+        wait = _PATIENCE
+        while not done.wait(wait):
+            # the application may have ended meanwhile
+            with contextlib.suppress(Exception):
+                if (words := waits_for()) is not None:
+                    sys.stderr.write(f"wsrec: {master}: {words}\n")
+            wait = _REPEAT
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
 
 
 def _settings() -> dict[str, str]:

@@ -63,8 +63,21 @@ class Engine(Protocol):
 
     parallelism: int
 
-    def map(self, function: Callable[[Any], R], items: Sequence[Item], progress: Progress | None = None) -> Iterator[R]:
+    def map(
+        self,
+        function: Callable[[Any], R],
+        items: Sequence[Item],
+        progress: Progress | None = None,
+        *,
+        large: bool = False,
+    ) -> Iterator[R]:
         """Yield the result of each item, in order of the items.
+
+        Args:
+            function: see `wsrec.engine`.
+            items: the items.
+            progress: called from time to time.
+            large: the results are large: only those of a few items for each worker are kept at a time.
 
         Raises:
             EngineError: an item failed, or the workers cannot be used.
@@ -83,7 +96,14 @@ class InProcess:
 
     parallelism = 1
 
-    def map(self, function: Callable[[Any], R], items: Sequence[Item], progress: Progress | None = None) -> Iterator[R]:
+    def map(
+        self,
+        function: Callable[[Any], R],
+        items: Sequence[Item],
+        progress: Progress | None = None,
+        *,
+        large: bool = False,
+    ) -> Iterator[R]:
         """As `Engine.map`."""
         total, done = sum(item.size for item in items), 0
         for item in items:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from wsrec.format.folders import cannot_read
 from wsrec.format.version import FORMAT_VERSION
@@ -32,6 +33,10 @@ class UnreadableError(CaptureError):
     def __init__(self, path: str | Path, error: OSError) -> None:
         self.path = Path(path)
         super().__init__(f"{path}: {cannot_read(error)}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle: workers hand it on."""
+        return Exception.__new__, (type(self), str(self)), self.__dict__
 
 
 class OtherVersionError(UnreadableError):

@@ -154,6 +154,11 @@ def _stateful_channels(feed: Feed, tables: Collection[Table]) -> list[str]:
     ]
 
 
+def remembers(feed: Feed, table: Table) -> bool:
+    """Whether rows of a table depend on earlier messages, so that none of a file can be made without those before."""
+    return bool(_stateful_channels(feed, [table]))
+
+
 def _remembers(declaration: TableDeclaration) -> bool:
     cells = [cell for cells in declaration.columns.values() for cell in cells]
     remembered = any(cell.remembered_by is not None for cell in cells)
