@@ -316,6 +316,34 @@ class TestEvents:
         assert recording.incidents[0].channel == "depth"
         assert (recording.clock.steps, recording.clock.largest_step) == (2, -70)
 
+    def test_the_first_of_many_are_kept_and_all_counted(self, capture: Capture) -> None:
+        random = np.random.default_rng(5)
+        # several at the same time, in no order
+        many = [
+            {"time": START + int(at), "kind": kind, "conn": int(at) % 3, "detail": {"duration_ns": 2, "n": n}}
+            for n, at in enumerate(random.integers(0, 40, 300))
+            for kind in ("gap", "stall", "tcp")
+        ]
+        capture.write(message_columns(10), events=many)
+        recording = only(collect([capture.out]))
+        assert recording.events == {"gap": 300, "stall": 300, "tcp": 300}
+        assert recording.stalled == 600
+        for kind in ("gap", "stall"):
+            of_kind = [each for each in many if each["kind"] == kind]
+            first = sorted(of_kind, key=lambda each: (each["time"], each["conn"], json.dumps(each["detail"])))[:20]
+            kept = [(each.time, each.detail) for each in recording.incidents if each.kind == kind]
+            assert kept == [(each["time"], each["detail"]) for each in first]
+
+    @pytest.mark.parametrize("detail", ["{", "1,2", "1],[2", " "])
+    def test_a_detail_that_is_not_json_is_named(self, capture: Capture, detail: str) -> None:
+        path = capture.write(message_columns(10), events=[{"time": START, "kind": "tcp"}] * 3)
+        events = capture.out / "events" / path.relative_to(capture.out / "messages")
+        table = pq.read_table(events, partitioning=None)
+        at = table.schema.get_field_index("detail")
+        pq.write_table(table.set_column(at, "detail", pa.array(["{}", detail, "{}"])), events)
+        (error,) = collect([capture.out]).errors
+        assert f"{events}: an event's detail is not JSON" in error
+
     def test_of_an_hour_without_messages_are_found_in_the_folder(self, capture: Capture) -> None:
         capture.write(message_columns(10))
         path = capture.write(message_columns(10), events=[{"time": START, "kind": "disconnect"}])

@@ -17,13 +17,12 @@ import msgspec
 
 from wsrec.engine.work import Engine, InProcess, Item, Progress, reduce
 from wsrec.format.capture_file import CaptureFile
-from wsrec.format.columns import times
 from wsrec.format.errors import CaptureError, UnreadableError
 from wsrec.format.layout import EVENTS, MESSAGES, FileKind, other
 from wsrec.format.metadata import FileMetadata
 from wsrec.format.reading import DamagedFile, open_capture
 from wsrec.format.stage_histograms import StageHistograms
-from wsrec.report.model import Incident, Report, UnfinishedSession
+from wsrec.report.model import Report, UnfinishedSession
 from wsrec.report.tally import COLUMNS, STATED, RecordingTally
 
 _EVENT_COLUMNS = ("time", "kind", "conn", "channel", "symbol", "detail")
@@ -161,12 +160,8 @@ def _read_events(path: Path, part: _Part) -> None:
     file = CaptureFile(path, EVENTS, keep_footer=True)
     tally = part.of(file)
     tally.begin_events(file)
-    for batch in file.batches(_EVENT_COLUMNS):
-        moments, _ = times(batch, "time")
-        for time, row in zip(moments.tolist(), batch.drop_columns(["time"]).to_pylist(), strict=True):
-            detail = msgspec.json.decode(row.pop("detail") or "{}")
-            known = detail if isinstance(detail, dict) else {}
-            tally.add_event(Incident(time=time, session=file.session, detail=known, **row))
+    for batch in file.batches(_EVENT_COLUMNS, use_threads=False):
+        tally.add_events(file.session, batch)
 
 
 def _count_unread(path: Path, part: _Part) -> None:

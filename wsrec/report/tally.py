@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wsrec.arrays import distinct
 from wsrec.counts import Counts
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.columns import times, words
@@ -20,6 +21,7 @@ from wsrec.format.metadata import FileMetadata
 from wsrec.format.stage_histograms import StageHistograms
 from wsrec.histogram import Int64s
 from wsrec.report.exchange_delay import ExchangeDelays, delay_warnings
+from wsrec.report.incidents import INCIDENTS_A_KIND, earliest, json_texts, order
 from wsrec.report.model import (
     INCIDENT_KINDS,
     Clock,
@@ -47,7 +49,17 @@ COLUMNS = (
 STATED = (*STAGE_COLUMNS, *PAYLOAD)
 """What it needs besides of a file without metadata for `RecordingTally.add_stated`."""
 
-_INCIDENTS_A_KIND = 20
+_COUNTED = (
+    EventKind.STALL,
+    EventKind.LOST_INTERVAL,
+    EventKind.REFUSED,
+    EventKind.UNANSWERED,
+    EventKind.LATE,
+    EventKind.NOT_INFLATED,
+    EventKind.UNCHECKED,
+    EventKind.CLOCK_STEP,
+)
+"""Kinds of whose events the detail is counted."""
 _RANGES = 100
 
 
@@ -141,10 +153,33 @@ class RecordingTally:
             self._stages.add(batch, received)
         self._delays.add(batch, recv_time, received)
 
-    def add_event(self, incident: Incident) -> None:
-        """Count an event; keep it if it is one of the first of its kind."""
+    def add_events(self, session: str, batch: Any) -> None:
+        """Count a batch of events; keep those that are among the first of their kind.
+
+        Raises:
+            msgspec.DecodeError: a detail is not JSON.
+
+        """
+        moments, _ = times(batch, "time")
+        details = json_texts(batch.column("detail"))
+        kind, kinds = words(batch, "kind")
+        needed = []
+        for code in distinct(kind):
+            word, rows = kinds[code] or "(null)", np.flatnonzero(kind == code)
+            self._events[word] += len(rows)
+            if word in _COUNTED:
+                needed.append(rows)
+            elif word in INCIDENT_KINDS:
+                needed.append(earliest(rows, moments))
+        chosen = np.sort(np.concatenate(needed)) if needed else np.zeros(0, np.intp)
+        others = batch.select(["kind", "conn", "channel", "symbol"]).take(pa.array(chosen)).to_pylist()
+        for row, values in zip(chosen.tolist(), others, strict=True):
+            detail = msgspec.json.decode(details[row])
+            known = detail if isinstance(detail, dict) else {}
+            self._add_event(Incident(time=int(moments[row]), session=session, detail=known, **values))
+
+    def _add_event(self, incident: Incident) -> None:
         kind, detail = incident.kind, incident.detail
-        self._events[kind] += 1
         if kind == EventKind.STALL:
             self._stalled += integer(detail.get("duration_ns"))
         elif kind == EventKind.LOST_INTERVAL:
@@ -169,9 +204,9 @@ class RecordingTally:
         kept = self._incidents.setdefault(kind, [])
         kept += incidents
         # sorted now and then: an events file is in order already
-        if len(kept) > 2 * _INCIDENTS_A_KIND:
-            kept.sort(key=_order)
-            del kept[_INCIDENTS_A_KIND:]
+        if len(kept) > 2 * INCIDENTS_A_KIND:
+            kept.sort(key=order)
+            del kept[INCIDENTS_A_KIND:]
 
     def merge(self, other: RecordingTally) -> RecordingTally:
         """Add the totals of other files, and return this."""
@@ -251,8 +286,8 @@ class RecordingTally:
             stalled=self._stalled,
             lost=self._lost,
             incidents=sorted(
-                (each for kept in self._incidents.values() for each in sorted(kept, key=_order)[:_INCIDENTS_A_KIND]),
-                key=_order,
+                (each for kept in self._incidents.values() for each in sorted(kept, key=order)[:INCIDENTS_A_KIND]),
+                key=order,
             ),
             stage1=self._stages.stage1(dict(_descending(self._reasons))),
             clock=Clock(
@@ -342,12 +377,6 @@ def _pairs(
     counts[direction[0], opcode[0]] = len(direction) - len(others)
     np.add.at(counts, (direction[others], opcode[others]), 1)
     return counts
-
-
-def _order(incident: Incident) -> tuple[Any, ...]:
-    """The order of incidents, the same whichever files were read first."""
-    where = incident.conn or 0, incident.channel or "", incident.symbol or ""
-    return incident.time, incident.session, incident.kind, *where, msgspec.json.encode(incident.detail)
 
 
 def _descending(counts: Counter[Any]) -> list[tuple[Any, int]]:
