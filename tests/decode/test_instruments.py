@@ -76,6 +76,23 @@ def test_what_cannot_be_read_is_left_out():
     answer = [{"s": "a", "m": "x"}, {"s": "b", "m": "2"}, {"m": "3"}, {"s": "c"}, 5, {"s": "d", "m": "1e9999"}]
     read = reader.read(json.dumps(answer).encode())
     assert read == [Instrument("b", Decimal(2)), Instrument("c")]
+    assert reader.refused(json.dumps(answer).encode()) == 4
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (b"", "it is empty"),
+        (b"<html>later</html>", "it is not JSON"),
+        (b"[]", "it names no instrument"),
+        (b'{"code": 50001, "msg": "busy"}', "no instrument in it can be read"),
+        (b'[{"s": "a", "m": "x"}]', "no instrument in it can be read"),
+        (b'[{"s": "a", "m": "x"}, {"s": "b"}]', None),
+    ],
+)
+def test_an_answer_that_says_nothing_of_any_instrument_is_told_from_others(answer, problem):
+    reader = InstrumentReader(Instruments(urls="https://h/x", items="$[]", symbol="s", columns={"multiplier": "m"}))
+    assert reader.problem(answer) == problem
 
 
 @settings(max_examples=50)

@@ -150,7 +150,9 @@ def test_a_recording_that_was_killed_keeps_its_listing(wsrec, exchange, https, c
 
 def test_a_recording_stores_its_listing_and_its_rows_have_the_size(wsrec, exchange, https, ca_file, tmp_path):
     listed = json.dumps(LISTINGS["htx-coin-swap"][0]).encode()
-    server = https(lambda path: (200, {}, listed) if path == "/contracts" else (404, {}, b"gone"))
+    later = b"<html>later</html>"
+    answers = {"/contracts": (200, {}, listed), "/busy": (200, {}, later)}
+    server = https(lambda path: answers.get(path, (404, {}, b"gone")))
     trade = {"amount": 8, "ts": 1592904814962, "id": 95306843320000, "price": 177.3, "direction": "sell"}
     message = {"ch": "market.BTC-USD.trade.detail", "ts": 1592904815036, "tick": {"data": [trade]}}
 
@@ -161,12 +163,15 @@ def test_a_recording_stores_its_listing_and_its_rows_have_the_size(wsrec, exchan
         )
         await connection.send(gzip.compress(json.dumps(message).encode()))
         deadline = time.monotonic() + 30
-        while len(server.requested) < 2 and time.monotonic() < deadline:
+        while len(server.requested) < 3 and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.3)
         await connection.close(1000)
 
-    declared = {**feed_keys("htx-coin-swap")["instruments"], "urls": [f"{server.url}/contracts", f"{server.url}/more"]}
+    declared = {
+        **feed_keys("htx-coin-swap")["instruments"],
+        "urls": [f"{server.url}/{path}" for path in ("contracts", "more", "busy")],
+    }
     feed = local_copy("htx-coin-swap", exchange(handler).url, tmp_path, instruments=declared)
     out = tmp_path / "out"
     options = ["--symbols", "BTC-USD", "--channels", "trades", "--until-close", "--ca-file", ca_file, "--out", out]
@@ -174,8 +179,13 @@ def test_a_recording_stores_its_listing_and_its_rows_have_the_size(wsrec, exchan
     assert result.returncode == 0, result.stderr
     assert "no instrument listing from" in result.stderr
     fetched = [row for row in messages_of(out).to_pylist() if row["direction"] == "rest"]
-    assert [(row["channel"], row["symbol"], row["text"].encode()) for row in fetched] == [("instruments", None, listed)]
-    (came,) = events_of(out, "snapshot")
+    texts = [row["text"].encode() for row in fetched]
+    assert texts[0] == listed
+    assert set(texts[1:]) == {later}
+    assert {(row["channel"], row["symbol"]) for row in fetched} == {("instruments", None)}
+    came, busy, *_ = events_of(out, "snapshot")
+    assert busy["detail"]["problem"] == "it is not JSON"
+    assert "it is not JSON" in result.stderr
     assert (came["channel"], came["symbol"], came["detail"]["bytes"]) == ("instruments", None, len(listed))
     failed = events_of(out, "snapshot_failed")[0]
     assert failed["detail"]["message"].endswith("answered HTTP 404 Not Found")
@@ -189,3 +199,6 @@ def test_a_recording_stores_its_listing_and_its_rows_have_the_size(wsrec, exchan
     checked = wsrec.run("verify", out)
     assert checked.returncode in (0, 4), checked.stdout + checked.stderr
     assert "contradiction" not in checked.stdout
+    exported = json.loads(wsrec.run("export", out, "--feed", feed, "--out", tmp_path / "t", "--json").stdout)
+    said = {each["reason"]: each["count"] for each in exported["left_out"] if each["channel"] == "instruments"}
+    assert said == {"a listing of instruments: it is not JSON": len(texts) - 1}

@@ -135,6 +135,36 @@ class TestThread:
         assert (kind, detail["cause"], detail["retry_s"]) == ("snapshot_failed", "timeout", None)
         assert detail["message"] == f"localhost:{hangs.port} did not answer before the session's end"
 
+    def test_the_end_says_what_was_waiting(self, work, hangs, capsys):
+        for stream in range(3):
+            work.request(request(hangs.url, stream))
+        work.request(request(hangs.url, 3, wait=1000.0, feed="g", what="instrument listing"))
+        until(lambda: hangs.requested)
+        work.stop()
+        assert [(stream, detail["cause"]) for stream, _, detail in reported(work)] == [
+            *((0, "timeout"), (1, "session_end"), (2, "session_end"), (3, "session_end"))
+        ]
+        assert {kind for _, kind, _ in reported(work)} == {"snapshot_failed"}
+        message = reported(work)[1][2]["message"]
+        assert message == f"localhost:{hangs.port} was not asked before the session's end"
+        said = capsys.readouterr().err
+        assert "f: 2 snapshots not fetched before the session's end" in said
+        assert "g: 1 instrument listing not fetched before the session's end" in said
+
+    @pytest.mark.parametrize(("body", "problem"), [(b"", "it is empty"), (b"<html>later", "it is not JSON")])
+    def test_what_is_no_snapshot_is_stored_said_and_fetched_again(self, work, web, capsys, body, problem):
+        server = web([(200, {}, body), (200, {}, b"{}")])
+        work.request(request(f"{server.url}/secret"))
+        until(lambda: len(work.done) == 2)
+        (_, kind, detail), (_, _, good) = reported(work)
+        assert (kind, detail["problem"], detail["bytes"]) == ("snapshot", problem, len(body))
+        assert 0 < detail["retry_s"] < 1
+        assert work.done[0].body == body
+        assert "problem" not in good
+        said = capsys.readouterr().err
+        assert f"f: no snapshot from shown: {problem}" in said
+        assert "/secret" not in said
+
     @pytest.mark.parametrize(
         ("status", "headers", "least", "most"),
         [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal, DecimalException
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wsrec.decode.row_values import (
     NotReadableError,
@@ -69,16 +69,34 @@ class InstrumentReader:
 
     def read(self, payload: bytes | memoryview) -> list[Instrument]:
         """The instruments that an answer names, each under each of its names; none of those that cannot be read."""
+        return self._counted(decoded(payload))[0]
+
+    def problem(self, payload: bytes | memoryview) -> str | None:
+        """Why an answer says nothing of any instrument, in words; None if it does."""
+        if not len(payload):
+            return "it is empty"
         content = decoded(payload)
+        if content is None:
+            return "it is not JSON"
+        found, refused = self._counted(content)
+        return None if found else "no instrument in it can be read" if refused else "it names no instrument"
+
+    def refused(self, payload: bytes | memoryview) -> int:
+        """How many instruments of an answer cannot be read."""
+        return self._counted(decoded(payload))[1]
+
+    def _counted(self, content: Any) -> tuple[list[Instrument], int]:
+        """The instruments of an answer, and how many items cannot be read."""
         found: list[Instrument] = []
+        refused = 0
         for item, around, key in elements(content, self._way):
             row = Row(item, content, around, key)
             try:
                 if self._where(row):
                     found += self._of(row)
             except (NotReadableError, DecimalException):
-                continue
-        return found
+                refused += 1
+        return found, refused
 
     def _of(self, row: Row) -> list[Instrument]:
         names = [
@@ -86,6 +104,8 @@ class InstrumentReader:
             for name, holds, write in self._names
             if (text := text_of(name(row))) and len(text) <= _SYMBOL_MAX and holds(row)
         ]
+        if not any(name(row) is not None for name, _, _ in self._names):
+            raise NotReadableError("found no symbol")
         said = {name: value for name, read in self._cells.items() if (value := read(row)) is not None}
         for name in self._numbers & said.keys():
             said[name] = Decimal(said[name])

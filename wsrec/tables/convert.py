@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wsrec.arrays import Int64s
+from wsrec.decode.instrument_rows import InstrumentReader
 from wsrec.decode.packed import json_of
 from wsrec.decode.table_blocks import LeftOut, Messages, NumberRefusedError, TableBlock
 from wsrec.decode.table_implementation import TableReader
@@ -109,6 +110,7 @@ class Converter:
         }
         self._reader = TableReader(feed, self._schemas)
         self._acks = AckTracker(feed)
+        self._instruments = InstrumentReader(feed.instruments) if feed.instruments is not None else None
         self._names: dict[str | None, str | None] = {}
 
     def reset_counts(self) -> None:
@@ -134,7 +136,8 @@ class Converter:
         lacking: list[LeftOutMessage] = []
         for channel, is_rest, chosen in _by_channel(batch):
             if is_rest and channel == CHANNEL:
-                # a listing of instruments: about rows, not of rows
+                # about rows, not of rows
+                self._count_listings(payload, chosen, seqs)
                 continue
             self.messages += len(chosen)
             messages = Messages(payload, chosen, channel, is_rest, symbols, conns)
@@ -162,6 +165,18 @@ class Converter:
     def disconnected(self, conn: int) -> None:
         """Forget what is remembered of a connection that ended."""
         self._reader.disconnected(conn)
+
+    def _count_listings(self, payload: pa.Array, chosen: Int64s, seqs: npt.NDArray[np.uint64]) -> None:
+        """Count listings of instruments, and instruments in them, that cannot be read."""
+        if self._instruments is None:
+            return
+        for index in chosen.tolist():
+            answer = payload[index].as_py() or b""
+            problem = self._instruments.problem(answer)
+            refused = 0 if problem else self._instruments.refused(answer)
+            reasons = [LeftOut(index, None, f"a listing of instruments: {problem}")] if problem else []
+            reasons += [LeftOut(index, None, "an instrument of a listing that cannot be read")] * refused
+            self._count(reasons, CHANNEL, seqs)
 
     def _catalogue_name(self, channel: str | None) -> str:
         """The catalogue's name of a channel that messages may name otherwise."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from wsrec.decode.instrument_rows import InstrumentReader
 from wsrec.feed.instruments import CHANNEL
 from wsrec.feed.schema import Feed
 from wsrec.writer.job import WriterJob
@@ -32,6 +33,7 @@ class InstrumentRequests:
             if feed.instruments and conns:
                 declared = Feed.model_validate(feed.config).instruments
                 assert declared is not None
+                problem = InstrumentReader(declared).problem
                 for number, (url, shown) in enumerate(zip(feed.instruments, declared.urls, strict=True)):
                     request = SnapshotRequest(
                         feed.name,
@@ -44,6 +46,7 @@ class InstrumentRequests:
                         "the recording began",
                         public_url=shown,
                         what="instrument listing",
+                        problem=problem,
                     )
                     self._requests.append(request)
 

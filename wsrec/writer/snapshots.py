@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from wsrec import ipc
 from wsrec.arrays import large_binary
+from wsrec.decode.json_text import decoded
 from wsrec.http.attempt import HttpError
 from wsrec.http.client import fetch, host_of
 from wsrec.http.proxied import connect_via
@@ -27,6 +28,7 @@ from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slot_flags import FLAG_EVENT, WHOLE_SNAPSHOT
 from wsrec.ring.slot_layout import SLOT_DTYPE
 from wsrec.stages import StampSource
+from wsrec.units import plural
 from wsrec.wire.frames import TEXT
 from wsrec.writer.batch import Batch
 
@@ -36,6 +38,11 @@ BODY_MAX = 16 << 20
 _TIMEOUT = 30.0
 _REDIRECTS = 3
 _ATTEMPTS = 6
+
+
+def not_json(body: bytes) -> str | None:
+    """Why a body is no snapshot of anything, in words; None if it is JSON."""
+    return "it is empty" if not body else None if decoded(body) is not None else "it is not JSON"
 
 
 class SnapshotRequest(NamedTuple):
@@ -52,6 +59,7 @@ class SnapshotRequest(NamedTuple):
         public_url: `url` with potential secrets masked.
         wait: delay (s) before it is fetched.
         what: what it is, in words.
+        problem: what a body lacks, in words, or None; such a body is stored, and fetched again.
 
     """
 
@@ -66,6 +74,7 @@ class SnapshotRequest(NamedTuple):
     public_url: str
     wait: float = 0.0
     what: str = "snapshot"
+    problem: Callable[[bytes], str | None] = not_json
 
 
 class Fetched(NamedTuple):
@@ -147,12 +156,19 @@ class SnapshotThread(threading.Thread):
             self._changed.notify()
 
     def stop(self) -> None:
-        """Start nothing more and do not wait: running requests count as failed."""
+        """Start nothing more and do not wait: running and waiting requests count as failed."""
         with self._changed:
             self._stopping = True
             for due in self._under_way.values():
                 error = HttpError(due.host, " did not answer before the session's end", "timeout")
                 self._end(due, EventKind.SNAPSHOT_FAILED, _failure(error, None))
+            for due in self._waiting.values():
+                error = HttpError(due.host, " was not asked before the session's end", "session_end")
+                self._end(due, EventKind.SNAPSHOT_FAILED, _failure(error, None), warns=False)
+            never = Counter((due.request.feed, due.request.what) for due in self._waiting.values())
+            for (feed, what), count in never.items():
+                ipc.warn(f"{feed}: {plural(count, what)} not fetched before the session's end")
+            self._waiting.clear()
             self._changed.notify()
 
     def run(self) -> None:
@@ -194,14 +210,18 @@ class SnapshotThread(threading.Thread):
                 connect=connect_via(self._proxies.get(request.feed, DIRECT).of(request.url)),
             )
             kind = EventKind.SNAPSHOT
-            detail = {"monotonic_requested": began, "duration_ns": time.monotonic_ns() - began, "bytes": len(body)}
+            detail: dict[str, Any] = {
+                "monotonic_requested": began,
+                "duration_ns": time.monotonic_ns() - began,
+                "bytes": len(body),
+            }
+            problem = request.problem(body)
+            if problem is not None:
+                wait = self._again(due, "answer")
+                detail |= {"problem": problem, "retry_s": wait}
         except HttpError as error:
             kind = EventKind.SNAPSHOT_FAILED
-            again = due.backoff.next(capped(error.retry_after), error.cause)
-            if error.cause == "limited" or error.retry_after is not None:
-                self._limits.block(due.host, again)
-            if due.backoff.attempts < _ATTEMPTS:
-                wait = again
+            wait = self._again(due, error.cause, error.retry_after)
             detail = _failure(error, wait)
         with self._changed:
             if self._stopping:
@@ -214,7 +234,16 @@ class SnapshotThread(threading.Thread):
                 self._waiting.setdefault((request.conn, request.stream), later)
             self._changed.notify()
 
-    def _end(self, due: _Due, kind: EventKind, detail: dict[str, Any], body: bytes | None = None) -> None:
+    def _again(self, due: _Due, cause: str, retry_after: float | None = None) -> float | None:
+        """After how many seconds the request is repeated; None: not at all."""
+        again = due.backoff.next(capped(retry_after), cause)
+        if cause == "limited" or retry_after is not None:
+            self._limits.block(due.host, again)
+        return again if due.backoff.attempts < _ATTEMPTS else None
+
+    def _end(
+        self, due: _Due, kind: EventKind, detail: dict[str, Any], body: bytes | None = None, *, warns: bool = True
+    ) -> None:
         """Record the outcome of a request; called with the lock held, so that all are in order of time."""
         request = due.request
         about = {
@@ -225,10 +254,9 @@ class SnapshotThread(threading.Thread):
         }
         event = Event(kind, request.conn, detail={**about, **detail})
         self.done.append(Fetched(request, time.monotonic_ns(), event, body))
-        if body is None:
-            ipc.warn(
-                f"{request.feed}: no {request.what} from {request.public_url}: {detail['message']}", conn=request.conn
-            )
+        problem = detail["message"] if body is None else detail.get("problem")
+        if problem is not None and warns:
+            ipc.warn(f"{request.feed}: no {request.what} from {request.public_url}: {problem}", conn=request.conn)
 
 
 def _failure(error: HttpError, wait: float | None) -> dict[str, Any]:
