@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.effort import thinned
 from tests.real_messages import DATA
 from tests.verify.real_sessions import FEEDS, RealSession
+from wsrec.verify.ahead import Ahead
 from wsrec.verify.frozen_state import FrozenStateError, freeze, thaw
 from wsrec.verify.inventory import take
 from wsrec.verify.meter import Meter
@@ -34,10 +35,10 @@ def test_a_reading_of_a_real_session_goes_on_from_its_state_after_each_file(name
     RealSession(path).record(tmp_path, 97)
     (task,) = take(tmp_path, None).tasks()
     assert len(task.pairs) > 1
-    at_once, in_parts = SessionReading(task, METER), SessionReading(task, METER)
+    at_once, in_parts = SessionReading(task, METER, Ahead(0)), SessionReading(task, METER, Ahead(0))
     for pair in task.pairs:
         at_once.read(pair)
-        in_parts = thaw(freeze(in_parts), task, METER)
+        in_parts = thaw(freeze(in_parts), task, METER, Ahead(0))
         in_parts.read(pair)
     assert in_parts.result() == at_once.result()
 
@@ -60,10 +61,10 @@ def test_what_is_no_state_is_refused_and_not_run(found):
     file.write((4).to_bytes(8, "little") + b"null")
     pickle.dump(found, file, 4)
     with pytest.raises(FrozenStateError):
-        thaw(file.getvalue(), None, METER)
+        thaw(file.getvalue(), None, METER, Ahead(0))
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused(data):
     with pytest.raises(FrozenStateError):
-        thaw(data, None, METER)
+        thaw(data, None, METER, Ahead(0))

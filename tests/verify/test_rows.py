@@ -1,4 +1,4 @@
-"""wsrec.verify.rows and utc: what UTC is held against, and what may make the stage clock go back."""
+"""wsrec.verify.file_rows and utc: what UTC is held against, and what may make the stage clock go back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsrec.verify.rows import Anchors
+from wsrec.verify.file_rows import Anchors
 from wsrec.verify.utc import Utc
 
 SECOND = 1_000_000_000

@@ -178,7 +178,7 @@ class RowBatch(RowColumns):
             self,
             first=self.first + start,
             snapshots={row - start: each for row, each in self.snapshots.items() if start <= row < stop},
-            fields=FieldColumns._make(column[span] for column in self.fields),
+            fields=self.fields.rows(span),
             **{name: getattr(self, name)[span] for name in arrays},
         )
 

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from wsrec.decode.columns import FieldColumns
 from wsrec.decode.implementation import FieldReader
 from wsrec.decode.reader import Ids
 from wsrec.feed.schema import Feed
@@ -112,9 +113,16 @@ class FeedMonitor:
         """Continue after an event among those rows: a confirmation, or a stream that became stale."""
         self._liveness.follow_event(event)
 
-    def read(self, columns: RowColumns) -> RowBatch:
-        """Read the fields of rows, which must be passed to `rows` next."""
-        fields = self._fields.read(columns.payload, columns.readable, columns.conns, columns.binary)
+    def read(self, columns: RowColumns, fields: FieldColumns | None = None) -> RowBatch:
+        """Read the fields of rows, which must be passed to `rows` next.
+
+        Args:
+            columns: the rows.
+            fields: their fields, if another `FieldReader` has read them.
+
+        """
+        if fields is None:
+            fields = self._fields.read(columns.payload, columns.readable, columns.conns, columns.binary)
         fields = self._times.without_odd(columns.first, fields, columns.arrival, columns.payload, columns.binary)
         return RowBatch.of(columns, fields)
 

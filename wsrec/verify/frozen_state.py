@@ -1,7 +1,8 @@
 """The state of a session's verification after some of its files, as bytes: later files continue from it.
 
 It is a pickle without code: only classes of the rooms that verification consists of, and what numpy and Arrow need for
-their arrays, are looked up. The feed, the task and the meter are not in it, and field readers and methods are named.
+their arrays, are looked up. The feed, the task, the meter and the threads are not in it; field readers and methods are
+named.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from wsrec.decode.compiled_reader import CompiledFieldReader
 from wsrec.decode.implementation import FieldReader
 from wsrec.decode.reader import Ids, PythonFieldReader
 from wsrec.feed.schema import Feed
+from wsrec.verify.ahead import Ahead
 from wsrec.verify.inventory import SessionTask
 from wsrec.verify.meter import Meter
 from wsrec.verify.session import SessionReading
@@ -59,13 +61,14 @@ def freeze(reading: SessionReading) -> bytes:
     return file.getvalue()
 
 
-def thaw(data: bytes, task: SessionTask, meter: Meter) -> SessionReading:
+def thaw(data: bytes, task: SessionTask, meter: Meter, ahead: Ahead) -> SessionReading:
     """A session's reading, as it was when it was frozen.
 
     Args:
         data: its state.
         task: the session, which may have more files now.
         meter: takes what is read of them.
+        ahead: the threads that prepare their rows.
 
     Raises:
         FrozenStateError: it is no such state.
@@ -75,7 +78,8 @@ def thaw(data: bytes, task: SessionTask, meter: Meter) -> SessionReading:
         start = 8 + int.from_bytes(data[:8], "little")
         config = msgspec.json.decode(data[8:start])
         feed = None if config is None else Feed.model_validate(config)
-        reading = _Thawer(io.BytesIO(data[start:]), {"feed": feed, "task": task, "meter": meter}).load()
+        named = {"feed": feed, "task": task, "meter": meter, "ahead": ahead}
+        reading = _Thawer(io.BytesIO(data[start:]), named).load()
     except (pickle.UnpicklingError, *_UNFIT) as error:
         raise FrozenStateError(str(error)) from error
     if not isinstance(reading, SessionReading):
@@ -86,7 +90,7 @@ def thaw(data: bytes, task: SessionTask, meter: Meter) -> SessionReading:
 class _Freezer(pickle.Pickler):
     def __init__(self, file: io.BytesIO, reading: SessionReading) -> None:
         super().__init__(file, _PROTOCOL)
-        self._named = {id(reading.task): "task", id(reading.meter): "meter"}
+        self._named = {id(reading.task): "task", id(reading.meter): "meter", id(reading.ahead): "ahead"}
         if reading.feed is not None:
             self._named[id(reading.feed)] = "feed"
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsrec.arrays import codes
 from wsrec.feed.schema import Feed
-from wsrec.format.schema import UTC_NS
 from wsrec.monitor.check import Finding, MonitorEvent, RowBatch
 from wsrec.monitor.feed_monitor import FeedMonitor, is_shown
 from wsrec.monitor.sequence_gap import SequenceGap
@@ -18,18 +17,12 @@ from wsrec.plan.request_table import RequestTable
 from wsrec.ring.events import EventKind
 from wsrec.verify.agreement import Agreement, is_finding
 from wsrec.verify.events import AFTERWARDS, EventRow
-from wsrec.verify.rows import FileRows, Rows, Words
+from wsrec.verify.file_rows import FileRows
+from wsrec.verify.prepared import READ, Prepared, same_words, stored_as_read
+from wsrec.verify.rows import Rows
 from wsrec.verify.session_clock import SessionClock
 from wsrec.verify.stream_rows import Held
 from wsrec.verify.streams import Streams
-
-# the columns read from the payload
-_READ = (
-    ("channel", pa.string()),
-    ("symbol", pa.string()),
-    ("exchange_seq", pa.uint64()),
-    ("exchange_time", pa.int64()),
-)
 
 
 class Judgement:
@@ -71,42 +64,49 @@ class Judgement:
         """Whether the feed declares any sequence rule."""
         return self._monitor is not None and self._monitor.checks_numbers
 
-    def rows(self, rows: Rows, events: Iterable[EventRow], about: FileRows, *, complete: bool) -> Iterable[EventRow]:
+    def rows(
+        self, batch: Prepared, events: Iterable[EventRow], about: FileRows, *, complete: bool
+    ) -> Iterable[EventRow]:
         """Process rows and the events among them; yields each event once it is judged.
 
         Args:
-            rows: the rows.
+            batch: the rows.
             events: the events before the last row.
             about: records columns that differ from the payload.
             complete: whether nothing before the rows is missing.
 
         """
-        start = 0
+        start, rows = 0, batch.rows
         for event in events:
             # an event about a loss has the time of the first row after the loss
             loses = event.loses_slots
             if loses or is_shown(event.kind, event.detail):
                 stop = int(np.searchsorted(rows.stage, event.order, side="left" if loses else "right"))
-                self._piece(rows, start, stop, about, complete=complete)
+                self._piece(batch, start, stop, about, complete=complete)
                 start = max(start, stop)
             self._event(event)
             yield event
-        self._piece(rows, start, len(rows.stage), about, complete=complete)
+        self._piece(batch, start, len(rows.stage), about, complete=complete)
 
-    def _piece(self, rows: Rows, start: int, stop: int, about: FileRows, *, complete: bool) -> None:
+    def _piece(self, prepared: Prepared, start: int, stop: int, about: FileRows, *, complete: bool) -> None:
         if stop <= start:
             return
+        rows, span = prepared.rows, slice(start, stop)
         links, runs = np.zeros(stop - start, np.uint8), np.zeros(stop - start, np.int64)
         gaps: list[SequenceGap] = []
         if self._monitor is not None:
-            batch = self._monitor.read(rows.columns(start, stop))
-            self._compare(rows, start, batch, about, complete=complete)
+            read = None if prepared.fields is None else prepared.fields.rows(span)
+            batch = self._monitor.read(rows.columns(start, stop), read)
+            same = prepared.same
+            if read is not None and batch.fields.exchange_time is not read.exchange_time:
+                # a time that is implausible has to be null
+                same = same - {"exchange_time"}
+            self._compare(rows, start, batch, about, same, complete=complete)
             found = self._monitor.rows(batch)
             self.agreement.found(found)
             gaps = [each.gap for each in found if each.kind is EventKind.GAP and each.gap is not None]
             self.gaps += len(gaps)
             links, runs = (batch.links if len(batch.links) else links), (batch.runs if len(batch.runs) else runs)
-        span = slice(start, stop)
         names = (rows.channels[0][span], rows.channels[1]), (rows.symbols[0][span], rows.symbols[1])
         held = Held(gaps, links, runs)
         self.streams.rows.add(rows.stage[span], rows.conns[span], *names, rows.carried[span], held)
@@ -154,32 +154,25 @@ class Judgement:
                 # the confirmation may be in the missing rows
                 self.streams.rows.passed_over(finding.gap, moment)
 
-    def _compare(self, rows: Rows, start: int, batch: RowBatch, about: FileRows, *, complete: bool) -> None:
-        """Compare the columns that were read from the payload with the payload."""
+    def _compare(
+        self, rows: Rows, start: int, batch: RowBatch, about: FileRows, same: AbstractSet[str], *, complete: bool
+    ) -> None:
+        """Compare the columns that were read from the payload with it, but those that are known to be the `same`."""
         span = slice(start, start + len(batch.stage))
         fetched = rows.fetched[span]
         # the payload of a snapshot does not name its stream
         own = pa.array(~fetched) if fetched.any() else None
         lenient = self._learns and not complete
         of = {"channel": rows.channels, "symbol": rows.symbols}
-        for name, kind in _READ:
-            stored, read = rows.table.column(name)[span], getattr(batch.fields, name)
-            if name in of and _same_words((of[name][0][span], of[name][1]), read):
+        for name, kind in READ:
+            if name in same:
+                continue
+            stored, read = stored_as_read(rows, name)[span], getattr(batch.fields, name)
+            if name in of and same_words((of[name][0][span], of[name][1]), read):
                 continue
             if own is not None:
                 stored, read = stored.filter(own), read.filter(own)
-            if name == "exchange_time":
-                stored = stored.cast(UTC_NS)
             _same(name, stored.cast(kind), read.cast(kind), about, lenient=lenient)
-
-
-def _same_words(stored: Words, read: pa.DictionaryArray) -> bool:
-    """Whether two columns of words are known to be equal, by their codes alone."""
-    places, names = stored
-    of_name = {name: code for code, name in enumerate(names)}
-    null = len(names) - 1
-    as_stored = np.array([*(of_name.get(name, -1) for name in read.dictionary.to_pylist()), null])
-    return bool((as_stored[codes(read, len(as_stored) - 1)] == places).all())
 
 
 def _same(name: str, stored: pa.Array, read: pa.Array, about: FileRows, *, lenient: bool) -> None:

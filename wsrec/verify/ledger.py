@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from wsrec.format.ledger import Frames, Ledger
+from wsrec.verify.file_rows import FileRows
 from wsrec.verify.model import Balance, Kind
 from wsrec.verify.result import Books
-from wsrec.verify.rows import FileRows
 
 Report = Callable[[Kind, Path | str, str], None]
 

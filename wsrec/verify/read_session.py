@@ -7,6 +7,7 @@ from time import time_ns
 import msgspec
 
 from wsrec.engine.work import Item
+from wsrec.verify.ahead import Ahead
 from wsrec.verify.frozen_state import FrozenStateError, freeze, thaw
 from wsrec.verify.inventory import SessionTask
 from wsrec.verify.memory import Known
@@ -72,14 +73,14 @@ def read_session(item: SessionItem, meter: Meter | None = None) -> Reading:
     """
     task, known, began = item.task, item.known, time_ns()
     meter = Meter(0, None) if meter is None else meter
-    reading = _continued(task, meter, known)
-    if reading is None or known is None:
-        reading, known = SessionReading(task, meter, item.threads), None
-    else:
-        reading.threads = item.threads
-        meter.add(known.size)
-    for pair in task.pairs[known.pairs if known else 0 :]:
-        reading.read(pair)
+    with Ahead(item.threads - 1) as ahead:
+        reading = _continued(task, meter, known, ahead)
+        if reading is None or known is None:
+            reading, known = SessionReading(task, meter, ahead), None
+        else:
+            meter.add(known.size)
+        for pair in task.pairs[known.pairs if known else 0 :]:
+            reading.read(pair)
     # before its end, which changes it
     wanted = item.remembers and reading.sound and not reading.ended
     state = freeze(reading) if wanted else None
@@ -89,8 +90,8 @@ def read_session(item: SessionItem, meter: Meter | None = None) -> Reading:
     return Reading(result=result, sound=reading.sound, continued=continued, since=since, began=began, state=state)
 
 
-def _continued(task: SessionTask, meter: Meter, known: Known | None) -> SessionReading | None:
+def _continued(task: SessionTask, meter: Meter, known: Known | None, ahead: Ahead) -> SessionReading | None:
     try:
-        return None if known is None else thaw(known.state, task, meter)
+        return None if known is None else thaw(known.state, task, meter, ahead)
     except FrozenStateError:
         return None

@@ -14,12 +14,13 @@ from wsrec.format.columns import times
 from wsrec.format.counting import count_event
 from wsrec.format.errors import first_line
 from wsrec.format.layout import hour
-from wsrec.format.read_ahead import batches_ahead
 from wsrec.plan.request_table import RequestTable, described_requests
 from wsrec.units import plural
 from wsrec.verify.account import Account
+from wsrec.verify.ahead import Ahead
 from wsrec.verify.continuity import RowContinuity
 from wsrec.verify.events import EventRow, finding_of, read_events
+from wsrec.verify.file_rows import FileRows
 from wsrec.verify.files import UNREADABLE, check_figures
 from wsrec.verify.finding_log import FindingLog
 from wsrec.verify.inventory import Pair, SessionTask
@@ -28,13 +29,11 @@ from wsrec.verify.ledger import LedgerAudit, read_ledger
 from wsrec.verify.meter import Meter, size_of
 from wsrec.verify.model import Kind, Loss, Session
 from wsrec.verify.pair_files import PairFiles, open_pair
+from wsrec.verify.prepared import Preparation
 from wsrec.verify.result import SessionResult
-from wsrec.verify.rows import COLUMNS, FileRows, Rows
 from wsrec.verify.session_clock import SessionClock
 
 _LOSSES = 1_000
-# as fast as larger ones, whose payloads do not fit into the processor's caches, in less memory
-_BATCH_ROWS = 1 << 14
 
 
 class SessionReading:
@@ -43,17 +42,17 @@ class SessionReading:
     Args:
         task: the session.
         meter: takes what was read of it.
-        threads: how many threads read: with one of them the rows are judged, with the others decoded ahead.
+        ahead: the threads that prepare rows, while this one judges them.
 
     Attributes:
-        task, meter, threads: as above.
+        task, meter, ahead: as above.
         feed: the session's feed, and `config` the description that it was made of; None before the first file.
         sound: whether the manifest's checksums vouch for all files read so far, and their rows could be read.
 
     """
 
-    def __init__(self, task: SessionTask, meter: Meter, threads: int = 1) -> None:
-        self.threads = threads
+    def __init__(self, task: SessionTask, meter: Meter, ahead: Ahead) -> None:
+        self.ahead = ahead
         self.sound = True
         self._log = FindingLog()
         self.task, self.meter = task, meter
@@ -66,6 +65,7 @@ class SessionReading:
         self._described: Any = None
         self._requests = RequestTable()
         self._judgement: Judgement | None = None
+        self._prepared = Preparation(None)
         self._conns: set[int] = set()
         self._unread = 0
         self._account = Account(self._name, self._log)
@@ -200,7 +200,7 @@ class SessionReading:
         if any(ledger != next(iter(known), None) for ledger in stated.values()):
             self._log.add(Kind.CONTRADICTION, files.where, "its files and the manifest do not agree on wsrec.ledger")
         if known:
-            nothing = FileRows(self._conns, self._clock.anchors, None)
+            nothing = FileRows(self._clock.anchors, None)
             self._books.file(files.where, known[0], rows if files.expects_rows else nothing)
 
     @property
@@ -212,6 +212,7 @@ class SessionReading:
 
     def _judge(self, feed: Feed | None, standby_of: dict[int, int]) -> Judgement:
         whole = self.task.whole
+        self._prepared = Preparation(feed)
         self._judgement = Judgement(feed, self._requests, standby_of, self._clock, whole=whole)
         return self._judgement
 
@@ -253,24 +254,22 @@ class SessionReading:
 
     def _read_rows(self, path: Path, events: Path | None) -> FileRows | None:
         """Process rows and events in order of time; None if the file cannot be read to its end."""
-        about = FileRows(self._conns, self._clock.anchors, self._handoff)
+        about = FileRows(self._clock.anchors, self._handoff)
         waiting = read_events(events, self._log.add) if events is not None else iter(())
         upcoming = next(waiting, None)
         try:
-            for batch in batches_ahead(path, COLUMNS, _BATCH_ROWS, self.threads - 1):
-                if not batch.num_rows:
-                    continue
-                rows = Rows(batch)
+            for batch in self._prepared.file(path, self._conns, self.ahead):
+                rows = batch.rows
                 ahead, anchors = [], []
                 # all events up to this batch's last row; the anchors among them explain its order
                 while upcoming is not None and upcoming.order <= rows.stage[-1]:
                     ahead.append(upcoming)
                     anchors += self._clock.note_anchor(upcoming)
                     upcoming = next(waiting, None)
-                self._clock.learn_rows(rows.stage, times(batch, "handoff_time")[0], anchors)
+                self._clock.learn_rows(rows.stage, times(rows.table, "handoff_time")[0], anchors)
                 self._rows_follow.follow(path, rows.seq, rows.stage, self._judged)
-                about.add(rows)
-                for event in self._judged.rows(rows, ahead, about, complete=self._rows_follow.complete):
+                about.take(rows, batch.checks)
+                for event in self._judged.rows(batch, ahead, about, complete=self._rows_follow.complete):
                     self._apply(event)
         except UNREADABLE as error:
             self._log.add(Kind.DAMAGED, path, f"cannot be read after {about.rows:,} rows: {first_line(error)}")

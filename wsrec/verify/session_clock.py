@@ -11,8 +11,8 @@ import numpy as np
 from wsrec.histogram import Int64s
 from wsrec.ring.events import EventKind
 from wsrec.verify.events import AFTERWARDS, EventRow
+from wsrec.verify.file_rows import Anchors
 from wsrec.verify.model import Interval, Loss
-from wsrec.verify.rows import Anchors
 from wsrec.verify.utc import Utc
 
 _Span = TypeVar("_Span", Interval, Loss)
