@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from wsrec.arrays import distinct
 from wsrec.feed.sequence_rules import SequenceScope
 from wsrec.format.columns import Bools
 from wsrec.histogram import Int64s
@@ -41,6 +40,7 @@ class Piece(NamedTuple):
 
 
 _WORST = (State.PROVED, State.UNBROKEN, State.INCOMPLETE)
+_PROVED, _UNBROKEN, _INCOMPLETE = range(3)
 
 
 class Span:
@@ -90,6 +90,37 @@ class Held(NamedTuple):
     runs: Int64s
 
 
+class _SortedRows(NamedTuple):
+    """Rows, each stream's together in their own order.
+
+    Attributes:
+        order: the place of each in its batch.
+        moments: hand-off (ns on the stage clock).
+        runs, links: as in `Held`.
+        broken: the gaps that concern one stream, by the place in the batch.
+
+    """
+
+    order: Int64s
+    moments: Int64s
+    runs: Int64s
+    links: Links
+    broken: dict[int, list[SequenceGap]]
+
+    def part(self, begin: int, stop: int) -> _SortedRows:
+        """Some of the rows."""
+        span = slice(begin, stop)
+        return _SortedRows(self.order[span], self.moments[span], self.runs[span], self.links[span], self.broken)
+
+    def gaps(self) -> dict[int, list[SequenceGap]]:
+        """The gaps by the place here, in its order."""
+        if not self.broken:
+            return {}
+        places = np.flatnonzero(np.isin(self.order, list(self.broken)))
+        indices = self.order[places].tolist()
+        return {place: self.broken[index] for place, index in zip(places.tolist(), indices, strict=True)}
+
+
 class StreamRows:
     """The messages of one session, by stream.
 
@@ -136,29 +167,37 @@ class StreamRows:
         order, keys = by_stream(conns[place], of_channel, of_symbol, len(channels[1]), len(symbols[1]))
         order = place[order]
         bounds = np.flatnonzero(np.diff(keys, prepend=-1, append=-1))
-        groups = {}
-        for begin, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-            rows = order[begin:stop]
-            first = int(rows[0])
-            key = (int(conns[first]), channels[1][int(channels[0][first])], symbols[1][int(symbols[0][first])])
-            groups[key] = rows
-        broken: dict[Key, list[SequenceGap]] = {}
+        firsts = order[bounds[:-1]]
+        named = zip(conns[firsts].tolist(), channels[0][firsts].tolist(), symbols[0][firsts].tolist(), strict=True)
+        of_conn: dict[int, Int64s] = {}
+        broken: dict[int, list[SequenceGap]] = {}
         for gap in held.gaps:
             if gap.from_conn is not None:
                 continue
             if gap.scope is SequenceScope.SYMBOL:
-                broken.setdefault((gap.conn, gap.channel, gap.symbol), []).append(gap)
-            else:
-                self._share(gap, handoff, np.flatnonzero(carried & (conns == gap.conn)))
-        for key, rows in groups.items():
-            self._add(key, handoff, rows, held, broken.get(key, ()))
+                broken.setdefault(gap.index, []).append(gap)
+                continue
+            if gap.conn not in of_conn:
+                of_conn[gap.conn] = np.flatnonzero(carried & (conns == gap.conn))
+            self._share(gap, handoff, of_conn[gap.conn])
+        groups = [(conn, channels[1][channel], symbols[1][symbol]) for conn, channel, symbol in named]
+        sorted_rows = _SortedRows(order, handoff[order], held.runs[order], held.links[order], broken)
+        if len(self.streams) + len(groups) <= _STREAMS:
+            self._add(groups, bounds, sorted_rows)
+        else:
+            # several may be merged into one
+            for number, key in enumerate(groups):
+                begin, stop = bounds[number : number + 2].tolist()
+                self._add([key], np.array([0, stop - begin]), sorted_rows.part(begin, stop))
         for gap in held.gaps:
             if gap.from_conn is not None:
                 self.take_unjoined(gap)
-        for conn in distinct(conns[carried]):
-            self._last_row[conn] = self._epochs.current(conn).last_row = int(
-                handoff[np.flatnonzero(carried & (conns == conn))[-1]]
-            )
+        rows = np.flatnonzero(carried)
+        last = np.full(int(conns.max()) + 1, -1, np.int64)
+        # of several rows of a connection, the last one stays
+        last[conns[rows]] = rows
+        for conn in np.flatnonzero(last >= 0).tolist():
+            self._last_row[conn] = self._epochs.current(conn).last_row = int(handoff[last[conn]])
 
     def take_unjoined(self, gap: SequenceGap) -> None:
         """Take a gap between the last number on the old connection and the first on the one that replaced it."""
@@ -207,45 +246,86 @@ class StreamRows:
         else:
             shared[-1] = msgspec.structs.replace(shared[-1], end=after)
 
-    def _add(self, key: Key, handoff: Int64s, rows: Int64s, held: Held, gaps: Sequence[SequenceGap]) -> None:
-        if key not in self.streams and len(self.streams) >= _STREAMS:
-            key = (key[0], _OTHERS, None)
-        stream = self.streams.setdefault(key, Messages())
-        current, number = self._epochs.current(key[0]), len(self._epochs.of(key[0])) - 1
-        moments, runs = handoff[rows], held.runs[rows]
-        first = int(moments[0])
-        if current.opened is None:
-            # a part of the session is read and the connection was open before it, or its `connect` is in this batch
-            current.opened = first
-        span = stream.spans.get(number)
-        new = span is None
-        if span is None:
-            span = stream.spans[number] = Span(first)
-        proved = runs == np.concatenate(([0 if new else span.run], runs[:-1]))
-        proved &= runs > 0
-        states = np.where(proved, 0, 1)
-        reported: dict[int, SequenceGap] = {int(np.searchsorted(rows, gap.index)): gap for gap in gaps}
-        states[list(reported)] = 2
-        before = np.concatenate(([span.last], moments[:-1]))
-        # a piece for each run of one state, and one for each gap
-        opens = np.flatnonzero((np.diff(states, prepend=-1) != 0) | (states == 2))
-        for begin, stop in zip(opens.tolist(), [*opens[1:].tolist(), len(rows)], strict=True):
-            if new and begin == 0:
-                # the first message of an epoch has no predecessor
-                begin += 1
-                if begin == stop:
-                    continue
-            state, reason = _WORST[int(states[begin])], ""
-            if state is State.INCOMPLETE:
-                reason = _describe(reported[begin])
-            elif state is State.UNBROKEN and (held.links[rows[begin:stop]] != Link.NONE).any():
-                reason = "not compared"
-            span.add(Piece(int(before[begin]), int(moments[stop - 1]), state, reason))
-        stream.gaps += len(gaps)
-        stream.links.update(dict(enumerate(np.bincount(held.links[rows]).tolist())))
-        span.run = int(runs[-1])
-        span.last = stream.last = int(moments[-1])
-        stream.count += len(rows)
+    def _add(self, keys: Sequence[Key], bounds: Int64s, rows: _SortedRows) -> None:
+        """Add rows of streams, each of which occurs once: those of the first lie from `bounds[0]` to `bounds[1]`."""
+        if not keys:
+            return
+        begins, ends = bounds[:-1], bounds[1:]
+        streams, spans, is_new = self._spans(keys, rows.moments[begins].tolist())
+        lasts = rows.moments[ends - 1].tolist()
+        before = np.concatenate((rows.moments[:1], rows.moments[:-1]))
+        before[begins] = [span.last for span in spans]
+        gaps = rows.gaps()
+        starts, stops, states = self._pieces(begins, np.array(is_new), [span.run for span in spans], rows, list(gaps))
+        compared = np.concatenate(([0], np.cumsum(rows.links != Link.NONE)))
+        untested = (states == _UNBROKEN) & (compared[stops] > compared[starts])
+        of = np.searchsorted(begins, starts, side="right") - 1
+        found = (each.tolist() for each in (starts, of, before[starts], rows.moments[stops - 1], states, untested))
+        for start, number, since, until, state, is_untested in zip(*found, strict=True):
+            reason = _describe(gaps[start][-1]) if state == _INCOMPLETE else "not compared" if is_untested else ""
+            spans[number].add(Piece(since, until, _WORST[state], reason))
+        counts, runs = (ends - begins).tolist(), rows.runs[ends - 1].tolist()
+        for stream, span, last, run, count in zip(streams, spans, lasts, runs, counts, strict=True):
+            span.run, span.last, stream.last = run, last, last
+            stream.count += count
+        of_gaps = np.searchsorted(begins, list(gaps), side="right") - 1
+        for number, found_here in zip(of_gaps.tolist(), gaps.values(), strict=True):
+            streams[number].gaps += len(found_here)
+        links = np.repeat(np.arange(len(keys)) * len(Link), ends - begins) + rows.links
+        linked = np.bincount(links, minlength=len(keys) * len(Link)).reshape(-1, len(Link))
+        for number, link in zip(*(each.tolist() for each in linked.nonzero()), strict=True):
+            streams[number].links[link] += int(linked[number, link])
+
+    def _spans(self, keys: Sequence[Key], firsts: Sequence[int]) -> tuple[list[Messages], list[Span], list[bool]]:
+        """The streams, each with its span of the current epoch, and whether the first of these messages begins it."""
+        streams, spans, is_new = [], [], []
+        for named, first in zip(keys, firsts, strict=True):
+            conn = named[0]
+            key = named if named in self.streams or len(self.streams) < _STREAMS else (conn, _OTHERS, None)
+            stream = self.streams.get(key)
+            if stream is None:
+                stream = self.streams[key] = Messages()
+            current, number = self._epochs.current(conn), len(self._epochs.of(conn)) - 1
+            if current.opened is None:
+                # a part of the session is read and the connection was open before it, or its `connect` is in this batch
+                current.opened = first
+            span = stream.spans.get(number)
+            is_new.append(span is None)
+            if span is None:
+                span = stream.spans[number] = Span(first)
+            streams.append(stream)
+            spans.append(span)
+        return streams, spans, is_new
+
+    @staticmethod
+    def _pieces(
+        begins: Int64s, is_new: Bools, runs: Sequence[int], rows: _SortedRows, gaps: Sequence[int]
+    ) -> tuple[Int64s, Int64s, Int64s]:
+        """The pieces of all streams, from one place to another, each of one state: one for each run, and for each gap.
+
+        Args:
+            begins: where each stream begins.
+            is_new: whether its first message begins an epoch.
+            runs: the run of the message before that.
+            rows: the rows.
+            gaps: the places of those that show a gap.
+
+        """
+        previous = np.concatenate((rows.runs[:1], rows.runs[:-1]))
+        previous[begins] = np.where(is_new, 0, runs)
+        states = np.where((rows.runs == previous) & (rows.runs > 0), _PROVED, _UNBROKEN)
+        states[gaps] = _INCOMPLETE
+        opens = (np.diff(states, prepend=-1) != 0) | (states == _INCOMPLETE)
+        opens[begins] = True
+        starts = np.flatnonzero(opens)
+        stops = np.append(starts[1:], len(states))
+        # the first message of an epoch has no predecessor
+        first = np.zeros(len(states), np.bool_)
+        first[begins[is_new]] = True
+        starts = starts + first[starts]
+        kept = starts < stops
+        starts, stops = starts[kept], stops[kept]
+        return starts, stops, states[starts]
 
 
 def _describe(gap: SequenceGap) -> str:
