@@ -81,7 +81,7 @@ def _read(sessions: list[_Session], memory: Memory | None, engine: Engine | None
     from wsrec.engine.processes import Processes
     from wsrec.verify.read_session import item_of, read_session
 
-    # fewer sessions than processes: what is left of the processors decodes ahead
+    # fewer sessions than processes: what is left of the processors prepares rows
     threads = max(engine.parallelism // len(sessions), 1) if isinstance(engine, Processes) else 1
     items = [item_of(each.task, each.known, remembers=each.remembers, threads=threads) for each in sessions]
     readings: Iterable[Reading]
