@@ -150,4 +150,3 @@ def _check_arrival(checks: RowChecks, rows: Rows, nic: Int64s, stamped: Bools, o
     if own.any():
         wrong = np.where(own, recv_time > times(rows.table, HANDOFF.column)[0], wrong)
     checks.count(wrong, "recv_time is not the best arrival time")
-
