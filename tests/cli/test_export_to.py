@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from tests.tables.book_capture import opened
+from tests.tables.book_capture import record as record_book
 from tests.tables.recorded import record, topics_of
+from tests.tables.small_books import message as message_of_book
+from tests.tables.small_books import small_feed, snapshot
 from tests.venues.listings import LISTINGS
 from wsrec.cli.main import main
 from wsrec.feed.load import find_feed
@@ -170,13 +175,50 @@ def test_nothing_for_the_tool(out: Path, tmp_path: Path) -> None:
     assert "no message makes a row for tardis" in refused.output
 
 
-def test_of_a_damaged_capture_nothing_is_written(out: Path, tmp_path: Path) -> None:
-    files = sorted((out / "messages").rglob("*.parquet"))
-    copy = tmp_path / files[-1].name
-    content = bytearray(files[-1].read_bytes())
-    content[500:4000] = bytes(3500)
-    copy.write_bytes(content)
-    for tool in ("hftbacktest", "nautilus", "tardis"):
-        refused = run(files[0], copy, "--to", tool, "--out", tmp_path / tool, status=1)
-        assert str(copy) in refused.output
-        assert not [path for path in (tmp_path / tool).rglob("*") if path.is_file()]
+@pytest.fixture
+def damaged(out: Path, tmp_path: Path) -> tuple[Path, Path, Path]:
+    """The capture in three files, the second of them damaged."""
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    first, *_ = sorted((copy / "messages").rglob("*.parquet"))
+    second = first.with_name(f"other-{first.name}")
+    content = first.read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    second.write_bytes(content[:500] + bytes(footer - 500) + content[footer:])
+    third = first.with_name(f"short-{first.name}")
+    third.write_bytes(content[:1000])
+    return copy, second, third
+
+
+@pytest.mark.parametrize("tool", ["hftbacktest", "nautilus", "tardis"])
+def test_damaged_files_are_named_and_the_others_are_exported(
+    damaged: tuple[Path, Path, Path], tool: str, tmp_path: Path
+) -> None:
+    copy, *bad = damaged
+    result = run(copy, "--to", tool, "--tables", "trades", "--out", tmp_path / tool, "--json", status=1)
+    found = json.loads(result.stdout)
+    assert sum(found["written"].values()) == 60
+    assert sorted(found["files"]) == sorted(str(path) for path in (tmp_path / tool).rglob("*.*") if path.is_file())
+    lines = result.stderr.splitlines()
+    assert len(lines) == len(found["errors"]) == 2
+    for path in bad:
+        assert [str(path) in line for line in lines].count(True) == 1
+    assert "lack those" not in result.output
+
+
+def test_if_all_files_are_damaged_that_is_the_status(out: Path, tmp_path: Path) -> None:
+    file = tmp_path / "x.parquet"
+    file.write_bytes(sorted((out / "messages").rglob("*.parquet"))[0].read_bytes()[:1000])
+    assert str(file) in run(file, "--to", "tardis", "--out", tmp_path / "t", status=1).stderr
+
+
+def test_a_book_that_goes_on_after_a_damaged_file_is_said(tmp_path: Path) -> None:
+    entries = [*opened(START, ["book.A"]), snapshot(1, 10), *(message_of_book(n, 9 + n, {10: n}) for n in range(2, 10))]
+    record_book(tmp_path / "out", small_feed(), entries, "book", "A", files=3)
+    _, second, _ = sorted((tmp_path / "out" / "messages").rglob("*.parquet"))
+    arguments = (tmp_path / "out", "--to", "tardis", "--out", tmp_path / "t")
+    assert "lack those" not in run(*arguments).stdout
+    second.write_bytes(second.read_bytes()[:1000])
+    result = run(*arguments, status=1)
+    assert str(second) in result.stderr
+    assert "book_changes after a damaged file lack those that were in it" in result.stdout

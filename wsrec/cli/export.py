@@ -18,14 +18,13 @@ from wsrec.engine.choose import engine_for
 from wsrec.engine.work import EngineError
 from wsrec.feed.errors import ConfigError
 from wsrec.feed.table_columns import Table
-from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE, CaptureError, NoCaptureError, UnreadableError
+from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE, CaptureError
 from wsrec.format.layout import KINDS
 from wsrec.format.reading import DamagedFile, open_capture
 from wsrec.options.engine import EngineOptions
 from wsrec.options.export import ColumnNames, ExportOptions, TimeUnit, Tool
 from wsrec.options.option import declared
 from wsrec.report.terminal import reading_progress
-from wsrec.tables.convert import RefusedNumberError
 from wsrec.tables.export import Exported, LeftOut, Request
 from wsrec.tables.export import export as export_tables
 from wsrec.tables.other_tools import ToolExport, export_to, tables_of
@@ -86,20 +85,32 @@ def export(sources: tuple[str, ...], json: bool, **given: Any) -> None:
             result = export_tables(capture, request, engine, progress)
     except EngineError as error:
         raise CommandError(str(error), EXIT_UNREADABLE) from error
-    for each in damaged:
-        if each.kind == "source":
-            raise CommandError(each.message, EXIT_UNREADABLE if each.unreadable else EXIT_NOTHING)
-        (result.unreadable if each.unreadable else result.errors).append(each.message)
+    _add_damaged(result, damaged)
     if json:
         click.echo(printable_json({"out": request.out, **msgspec.to_builtins(result)}))
     else:
         _print(result, request, Console(highlight=False))
+    _exit_if_damaged(result)
+    if not result.files:
+        raise CommandError("no message makes a row of these tables", EXIT_NOTHING)
+
+
+def _add_damaged(result: Exported | ToolExport, damaged: list[DamagedFile]) -> None:
+    """Add what could not be opened."""
+    for each in damaged:
+        if each.kind == "source":
+            raise CommandError(each.message, EXIT_UNREADABLE if each.unreadable else EXIT_NOTHING)
+        problems = result.unreadable if each.unreadable else result.errors
+        if each.message not in problems:
+            problems.append(each.message)
+
+
+def _exit_if_damaged(result: Exported | ToolExport) -> None:
+    """Name what could not be read, and exit if there is any."""
     for problem in [*result.errors, *result.unreadable]:
         click.secho(f"wsrec export: {clean(problem, 1000)}", fg="red", err=True)
     if result.errors or result.unreadable:
         raise click.exceptions.Exit(_DAMAGED if result.errors else EXIT_UNREADABLE)
-    if not result.files:
-        raise CommandError("no message makes a row of these tables", EXIT_NOTHING)
 
 
 def _request(sources: tuple[str, ...], options: ExportOptions) -> Request:
@@ -164,23 +175,22 @@ def _export_to(
     sources: tuple[str, ...], tool: Tool, request: Request, exchange_offset: float | None, *, as_json: bool
 ) -> None:
     offset = None if exchange_offset is None else round(exchange_offset * 1e9)
+    damaged: list[DamagedFile] = []
     try:
         with reading_progress(Console(stderr=True)) as progress:
-            result = export_to(open_capture(sources), tool, request, offset, progress)
-    except NoCaptureError as error:
-        raise CommandError(str(error), EXIT_NOTHING) from error
-    except UnreadableError as error:
-        raise CommandError(str(error), EXIT_UNREADABLE) from error
-    except (CaptureError, RefusedNumberError) as error:
+            result = export_to(open_capture(sources, damaged=damaged.append), tool, request, offset, progress)
+    except CaptureError as error:
         raise CommandError(str(error), _DAMAGED) from error
     except ExportError as error:
         raise ConfigError(str(error)) from error
     except OSError as error:
         raise CommandError(f"{clean(request.out)}: {system_error(error)}", EXIT_UNREADABLE) from error
+    _add_damaged(result, damaged)
     if as_json:
         click.echo(printable_json(_as_object(result, tool, request)))
     else:
         _print_tool(result, request, Console(highlight=False))
+    _exit_if_damaged(result)
     if not result.outcome.files:
         raise CommandError(f"no message makes a row for {tool}", EXIT_NOTHING)
 
@@ -199,6 +209,8 @@ def _as_object(result: ToolExport, tool: Tool, request: Request) -> dict[str, An
         ],
         "left_out": msgspec.to_builtins(result.left_out),
         "notes": outcome.notes,
+        "errors": result.errors,
+        "unreadable": result.unreadable,
     }
 
 

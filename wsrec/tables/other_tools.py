@@ -13,6 +13,7 @@ from wsrec.engine.work import Progress
 from wsrec.feed.load import load_feed
 from wsrec.feed.table_columns import Table
 from wsrec.format.capture_file import CaptureFile
+from wsrec.format.errors import UnreadableError
 from wsrec.format.reading import Capture
 from wsrec.options.export import Tool
 from wsrec.tables import hftbacktest, nautilus, tardis
@@ -65,6 +66,8 @@ class ToolExport(msgspec.Struct, kw_only=True):
         messages: messages read.
         rounded: numbers that a double does not hold exactly as written.
         left_out: messages, or parts of them, that make no rows.
+        errors: damaged files, and numbers that do not fit a decimal.
+        unreadable: files that the system refuses to read.
 
     """
 
@@ -72,6 +75,14 @@ class ToolExport(msgspec.Struct, kw_only=True):
     messages: int = 0
     rounded: int = 0
     left_out: list[LeftOut] = msgspec.field(default_factory=list)
+    errors: list[str] = msgspec.field(default_factory=list)
+    unreadable: list[str] = msgspec.field(default_factory=list)
+
+    def fail(self, error: Exception) -> None:
+        """Note why the rows of a file, or the rest of them, are missing."""
+        into = self.unreadable if isinstance(error, UnreadableError) else self.errors
+        if str(error) not in into:
+            into.append(str(error))
 
 
 def tables_of(tool: Tool) -> tuple[tuple[Table, ...], tuple[Table, ...]]:
@@ -95,8 +106,7 @@ def export_to(
     Raises:
         ExportError: rows do not fit the tool, and only the user can say what is to be done.
         ConfigError: no feed has such a channel, or the given YAML has mistakes or is of another feed.
-        CaptureError: a file is damaged; nothing is written then.
-        RefusedNumberError: a number does not fit the decimal type of its column.
+        CaptureError: the feed of a session cannot be read.
         OSError: a file cannot be written.
 
     """
@@ -124,9 +134,14 @@ def export_to(
         feeds={given.name: given} if given is not None else None,
         numbers=request.numbers,
         on_file=count,
+        on_failed=result.fail,
     )
     result.outcome = _EXPORTERS[tool].write(rows, Path(request.out), exchange_offset, decimals)
     result.left_out = summed(result.left_out)
+    if (capture.damaged or result.errors or result.unreadable) and Table.BOOK_CHANGES in request.tables:
+        result.outcome.note(
+            "book_changes after a damaged file lack those that were in it: a book is wrong until its next snapshot"
+        )
     return result
 
 

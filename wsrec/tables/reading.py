@@ -17,7 +17,7 @@ from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import CaptureError
 from wsrec.format.reading import Capture
 from wsrec.options.export import Numbers
-from wsrec.tables.convert import Converter
+from wsrec.tables.convert import Converter, RefusedNumberError
 from wsrec.tables.session_tables import SessionTables
 
 
@@ -71,6 +71,7 @@ def read_tables(
     feeds: Mapping[str, Feed] | None = None,
     numbers: Numbers = Numbers.FLOAT,
     on_file: Callable[[CaptureFile, Converter], None] = lambda _file, _converter: None,
+    on_failed: Callable[[CaptureError | RefusedNumberError], None] | None = None,
 ) -> Iterator[tuple[Table, pa.RecordBatch]]:
     """The rows of tables, batch by batch: of each session and feed and table in order of (`seq`, `item`).
 
@@ -81,11 +82,12 @@ def read_tables(
         feeds: feeds in place of those of the catalogue, by name.
         numbers: the type of numbers.
         on_file: called with each file when its rows are read, and with what counted them.
+        on_failed: called with what is raised otherwise; then the rows of the next file follow.
 
     Raises:
         ConfigError: a channel that no feed of the capture has.
-        CaptureError: a file is damaged.
-        RefusedNumberError: a number does not fit the decimal type of its column.
+        CaptureError: a file is damaged, and `on_failed` is None.
+        RefusedNumberError: the same of a number that does not fit the decimal type of its column.
 
     """
     wanted = list(tables)
@@ -95,15 +97,30 @@ def read_tables(
     for group in of_sessions:
         feed = known[group.feed]
         channels = wanted_channels(feed, selection.channels)
-        session = SessionTables(feed, group.files, group.event_files, wanted, channels, numbers)
+        try:
+            session = SessionTables(feed, group.files, group.event_files, wanted, channels, numbers)
+        except CaptureError as error:
+            _failed(error, on_failed)
+            continue
         for file in group.files:
             if outside(file, selection):
                 continue
-            for table, batch in session.tables(file):
-                chosen = chosen_rows(table, batch, selection)
-                if chosen.num_rows:
-                    yield table, chosen
+            try:
+                for table, batch in session.tables(file):
+                    chosen = chosen_rows(table, batch, selection)
+                    if chosen.num_rows:
+                        yield table, chosen
+            except (CaptureError, RefusedNumberError) as error:
+                _failed(error, on_failed)
             on_file(file, session.converter)
+
+
+def _failed(
+    error: CaptureError | RefusedNumberError, on_failed: Callable[[CaptureError | RefusedNumberError], None] | None
+) -> None:
+    if on_failed is None:
+        raise error
+    on_failed(error)
 
 
 def declared_feed(file: CaptureFile) -> Feed:
