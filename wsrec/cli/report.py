@@ -15,7 +15,6 @@ from wsrec.engine.work import EngineError
 from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE
 from wsrec.options.engine import EngineOptions
 from wsrec.options.option import declared
-from wsrec.report.collect import collect
 from wsrec.report.terminal import print_report, reading_progress
 from wsrec.units import clean
 
@@ -50,7 +49,10 @@ def report(sources: tuple[str, ...], json: bool, **given: Any) -> None:
     """
     options = taken(EngineOptions, settled(_ENGINE, given))
     try:
-        with reading_progress(Console(stderr=True)) as progress, engine_for(options) as engine:
+        with reading_progress(Console(stderr=True)) as progress, engine_for(options, "wsrec.report.collect") as engine:
+            # beside the workers, which import it too
+            from wsrec.report.collect import collect
+
             result = collect(sources, progress, engine, running=options.spark is None)
     except EngineError as error:
         raise CommandError(str(error), EXIT_UNREADABLE) from error

@@ -7,8 +7,12 @@ from wsrec.engine.work import Engine, InProcess
 from wsrec.options.engine import EngineOptions
 
 
-def engine_for(options: EngineOptions) -> Engine:
+def engine_for(options: EngineOptions, module: str | None = None) -> Engine:
     """The engine of these options, to be used as a context manager.
+
+    Args:
+        options: the options.
+        module: the module of the function that it will run, which worker processes import at once.
 
     Raises:
         EngineError: entering it: Spark is not installed, or its cluster cannot be used.
@@ -19,4 +23,4 @@ def engine_for(options: EngineOptions) -> Engine:
         from wsrec.engine.spark import Spark
 
         return Spark(options.spark)
-    return InProcess() if options.jobs == 1 else Processes(options.jobs)
+    return InProcess() if options.jobs == 1 else Processes(options.jobs, module)

@@ -7,6 +7,7 @@ socket. What is given out runs at most a few items ahead of what was yielded, so
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -27,19 +28,29 @@ _TIMEOUT = 5.0
 
 
 class Processes:
-    """Worker processes, started at first use and kept until the end.
+    """Worker processes, kept until the end.
+
+    As many as there are processors are started by `with`, so that they import Arrow while the caller does and looks for
+    what to read; others at first use.
 
     Args:
         jobs: their number.
+        module: the module of the function that they will run, to be imported at once; None: with the first item.
 
     """
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, module: str | None = None) -> None:
         self.parallelism = jobs
+        self._module = module
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Self:
+        self._start(min(self.parallelism, os.cpu_count() or 1))
         return self
+
+    def _start(self, number: int) -> None:
+        while len(self._workers) < number:
+            self._workers.append(_Worker(self._module))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -59,8 +70,7 @@ class Processes:
         large: bool = False,
     ) -> Iterator[R]:
         """As `wsrec.engine.work.Engine.map`."""
-        while len(self._workers) < min(self.parallelism, len(items)):
-            self._workers.append(_Worker())
+        self._start(min(self.parallelism, len(items)))
         total, done = sum(item.size for item in items), 0
         given = yielded = 0
         results: dict[int, R] = {}
@@ -82,7 +92,7 @@ class Processes:
 
 
 class _Worker:
-    def __init__(self) -> None:
+    def __init__(self, module: str | None) -> None:
         self.connection, theirs = Pipe()
         self.item: Item | None = None
         self._number = 0
@@ -98,7 +108,7 @@ class _Worker:
             )
         with contextlib.suppress(OSError):
             # if it has ended already, its first item says so
-            self.connection.send(sys.path)
+            self.connection.send((sys.path, module))
 
     def give(self, function: Callable[[Any], Any], number: int, item: Item) -> None:
         self.item, self._number = item, number

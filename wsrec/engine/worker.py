@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import sys
 import traceback
 from multiprocessing.connection import Connection
@@ -21,7 +23,11 @@ def main() -> None:
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     with Connection(int(sys.argv[1])) as connection:
-        sys.path[:] = connection.recv()
+        sys.path[:], module = connection.recv()
+        if module is not None:
+            # otherwise the first item says so
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
         while True:
             try:
                 result = _result(connection)
