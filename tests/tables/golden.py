@@ -14,7 +14,8 @@ import pyarrow as pa
 from tests.real_messages import DATA
 from wsrec.decode.implementation import FieldReader
 from wsrec.decode.packed import json_of
-from wsrec.decode.table_rows import Message, TableRow, TableRowReader
+from wsrec.decode.row_maker import TableRow
+from wsrec.decode.table_rows import Message, TableRowReader
 from wsrec.feed.load import find_feed
 from wsrec.feed.table_columns import COLUMNS, Kind, Table
 

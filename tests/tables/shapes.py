@@ -7,7 +7,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from wsrec.decode.table_rows import Message, Outcome, TableRow, TableRowReader
+from wsrec.decode.row_maker import TableRow
+from wsrec.decode.table_rows import Message, Outcome, TableRowReader
 from wsrec.feed.load import find_feed
 from wsrec.feed.table_columns import Table
 

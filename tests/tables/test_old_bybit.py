@@ -6,7 +6,8 @@ import json
 
 from tests.feeds import parse_feed
 from tests.venues.mock import received_in_session
-from wsrec.decode.table_rows import Message, TableRow, TableRowReader
+from wsrec.decode.row_maker import TableRow
+from wsrec.decode.table_rows import Message, TableRowReader
 from wsrec.feed.table_columns import Table
 
 FEED = """

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from wsrec.decode.table_rows import TableRow
+from wsrec.decode.row_maker import TableRow
 from wsrec.feed.table_columns import COLUMNS, IDENTITY, Kind, Table
 from wsrec.monitor.sample_rows import SampleRows
 from wsrec.monitor.samples import Reading

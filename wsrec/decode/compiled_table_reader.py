@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from wsrec.arrays import known
-from wsrec.decode.row_values import Row, cells_reader, row_steps
+from wsrec.decode.row_values import EXCHANGE_TIME, SYMBOL, Row, cells_reader, row_steps
 from wsrec.decode.table_blocks import LeftOut, Messages, PythonTableReader, TableBlock
-from wsrec.decode.table_program import EXCHANGE_TIME, SYMBOL, BySymbol, NotCompilableError, Program, program_of
+from wsrec.decode.table_program import BySymbol, NotCompilableError, Program, program_of
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import COLUMNS, Kind, Table, TableColumn
 

@@ -20,6 +20,9 @@ from wsrec.feed.table_columns import Kind, TableColumn
 from wsrec.feed.table_declarations import Cell, Conditions, RowCondition
 from wsrec.feed.values import TimeUnit
 
+SYMBOL = TableColumn("symbol", Kind.TEXT, "")
+EXCHANGE_TIME = TableColumn("exchange_time", Kind.TIME, "")
+"""Columns that any declaration may read, whatever its table."""
 _NUMERAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _ZERO = re.compile(r"[+-]?0*\.?0*(?:[eE][+-]?\d+)?", re.ASCII)
 _NUMERAL_MAX = 100

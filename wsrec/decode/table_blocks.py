@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from wsrec.arrays import Int64s, views
 from wsrec.decode.row_columns import InexactError, column_of
-from wsrec.decode.table_rows import Message, TableRow, TableRowReader
+from wsrec.decode.row_maker import TableRow
+from wsrec.decode.table_rows import Message, TableRowReader
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import Table
 

@@ -227,6 +227,9 @@ Snapshot = Annotated[
 
 REQUIRED = {Table.TRADES: ("price", "size"), Table.LIQUIDATIONS: ("price", "size")}
 """Columns without which a row is none."""
+STATEMENTS = (Table.TICKERS, Table.DERIVATIVE_TICKER)
+"""Tables of which a message may say nothing: a row that has only columns of `SILENT` is none."""
+SILENT = frozenset({"symbol", "exchange_time", "source", "volume_unit", "open_interest_unit", "open_interest_sides"})
 
 
 class TableDeclaration(Model):

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from wsrec.decode.packed import json_of
+from wsrec.decode.row_maker import TableRow
 from wsrec.decode.row_values import Row, conditions, decoded, reader, text_of
-from wsrec.decode.table_rows import NO_DECLARATION, Message, TableRow, TableRowReader
+from wsrec.decode.table_rows import NO_DECLARATION, Message, TableRowReader
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import COLUMNS, Table
 from wsrec.feed.table_declarations import Cells, RowCondition, TableDeclaration

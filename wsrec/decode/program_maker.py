@@ -8,11 +8,21 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from wsrec.decode.row_values import row_steps
+from wsrec.decode.row_values import EXCHANGE_TIME, SYMBOL, row_steps
 from wsrec.feed.paths import Every, Step, steps
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import COLUMNS, Kind, Table, TableColumn
-from wsrec.feed.table_declarations import REQUIRED, Cell, Cells, Conditions, Flag, RowCondition, TableDeclaration
+from wsrec.feed.table_declarations import (
+    REQUIRED,
+    SILENT,
+    STATEMENTS,
+    Cell,
+    Cells,
+    Conditions,
+    Flag,
+    RowCondition,
+    TableDeclaration,
+)
 from wsrec.feed.values import Case, TimeUnit
 
 Span = tuple[int, int]
@@ -22,10 +32,6 @@ Where = tuple[int, int]
 
 _NOTHING: Span = (0, 0)
 _EXPONENTS = {TimeUnit.NS: 0, TimeUnit.US: 3, TimeUnit.MS: 6, TimeUnit.S: 9, TimeUnit.ISO: -1}
-SYMBOL = TableColumn("symbol", Kind.TEXT, "")
-EXCHANGE_TIME = TableColumn("exchange_time", Kind.TIME, "")
-_SILENT = {"symbol", "exchange_time", "source", "volume_unit", "open_interest_unit", "open_interest_sides"}
-_STATEMENTS = (Table.TICKERS, Table.DERIVATIVE_TICKER)
 _WITH_PRICE = (Table.TRADES, Table.LIQUIDATIONS, Table.BOOK_CHANGES)
 _OF_LEVELS = {"side", "price", "size", "count", "level_id"}
 _TABLES_MAX, _FLAGS_MAX = 16, 62
@@ -242,7 +248,7 @@ class _ProgramMaker:
                 columns=columns,
                 flags=flags,
                 flags_output=flags_output,
-                is_statement=table in _STATEMENTS,
+                is_statement=table in STATEMENTS,
                 is_nested=way.count(Every.ELEMENT) > 1,
                 best=self._best(table, declared),
                 needs_symbol=not declared.symbol,
@@ -333,7 +339,7 @@ class _ProgramMaker:
         column = {"symbol": SYMBOL, "exchange_time": EXCHANGE_TIME}.get(name)
         column = column or next(column for column in COLUMNS[table] if column.name == name)
         required = name == "symbol" or name in REQUIRED.get(table, ())
-        says = name not in _SILENT
+        says = name not in SILENT
         return ProgramColumn(column.kind, self._cells(cells, column, way), self._output(table, name), required, says)
 
     def _output(self, table: Table, name: str) -> int:
