@@ -16,7 +16,8 @@ from tests.decode.table_readers import SCHEMAS, assert_alike
 from tests.decode.test_table_rows import BOOK, TRADES, feed_of
 from tests.tables.golden import FOLDER, golden, markets
 from wsrec.decode.compiled_table_reader import RowScanner
-from wsrec.decode.table_program import NotCompilableError, program_of
+from wsrec.decode.program_maker import program_of
+from wsrec.decode.table_program import NotCompilableError
 from wsrec.feed.load import find_feed
 from wsrec.feed.table_columns import Table
 

@@ -15,9 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from wsrec.arrays import known
+from wsrec.decode.program_maker import program_of
 from wsrec.decode.row_values import EXCHANGE_TIME, SYMBOL, Row, cells_reader, row_steps
 from wsrec.decode.table_blocks import LeftOut, Messages, PythonTableReader, TableBlock
-from wsrec.decode.table_program import BySymbol, NotCompilableError, Program, program_of
+from wsrec.decode.table_program import BySymbol, NotCompilableError, Program
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import COLUMNS, Kind, Table, TableColumn
 

@@ -1,14 +1,26 @@
-"""A channel's table declarations as a program for the compiled scanner: flat lists that refer to each other."""
+"""The making of a program (`wsrec.decode.table_program`) from a channel's table declarations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 
 from wsrec.decode.row_values import EXCHANGE_TIME, SYMBOL, row_steps
+from wsrec.decode.table_program import (
+    NOTHING,
+    BySymbol,
+    NotCompilableError,
+    Program,
+    ProgramCell,
+    ProgramColumn,
+    ProgramCondition,
+    ProgramDeclaration,
+    ProgramSide,
+    Span,
+    Where,
+)
 from wsrec.feed.paths import Every, Step, steps
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import COLUMNS, Kind, Table, TableColumn
@@ -25,135 +37,10 @@ from wsrec.feed.table_declarations import (
 )
 from wsrec.feed.values import Case, TimeUnit
 
-Span = tuple[int, int]
-"""Some neighbours in a list: the first and how many."""
-Where = tuple[int, int]
-"""A value: scope and cell."""
-
-_NOTHING: Span = (0, 0)
 _EXPONENTS = {TimeUnit.NS: 0, TimeUnit.US: 3, TimeUnit.MS: 6, TimeUnit.S: 9, TimeUnit.ISO: -1}
 _WITH_PRICE = (Table.TRADES, Table.LIQUIDATIONS, Table.BOOK_CHANGES)
 _OF_LEVELS = {"side", "price", "size", "count", "level_id"}
 _TABLES_MAX, _FLAGS_MAX = 16, 62
-
-
-class NotCompilableError(Exception):
-    """A declaration says something that the scanner does not support."""
-
-
-class ProgramCell(NamedTuple):
-    """A cell, see `_table_rows.Cell`."""
-
-    is_constant: bool = False
-    at: Where = (0, 0)
-    conditions: Span = _NOTHING
-    words: Span = _NOTHING
-    none: Span = _NOTHING
-    none_zero: bool = False
-    is_signed: bool = False
-    positive: int = -1
-    negative: int = -1
-    absolute: bool = False
-    clip: bool = False
-    exponent: int = 6
-    constant: int = 0
-    number: float = 0.0
-
-
-class ProgramCondition(NamedTuple):
-    """A condition, see `_table_rows.Condition`."""
-
-    at: Where
-    test: str
-    texts: Span
-    has_others: bool = False
-    others: Span = _NOTHING
-    may_be_absent: bool = True
-
-
-class ProgramColumn(NamedTuple):
-    """A column, see `_table_rows.Column`."""
-
-    kind: Kind
-    cells: Span
-    output: int
-    required: bool
-    says: bool
-
-
-class ProgramSide(NamedTuple):
-    """One side of a book, see `_table_rows.Side`."""
-
-    array: Where
-    scope: int
-    columns: Span
-    delete: Span
-
-
-class ProgramDeclaration(NamedTuple):
-    """A declaration, see `_table_rows.Declaration`."""
-
-    form: str
-    table: int
-    when: Span
-    rows: int
-    row: Where | None
-    array: Where | None
-    where: Span
-    columns: Span
-    flags: Span
-    flags_output: int
-    is_statement: bool
-    is_nested: bool
-    best: tuple[int, ...]
-    needs_symbol: bool
-    always_snapshot: bool
-    snapshot: Span
-    delete: Span
-    refuses_zero_price: bool
-    sides: tuple[ProgramSide | None, ProgramSide | None]
-    outputs: tuple[int, int, int, int, int]
-
-
-class BySymbol(NamedTuple):
-    """A column whose constants depend on the symbol of the row, or else of the message, alone."""
-
-    table: Table
-    name: str
-    cells: Cells
-    column: TableColumn
-    of_row: bool
-
-
-@dataclass
-class Program:
-    """A program: the lists that `_table_rows.RowScanner` loads, and what names its results.
-
-    Attributes:
-        places: wanted places: steps (None: each element), scope, cell.
-        scopes: of each scope its parent and number of cells.
-        words: texts and codes.
-        flags: bit, conditions, column.
-        tables: of each table the kinds of its outputs.
-        tables_and_names: of each table the names of its outputs.
-        flag_names: of each table the flag of each bit.
-        by_symbol: columns that are made of the symbol.
-
-    """
-
-    places: list[tuple[tuple[str | int | None, ...], int, int]] = field(default_factory=list)
-    scopes: list[tuple[int, int]] = field(default_factory=list)
-    conditions: list[ProgramCondition] = field(default_factory=list)
-    words: list[tuple[bytes, int]] = field(default_factory=list)
-    cells: list[ProgramCell] = field(default_factory=list)
-    columns: list[ProgramColumn] = field(default_factory=list)
-    flags: list[tuple[int, Span, int]] = field(default_factory=list)
-    skips: list[Span] = field(default_factory=list)
-    declarations: list[ProgramDeclaration] = field(default_factory=list)
-    tables: list[list[Kind]] = field(default_factory=list)
-    tables_and_names: list[tuple[Table, list[str]]] = field(default_factory=list)
-    flag_names: dict[Table, list[str]] = field(default_factory=dict)
-    by_symbol: list[BySymbol] = field(default_factory=list)
 
 
 def program_of(feed: Feed, channel: str | None, is_rest: bool, schemas: Mapping[Table, pa.Schema]) -> Program:
@@ -254,7 +141,7 @@ class _ProgramMaker:
                 needs_symbol=not declared.symbol,
                 always_snapshot=declared.snapshot is True,
                 snapshot=self._conditions(snapshot, way),
-                delete=self._conditions(declared.delete, way) if form == "level" else _NOTHING,
+                delete=self._conditions(declared.delete, way) if form == "level" else NOTHING,
                 refuses_zero_price=declared.zero_price is not True and table in _WITH_PRICE,
                 sides=(sides[0], sides[1]),
                 outputs=self._of_book(table) if table is Table.BOOK_CHANGES else self._of_trade(table),
@@ -361,7 +248,7 @@ class _ProgramMaker:
 
     def _flags(self, table: Table, flags: Sequence[Flag], way: tuple[Step, ...]) -> tuple[Span, int]:
         if not flags:
-            return _NOTHING, 0
+            return NOTHING, 0
         names = self._program.flag_names.setdefault(table, [])
         made = []
         for flag in flags:
@@ -379,7 +266,7 @@ class _ProgramMaker:
             self._program.cells.append(cell)
             column = ProgramColumn(Kind.WORD, (len(self._program.cells) - 1, 1), 0, False, False)
             self._program.columns.append(column)
-            made.append((0, _NOTHING, len(self._program.columns) - 1))
+            made.append((0, NOTHING, len(self._program.columns) - 1))
         if len(names) > _FLAGS_MAX:
             raise NotCompilableError("too many flags")
         first = len(self._program.flags)
@@ -400,7 +287,7 @@ class _ProgramMaker:
             return self._constant(cell.value, column)._replace(conditions=conditions)
         assert cell.path is not None
         kind = column.kind
-        words, none = _NOTHING, self._words([(text, 0) for text in cell.none])
+        words, none = NOTHING, self._words([(text, 0) for text in cell.none])
         if cell.words is not None or (kind is Kind.WORD and not (cell.positive or cell.negative)):
             if kind is not Kind.WORD or not column.words:
                 raise NotCompilableError("words of a column without certain ones")
@@ -453,7 +340,7 @@ class _ProgramMaker:
     def _condition(self, condition: RowCondition, way: tuple[Step, ...]) -> ProgramCondition:
         if condition.matches is not None:
             raise NotCompilableError("regular expressions")
-        texts, test = _NOTHING, "present"
+        texts, test = NOTHING, "present"
         if condition.absent:
             test = "absent"
         elif condition.equals is not None or condition.differs is not None:
