@@ -88,7 +88,7 @@ cdef class Scanner:
 
     Args:
         paths: the paths of values, as steps: a key (str), a position (int, from 0), or every element (None). Other
-            arguments refer to them by index. A step -1 means that Python reads the rest of the path: a message with an
+            arguments refer to them by index. A step below 0 means that Python reads the rest of the path: a message with an
             object or an array there is left to it if that path's value is needed.
         texts: the places of names. Each is an index of `paths`, for a text; or a list of at most `PARTS_MAX` pairs of an
             index of `paths` and a mode: 0 whether there is a value, 1 the first value, 2 the value that all there have.
@@ -131,7 +131,7 @@ cdef class Scanner:
         add_place(&self._tree, 0)
         self._places = <int32_t*>allocate(len(paths), sizeof(int32_t))
         for index, steps in enumerate(paths):
-            self._places[index] = self._place(list(steps))
+            self._places[index] = self._place(steps)
         index = 0
         while index < self._tree.count:  # grafting may add nodes
             self._graft(index)
@@ -400,8 +400,9 @@ cdef class Scanner:
 
     cdef int32_t _place(self, steps) except -1:
         """The place at the end of the steps, created if necessary."""
-        if -1 in steps:
-            return self._left(place_at(&self._tree, steps[:steps.index(-1)]))
+        for index, step in enumerate(steps):
+            if isinstance(step, int) and step < 0:
+                return self._left(place_at(&self._tree, steps[:index]))
         return place_at(&self._tree, steps)
 
     cdef int32_t _left(self, int32_t parent) except -1:
