@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -11,10 +11,12 @@ import pyarrow as pa
 from wsrec.feed.schema import Feed
 from wsrec.format.schema import EVENT_SCHEMA
 from wsrec.format.stage_times import message_field
+from wsrec.tables.file_rows import FileRows
+from wsrec.tables.second_copies import CONTENT
 from wsrec.tables.session_events import SessionEvents
 from wsrec.tables.trust import COLUMNS
 
-MESSAGES = pa.schema([message_field(name) for name in COLUMNS])
+MESSAGES = pa.schema([message_field(name) for name in (*COLUMNS, *CONTENT)])
 UTC = 1_795_352_400_000_000_000
 
 
@@ -64,8 +66,8 @@ def connections(count: int = 1, *, turns: bool = False) -> list[dict[str, Any]]:
 
 def event(monotonic: int | None, kind: str, conn: int | None = 0, **detail: Any) -> dict[str, Any]:
     """One event; `channel` and `symbol` go into their columns."""
-    own = {name: detail.pop(name, None) for name in ("channel", "symbol")}
     time = UTC + (monotonic or 0)
+    own = {name: detail.pop(name, None) for name in ("channel", "symbol")}
     return {"time": time, "monotonic": monotonic, "kind": kind, "conn": conn, **own, "detail": json.dumps(detail)}
 
 
@@ -77,9 +79,19 @@ def event_batch(events: Iterable[dict[str, Any]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(typed, schema=EVENT_SCHEMA)
 
 
-def session(*events: dict[str, Any], of: Feed | None = None, conns: int = 1, turns: bool = False) -> SessionEvents:
-    """What a session's events, all of its first file, say."""
-    return SessionEvents(of or feed(), connections(conns, turns=turns), [(1, event_batch(events))])
+def session(
+    *events: dict[str, Any],
+    of: Feed | None = None,
+    conns: int = 1,
+    turns: bool = False,
+    files: Sequence[FileRows] = (),
+) -> SessionEvents:
+    """What a session's events say: those with a `file` are in that one, the others in its first."""
+    by_file: dict[int, list[dict[str, Any]]] = {number: [] for number in (1, *(each.number for each in files))}
+    for each in events:
+        by_file[each.get("file", 1)].append(each)
+    batches = [(number, event_batch(found)) for number, found in by_file.items()]
+    return SessionEvents(of or feed(), connections(conns, turns=turns), batches, files)
 
 
 def message(
@@ -94,6 +106,8 @@ def message(
         "channel": channel,
         "symbol": symbol,
         "exchange_seq": handoff if number is None else number,
+        "text": f"{channel} {symbol} {handoff if number is None else number}",
+        "data": None,
     } | more
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tables.events import event, feed, message, message_batch, session
+from tests.tables.events import UTC, connections, event, feed, message, message_batch, session
 from wsrec.feed.table_columns import STATES
+from wsrec.tables.file_rows import FileRows
 from wsrec.tables.session_events import SessionEvents
 from wsrec.tables.trust import Trust
 
@@ -94,10 +95,6 @@ class TestBreaks:
         for cut in range(6):
             assert states(session(reset), rows, cut=cut) == ["ok", "ok", "unproved", "unproved", "ok", "ok"]
 
-    def test_a_writer_that_took_over_may_not_know_the_numbers_before(self) -> None:
-        of = session(event(3, "restart", None, process="writer"), event(4, "restart", None, process="receiver"))
-        assert states(of, [message(n) for n in (2, 5, 6)]) == ["ok", "unproved", "ok"]
-
     def test_a_close_in_order_loses_nothing(self) -> None:
         of = session(event(5, "disconnect", message="", received_bytes=9, discarded_bytes=0))
         assert states(of, [message(4), message(6)]) == ["ok", "ok"]
@@ -107,12 +104,88 @@ class TestBreaks:
         rows = [message(3), message(11), message(13), message(14, symbol="B")]
         of = session(lost)
         alone = Trust(of)
-        assert alone.follow_from(4) is None
-        since = alone.follow_from(13)
-        assert since == 5
-        alone.follow(message_batch([row for row in rows[:2] if row["handoff_monotonic"] >= since]))
+        assert alone.follow_from(2, 4) is None
+        since = alone.follow_from(2, 13)
+        assert since == (2, 5)
+        alone.take(message_batch([row for row in rows[:2] if row["handoff_monotonic"] >= since.handoff]))
         alone.begin_file(2)
         assert words(alone.states(message_batch(rows[2:]))) == states(of, rows)[2:] == ["ok", "suspect"]
+
+
+def in_files(trust: Trust, files: Sequence[FileRows], rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The states of rows whose files are read one after the other."""
+    found = []
+    for file in files:
+        trust.begin_file(file.number)
+        own = [row for row in rows if file.first_seq <= row["seq"] <= file.last_seq]
+        found += words(trust.states(message_batch(own)))
+    return found
+
+
+def file(number: int, first: int, last: int, checked_from: int = 0) -> FileRows:
+    return FileRows(number, first, last, UTC + first, UTC + last, checked_from)
+
+
+class TestFiles:
+    """What the files of a session say: which of them are there, and who checked their rows."""
+
+    # the writer of file 3 took over, and knew only the numbers in file 2: of B, not of A
+    RESUMED = (file(1, 0, 3), file(2, 4, 5), file(3, 6, 9, checked_from=2), file(4, 10, 12, checked_from=2))
+    ROWS = tuple(message(n, symbol="AABABBAABBAAB"[n]) for n in range(13))
+
+    def test_a_new_writer_compared_nothing_with_what_came_before_the_last_file_that_it_knows(self) -> None:
+        trust = Trust(session(files=self.RESUMED))
+        found = in_files(trust, self.RESUMED, self.ROWS)
+        assert [n for n, state in enumerate(found) if state != "ok"] == [6]
+        assert found[6] == "unproved"
+
+    def test_a_file_alone_has_the_same_states(self) -> None:
+        of = session(files=self.RESUMED)
+        whole = in_files(Trust(of), self.RESUMED, self.ROWS)
+        for number, each in enumerate(self.RESUMED):
+            trust = Trust(of)
+            since = trust.follow_from(each.number, each.first_seq)
+            for earlier in self.RESUMED[:number] if since is not None else ():
+                trust.begin_file(earlier.number)
+                own = [row for row in self.ROWS if earlier.first_seq <= row["seq"] <= earlier.last_seq]
+                trust.take(message_batch([row for row in own if earlier.number >= since.file]))
+            assert in_files(trust, [each], self.ROWS) == whole[each.first_seq : each.last_seq + 1]
+
+    def test_a_stream_of_a_connection_that_was_opened_later_has_nothing_before_it(self) -> None:
+        opened = event(8, "connect", 1, url="u") | {"file": 3}
+        rows = [message(n, conn=int(n > 7)) for n in range(10)]
+        found = in_files(Trust(session(opened, files=self.RESUMED[:3], conns=2)), self.RESUMED[:3], rows)
+        assert found == ["ok"] * 10
+
+    def test_the_first_rows_of_a_connection_that_took_over_meanwhile_are_unproved(self) -> None:
+        events = (
+            event(5, "connect", 1, url="u") | {"file": 2},
+            event(9, "replaced", 1, from_conn=0, to_conn=1, monotonic_from=5, monotonic_to=6) | {"file": 3},
+        )
+        rows = [message(n, conn=int(n in (5, 8))) for n in range(10)]
+        of = session(*events, files=self.RESUMED[:3], conns=2, turns=True)
+        assert in_files(Trust(of), self.RESUMED[:3], rows)[5] == "unproved"
+
+    def test_rows_in_no_file_leave_the_first_of_each_stream_suspect_and_are_a_gap(self) -> None:
+        files = (file(1, 0, 3), file(3, 6, 9)._replace(begin=6))
+        of = session(files=files)
+        assert in_files(Trust(of), files, [row for row in self.ROWS if row["seq"] not in (4, 5)]) == [
+            *["ok"] * 4,
+            *["suspect", "ok", "suspect", "ok"],
+        ]
+        (hole,) = of.breaks
+        assert (hole.seq, hole.missing, hole.since, hole.until) == (6, 2, UTC + 3, UTC + 6)
+        assert hole.detail == "the rows 4 to 5 are in no file that is here and can be read"
+
+    def test_without_the_beginning_of_a_session_the_first_of_each_stream_is_unproved(self) -> None:
+        files = (file(2, 4, 9),)
+        found = in_files(Trust(session(files=files)), files, self.ROWS[4:10])
+        assert found == ["unproved", "ok", "unproved", "ok", "ok", "ok"]
+
+    def test_a_file_without_its_events_proves_nothing(self) -> None:
+        files = (file(1, 0, 9),)
+        of = SessionEvents(feed(), connections(), [], files)
+        assert set(in_files(Trust(of), files, self.ROWS[:10])) == {"unproved"}
 
 
 class TestBooks:
@@ -194,10 +267,36 @@ class TestSecondCopies:
             found = states(session(*self.EVENTS, conns=2, turns=True), rows, cut=cut)
             assert [n for n, state in enumerate(found) if state == "history"] == [2, 4]
 
-    def test_without_numbers_the_old_connection_counts_until_the_new_one_took_over(self) -> None:
-        rows = [message(n, "bbo", conn=conn) for n, conn in ((4, 0), (5, 1), (7, 1), (8, 0), (13, 1))]
-        found = states(session(*self.EVENTS, conns=2, turns=True), rows)
-        assert found == ["unproved", "history", "unproved", "history", "unproved"]
+    def test_the_same_number_with_another_content_is_no_copy_but_unproved(self) -> None:
+        rows = [message(n, number=2, conn=conn, text=text) for n, conn, text in ((4, 0, "old"), (5, 1, "new"))]
+        assert states(session(*self.EVENTS, conns=2, turns=True), rows) == ["ok", "unproved"]
+
+    def test_without_numbers_the_same_content_on_the_other_connection_is_a_copy(self) -> None:
+        rows = [
+            message(n, "bbo", conn=conn, text=text)
+            for n, conn, text in ((4, 0, "a"), (5, 1, "a"), (6, 1, "a"), (7, 1, "b"), (8, 0, "b"), (9, 0, "c"))
+        ]
+        of = session(*self.EVENTS, conns=2, turns=True)
+        for cut in range(6):
+            assert [n for n, state in enumerate(states(of, rows, cut=cut)) if state == "history"] == [1, 4]
+
+    def test_numbers_of_a_connection_are_no_part_of_the_content(self) -> None:
+        of = feed(sequence={"exchange_seq": ["n"]}, channels={"bbo": {"topic": "bbo.{symbol}"}})
+        rows = [message(n, "bbo", conn=conn, number=n, text=f"a{n}b") for n, conn in ((4, 0), (15, 1))]
+        events = (*self.EVENTS[:-1], event(20, "disconnect", 0, message="", received_bytes=9))
+        assert states(session(*events, of=of, conns=2, turns=True), rows) == ["ok", "history"]
+
+    def test_without_its_payload_nothing_is_a_copy(self) -> None:
+        rows = [message(n, number=2, conn=conn, text=None) for n, conn in ((4, 0), (5, 1))]
+        assert states(session(*self.EVENTS, conns=2, turns=True), rows) == ["ok", "unproved"]
+
+    def test_what_may_be_a_copy_by_its_time_alone_is_unproved(self) -> None:
+        # only by its number the connection's messages are proved
+        of = feed(sequence={"exchange_seq": ["n"]}, channels={"bbo": {"topic": "bbo.{symbol}"}})
+        moments = ((4, 0), (5, 1), (7, 1), (8, 0), (13, 1))
+        rows = [message(n, "bbo", conn=conn, number=n, text=f"{n} sent at {n}") for n, conn in moments]
+        found = states(session(*self.EVENTS, of=of, conns=2, turns=True), rows)
+        assert found == ["ok", "unproved", "ok", "unproved", "ok"]
 
     @pytest.mark.parametrize("kind", ["refused", "unanswered"])
     def test_where_the_old_connection_was_not_subscribed_nothing_is_a_copy(self, kind: str) -> None:

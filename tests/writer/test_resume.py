@@ -25,6 +25,7 @@ from tests.effort import examples
 from tests.rings import Rings, plan, writer_job
 from wsrec.format import claim, manifest
 from wsrec.format.moment import Moment
+from wsrec.format.reading import open_capture
 from wsrec.ipc import SummaryLine
 from wsrec.options.value_types import Rotation
 from wsrec.plan.requests import RequestedTopic, SubscriptionRequest
@@ -299,6 +300,9 @@ class TestSeam:
                 session.finish()
                 (gap,) = events_of(tmp_path, "gap")
                 assert (gap["detail"]["expected"], gap["detail"]["found"]) == (3, 4)
+                # and the files say from where on the new writer knew the numbers
+                of_a = [file for file in open_capture(tmp_path).files if file.feed == "a"]
+                assert [file.checked_from for file in of_a] == [0, 0, 0, 3]
             finally:
                 session.close()
 

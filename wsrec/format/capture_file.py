@@ -48,6 +48,7 @@ class CaptureFile:
         size: size on disk in bytes.
         first_time, last_time: the smallest and largest `recv_time` (of events: `time`) in it (ns since the
             epoch); None without rows or statistics.
+        first_seq, last_seq, checked_from, events: as in its metadata (`wsrec.format.metadata`).
 
     Raises:
         CaptureError: it is damaged, or not a file of wsrec.
@@ -66,6 +67,8 @@ class CaptureFile:
                 self._kept = file.metadata, about
             self.feed, self.session = about.feed, about.session
             self.host = str(about.host.get("name") or "")
+            self.first_seq, self.last_seq = about.first_seq, about.last_seq
+            self.checked_from, self.events = about.checked_from, about.events
             self.rows: int = file.metadata.num_rows
             self.first_time, self.last_time = _Statistics(file, kind).extremes_of_all()
         self.size = path.stat().st_size

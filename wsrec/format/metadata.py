@@ -74,6 +74,7 @@ class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
         dict[str, int], Meta(description="rows by source of stage 1, and by the reason if it is null")
     ] = {}
     rows: Annotated[int, Meta(description="rows in this file")] = 0
+    events: Annotated[int, Meta(description="rows in the events file of its pair; 0: there is none")] = 0
     first_seq: Annotated[int | None, Meta(description="`seq` of the first row")] = None
     last_seq: Annotated[int | None, Meta(description="`seq` of the last row")] = None
     counts: Annotated[Counts, Meta(description="counts of this file and its pair: [the counters](#counters)")] = (
@@ -82,6 +83,13 @@ class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
     gaps_checked: Annotated[
         bool, Meta(description="whether the feed declares a rule or a checksum that reveals gaps")
     ] = False
+    checked_from: Annotated[
+        int,
+        Meta(
+            description="number of the session's first file with rows that the gap checks of this file could compare "
+            "its rows with: an earlier writer checked those before; 0: all of them"
+        ),
+    ] = 0
     next_slot: Annotated[
         int | None,
         Meta(

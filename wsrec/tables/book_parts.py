@@ -21,6 +21,7 @@ from wsrec.feed.table_columns import Table
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import CaptureError
 from wsrec.format.layout import EVENTS
+from wsrec.tables.file_rows import FileRows
 from wsrec.tables.reading import Group, Selection, chosen_rows, declared_feed, outside, wanted_channels
 from wsrec.tables.session_tables import SessionTables, remembers
 
@@ -42,6 +43,7 @@ class BookItem(Item, frozen=True, kw_only=True):
         files: their paths.
         earlier: paths of the messages files of the session and feed before them.
         event_files: paths of all events files of the session and feed.
+        rows: the rows of all its messages files.
         selection: which rows.
         spool: an existing folder for them on this machine; None: they come with the result.
 
@@ -49,6 +51,7 @@ class BookItem(Item, frozen=True, kw_only=True):
 
     earlier: tuple[str, ...]
     event_files: tuple[str, ...]
+    rows: tuple[FileRows, ...]
     selection: Selection
     spool: str | None = None
 
@@ -95,21 +98,24 @@ def changes(
     event_files: Sequence[CaptureFile],
     selection: Selection,
     first: int = 0,
+    rows: Sequence[FileRows] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The rows of `book_changes` of the files of one feed of one session, from the `first` of them on.
+
+    `rows` are those of all messages files of the session and feed; None: `files` are all of them.
 
     Raises:
         CaptureError: a file is damaged.
 
     """
     channels = wanted_channels(feed, selection.channels)
-    session = SessionTables(feed, files, event_files, [Table.BOOK_CHANGES], channels)
+    session = SessionTables(feed, files, event_files, [Table.BOOK_CHANGES], channels, rows=rows)
     for file in files[first:]:
         if not outside(file, selection):
             for table, batch in session.tables(file):
-                rows = chosen_rows(table, batch, selection)
-                if rows.num_rows:
-                    yield rows
+                chosen = chosen_rows(table, batch, selection)
+                if chosen.num_rows:
+                    yield chosen
 
 
 def items_of(group: Group, feed: Feed, selection: Selection, most: float, spool: str | None) -> list[BookItem]:
@@ -118,6 +124,7 @@ def items_of(group: Group, feed: Feed, selection: Selection, most: float, spool:
     most = math.inf if remembers(feed, Table.BOOK_CHANGES) else max(most, _ITEM_BYTES)
     found: list[BookItem] = []
     paths = [str(file.path) for file in group.files]
+    rows = tuple(FileRows.of(group.files))
     begin, size = 0, 0
     for place, file in enumerate(group.files):
         if outside(file, selection):
@@ -129,6 +136,7 @@ def items_of(group: Group, feed: Feed, selection: Selection, most: float, spool:
                     files=(),
                     earlier=tuple(paths[:begin]),
                     event_files=tuple(str(each.path) for each in group.event_files),
+                    rows=rows,
                     selection=selection,
                     spool=spool,
                 )
@@ -154,7 +162,7 @@ def _write(item: BookItem, sink: Any) -> CaptureError | None:
         files = [CaptureFile(Path(path)) for path in (*item.earlier, *item.files)]
         event_files = [CaptureFile(Path(path), EVENTS) for path in item.event_files]
         feed = declared_feed(files[0])
-        for batch in changes(feed, files, event_files, item.selection, len(item.earlier)):
+        for batch in changes(feed, files, event_files, item.selection, len(item.earlier), item.rows):
             rows = batch.select(_COLUMNS)
             # a stream each: the words of a batch's dictionaries are its own
             with pa.ipc.new_stream(sink, rows.schema, options=_COMPRESSED) as stream:

@@ -115,6 +115,7 @@ class BreakIndex:
                     exact.setdefault(int(stream_keys(conn, channel, symbol)), []).extend(of)
         self._exact = {key: _places(of) for key, of in exact.items()}
         self._intervals = [each for each in self.breaks if each.seq is None and each.start < each.place]
+        self._late = [each for each in self.breaks if each.is_late and each.seq is not None]
 
     def last(self, rows: Grouped) -> Last:
         """The last break before each row."""
@@ -138,12 +139,16 @@ class BreakIndex:
     def within(self, rows: Grouped) -> Flags:
         """Which rows were handed off in an interval in which messages are missing."""
         found = np.zeros(len(rows.keys), np.bool_)
-        if not len(found) or not self._intervals:
+        if not len(found) or not (self._intervals or self._late):
             return found
         low, high = int(rows.handoff.min()), int(rows.handoff.max())
         for each in self._intervals:
             if each.start < high and each.place > low:
                 inside = (rows.handoff > each.start) & (rows.handoff < each.place)
+                found |= inside if each.conns is None else inside & _among(rows.conns, each.conns)
+        for each in self._late:
+            if each.seq is not None and each.noticed >= low:
+                inside = (rows.seq >= each.seq) & (rows.handoff <= each.noticed)
                 found |= inside if each.conns is None else inside & _among(rows.conns, each.conns)
         return found
 
@@ -170,6 +175,7 @@ def _places(breaks: Iterable[Break]) -> _Places:
     for each in breaks:
         if each.seq is not None:
             seqs.add(each.seq)
+            handoffs |= {each.noticed + 1} if each.is_late else set()
         else:
             handoffs |= {each.start, each.place}
     return _Places(np.array(sorted(handoffs), np.int64), np.array(sorted(seqs), np.int64))

@@ -29,7 +29,7 @@ class BreakKind(StrEnum):
     UNJOINED = "unjoined"
     """A fetched snapshot does not join its stream."""
     RESUMED = "resumed"
-    """A writer died, and the next one may not know the numbers of the messages before: nothing is missing."""
+    """A writer died while one connection replaced another, whose numbers the next one could not compare."""
     END = "end"
     """A connection was closed in order: nothing is missing, but its books end."""
 
@@ -51,6 +51,7 @@ class Break(NamedTuple):
         channel, symbol: as in the event; None: all.
         missing: how many messages are missing, where numbers say so.
         detail: the reason in words.
+        is_late: whether the messages that are missing may have been due at any time from the row `seq` until `noticed`.
 
     """
 
@@ -69,6 +70,7 @@ class Break(NamedTuple):
     symbol: str | None
     missing: int | None
     detail: str
+    is_late: bool = False
 
     @property
     def loses(self) -> bool:
@@ -90,6 +92,7 @@ class Join(NamedTuple):
         channels: names of the channel, as messages have them.
         symbol: the symbol.
         number: the snapshot's number: changes with higher numbers apply to it.
+        file: the number of the file that says so.
 
     """
 
@@ -98,6 +101,7 @@ class Join(NamedTuple):
     channels: frozenset[str]
     symbol: str | None
     number: int
+    file: int
 
 
 class Overlap(NamedTuple):
@@ -126,6 +130,7 @@ class Begin(NamedTuple):
         time: when (ns since the epoch).
         conn: the connection.
         streams: (channel, symbol) of the topics; None: those of its URL.
+        file: the number of the file that says so.
 
     """
 
@@ -133,6 +138,7 @@ class Begin(NamedTuple):
     time: int
     conn: int
     streams: frozenset[tuple[str, str | None]] | None
+    file: int
 
 
 class Answered(NamedTuple):
@@ -148,6 +154,19 @@ class Answered(NamedTuple):
     place: int
     conn: int
     streams: frozenset[tuple[str, str | None]]
+
+
+class Undecided(NamedTuple):
+    """Where numbers that were passed over may still arrive late: the end of a session that has not ended in order.
+
+    Attributes:
+        seq: from this row on.
+        conns: on these connections.
+
+    """
+
+    seq: int
+    conns: frozenset[int]
 
 
 class Unchecked(NamedTuple):

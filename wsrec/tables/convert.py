@@ -154,7 +154,7 @@ class Converter:
         states = self._states(found, batch)
         for table in self._schemas:
             if table in found:
-                made = self._merged(table, found[table], states[table is Table.BOOK_CHANGES], batch, symbols)
+                made = self._merged(table, found[table], states[table], batch, symbols)
                 made = self._doubts.marked(table, made, lacking)
                 self.rows[table] = self.rows.get(table, 0) + made.num_rows
                 self.rounded[table] = self.rounded.get(table, 0) + sum(block.rounded for block, _ in found[table])
@@ -186,26 +186,25 @@ class Converter:
             self._names[channel] = channel if channel in table else same
         return self._names[channel] or ""
 
-    def _states(
-        self, found: Mapping[Table, list[tuple[TableBlock, str]]], batch: pa.RecordBatch
-    ) -> tuple[Codes, Codes]:
-        """The states of the batch's messages in all tables but `book_changes`, and in that one."""
-        states = np.full((2, batch.num_rows), UNPROVED, np.uint8)
-        if self.trust is not None:
-            of_trust = batch.select(list(TRUSTED))
-            others = [block.message for table in found if table is not Table.BOOK_CHANGES for block, _ in found[table]]
-            if others:
-                rows = _distinct(others, batch.num_rows)
-                states[0, rows] = self.trust.states(of_trust.take(pa.array(rows)))
-            books = [block for block, _ in found.get(Table.BOOK_CHANGES, ())]
-            if books:
-                rows = _distinct([block.message for block in books], batch.num_rows)
-                snapshots = np.zeros(batch.num_rows, np.bool_)
-                for block in books:
-                    is_snapshot = block.columns["is_snapshot"].to_numpy(zero_copy_only=False).astype(np.bool_)
-                    snapshots[block.message[is_snapshot]] = True
-                states[1, rows] = self.trust.book_states(of_trust.take(pa.array(rows)), snapshots[rows])
-        return states[0], states[1]
+    def _states(self, found: Mapping[Table, list[tuple[TableBlock, str]]], batch: pa.RecordBatch) -> dict[Table, Codes]:
+        """The states of the batch's messages, in each table."""
+        states = {table: np.full(batch.num_rows, UNPROVED, np.uint8) for table in found}
+        if self.trust is None:
+            return states
+        taken = self.trust.take(batch.select(list(self.trust.columns)))
+        of_trust = batch.select(list(TRUSTED))
+        for table, blocks in found.items():
+            chosen = _distinct([block.message for block, _ in blocks], batch.num_rows)
+            rows = of_trust.take(pa.array(chosen))
+            if table is not Table.BOOK_CHANGES:
+                states[table][chosen] = self.trust.states(rows, taken.among(chosen), table)
+                continue
+            snapshots = np.zeros(batch.num_rows, np.bool_)
+            for block, _ in blocks:
+                is_snapshot = block.columns["is_snapshot"].to_numpy(zero_copy_only=False).astype(np.bool_)
+                snapshots[block.message[is_snapshot]] = True
+            states[table][chosen] = self.trust.book_states(rows, snapshots[chosen], taken.among(chosen))
+        return states
 
     def _payload(self, batch: pa.RecordBatch) -> pa.Array:
         """The payloads as JSON in one `large_binary` array."""

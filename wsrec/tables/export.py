@@ -27,6 +27,7 @@ from wsrec.format.manifest import digest_of
 from wsrec.format.reading import Capture
 from wsrec.options.export import ColumnNames, Format, Numbers, TimeUnit
 from wsrec.tables.convert import Converter, RefusedNumberError
+from wsrec.tables.file_rows import FileRows
 from wsrec.tables.reading import (
     Group,
     Selection,
@@ -86,6 +87,7 @@ class ExportItem(Item, frozen=True, kw_only=True):
         files: their paths.
         earlier: paths of the messages files of the session and feed before them.
         event_files: paths of all events files of the session and feed.
+        rows: the rows of all its messages files.
         request: what is exported.
         unfinished: those files that are copies of what an unfinished session has journalled.
 
@@ -93,6 +95,7 @@ class ExportItem(Item, frozen=True, kw_only=True):
 
     earlier: tuple[str, ...]
     event_files: tuple[str, ...]
+    rows: tuple[FileRows, ...]
     request: Request
     unfinished: frozenset[str] = frozenset()
 
@@ -202,7 +205,7 @@ def export_files(item: ExportItem) -> Exported:
         event_files = [CaptureFile(Path(path), EVENTS) for path in item.event_files]
         feed = _feed(files[0], request.feed_file)
         channels = wanted_channels(feed, request.channels)
-        session = SessionTables(feed, files, event_files, request.tables, channels, request.numbers)
+        session = SessionTables(feed, files, event_files, request.tables, channels, request.numbers, item.rows)
     except CaptureError as error:
         result.fail(error)
         return result
@@ -327,6 +330,7 @@ def items_of(
     for group in of_sessions:
         events = tuple(str(file.path) for file in group.event_files)
         paths = [str(file.path) for file in group.files]
+        rows = tuple(FileRows.of(group.files))
         begin = 0
         while begin < len(paths):
             end, size = begin, 0
@@ -339,6 +343,7 @@ def items_of(
                     size=size,
                     earlier=tuple(paths[:begin]),
                     event_files=events,
+                    rows=rows,
                     request=request,
                     unfinished=unfinished.intersection(paths[begin:end]),
                 )

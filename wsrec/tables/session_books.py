@@ -16,6 +16,7 @@ from wsrec.tables.book_parts import BookItem, changes, items_of
 from wsrec.tables.book_series import BookSeries, End, each_message, grid, single
 from wsrec.tables.breaks import Break, BreakKind
 from wsrec.tables.built_rows import BuiltRows
+from wsrec.tables.file_rows import FileRows
 from wsrec.tables.reading import Group, Selection
 from wsrec.tables.session_events import SessionEvents
 from wsrec.tables.session_tables import in_band_channels
@@ -79,7 +80,7 @@ class SessionBooks:
         self._group, self._feed, self._asked, self._all = group, feed, asked, series
         self._connections = group.files[-1].metadata.connections
         events = ((file.number, batch) for file in group.event_files for batch in file.batches(EVENT_SCHEMA.names))
-        self._events = SessionEvents(self._feed, self._connections, events)
+        self._events = SessionEvents(self._feed, self._connections, events, FileRows.of(group.files))
         shown = [each for each in self._events.breaks if each.seq is not None]
         self._reasons = {each.seq: each.detail for each in shown if each.seq is not None}
         self._breaks = frozenset(each.seq for each in shown if each.seq is not None and each.ends_books)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,7 +14,8 @@ from wsrec.feed.sequence_rules import SequenceRule
 from wsrec.format.columns import times
 from wsrec.monitor.comparison import REASONS, Link
 from wsrec.ring.events import EventKind
-from wsrec.tables.breaks import AFTERWARDS, Answered, Begin, Break, BreakKind, Join, Overlap, Unchecked
+from wsrec.tables.breaks import AFTERWARDS, Answered, Begin, Break, BreakKind, Join, Overlap, Unchecked, Undecided
+from wsrec.tables.file_rows import FileRows, resumptions
 
 
 class SessionEvents:
@@ -23,6 +25,7 @@ class SessionEvents:
         feed: the feed.
         connections: `wsrec.connections` of a file's metadata.
         events: the events in order, each batch with the number of its file: all columns of `EVENT_SCHEMA`.
+        files: the messages files in order, as far as they are read.
 
     Attributes:
         feed: the feed.
@@ -34,11 +37,19 @@ class SessionEvents:
         confirmed, denied: when topics were confirmed, and refused.
         unchecked: where rules were not applied, and which messages that concerns is not known.
         unnumbered: where messages have no number.
+        unbooked: where messages have a checksum, and there was no book to compare it with.
+        rows: the messages files, as far as they are read.
+        undecided: where messages may be missing that can come late; None: nowhere.
+        resumptions: where new writers began to check.
 
     """
 
     def __init__(
-        self, feed: Feed, connections: Sequence[Mapping[str, Any]], events: Iterable[tuple[int, pa.RecordBatch]]
+        self,
+        feed: Feed,
+        connections: Sequence[Mapping[str, Any]],
+        events: Iterable[tuple[int, pa.RecordBatch]],
+        files: Sequence[FileRows] = (),
     ) -> None:
         self.feed = feed
         self._partners = _partners(connections)
@@ -52,14 +63,64 @@ class SessionEvents:
         self.denied: list[Answered] = []
         self.unchecked: set[Unchecked] = set()
         self.unnumbered: set[Unchecked] = set()
+        self.unbooked: set[Unchecked] = set()
+        self.rows = list(files)
+        self.resumptions = list(resumptions(files))
+        self._first_file = min((each.number for each in files), default=0)
+        self._event_files = set[int]()
+        self._is_ended = False
         # the overlap of each old connection that is still open
         self._open: dict[int | None, int] = {}
         self._closed: set[int | None] = set()
         # when each connection ended last
         self._ended: dict[int | None, int] = {}
+        # when each connection was opened last, and the number of the file that says so
+        self._opened: dict[int, tuple[int, int]] = {}
         for file, batch in events:
+            self._event_files.add(file)
             for event in _rows(batch):
                 self._take(file, event)
+        self.undecided = self._undecided()
+        for number, hole in _holes(files):
+            self.breaks.append(hole)
+            self.files.append(number)
+
+    def _undecided(self) -> Undecided | None:
+        late = self.feed.sequence.late if self.feed.sequence is not None else None
+        if late is None or self._is_ended or not self.rows:
+            return None
+        conns = frozenset(each.conn for each in self.begins if each.conn not in self._closed)
+        left, seq = late.within * len(conns), self.rows[-1].last_seq + 1
+        for each in reversed(self.rows):
+            if left <= 0:
+                break
+            left -= each.last_seq + 1 - each.first_seq
+            seq = each.first_seq
+        return Undecided(seq, conns)
+
+    def file_of(self, seq: int) -> int:
+        """The number of the file with a row, or of the first one if there is none."""
+        return next((each.number for each in self.rows if each.first_seq <= seq <= each.last_seq), self._first_file)
+
+    def lacks(self, file: int) -> bool:
+        """Whether the events of a messages file are not here."""
+        return file not in self._event_files and any(each.number == file and each.has_events for each in self.rows)
+
+    def is_begun_in(self, conn: int, file: int, moment: int) -> bool:
+        """Whether a connection's life at a moment (stage clock) began in a file or later, and took over from no other.
+
+        Its first messages then have none before them.
+        """
+        opened = [each for each in self.begins if each.conn == conn and each.streams is None and each.place <= moment]
+        if not opened:
+            return False
+        last = max(opened, key=lambda each: each.place)
+        next_one = min(
+            (e.place for e in self.begins if e.conn == conn and e.streams is None and e.place > last.place),
+            default=AFTERWARDS,
+        )
+        took_over = any(each.new == conn and last.place <= each.taken < next_one for each in self.overlaps)
+        return last.file >= file and not took_over
 
     def subscribed_since(self, conn: int, channel: str | None, symbol: str | None, until: int) -> int | None:
         """Since when a connection that is open at a moment (stage clock) is subscribed to a stream; None if it is not.
@@ -93,15 +154,20 @@ class SessionEvents:
         return ((name, stream[1]) for name in self._names(stream[0]))
 
     def _take(self, file: int, event: _Event) -> None:
-        for found in self._unsubscribed(event) if event.kind in _UNSUBSCRIBED else self._break(event):
-            self.breaks.append(found)
-            self.files.append(file)
         kind, detail = event.kind, event.detail
+        breaks = [*(self._unsubscribed(event) if kind in _UNSUBSCRIBED else self._break(event))]
+        if kind == EventKind.REPLACED:
+            breaks += self._uncompared(file, event)
+        self.breaks += breaks
+        self.files += [file] * len(breaks)
         if kind == EventKind.SNAPSHOT_JOINED and event.conn is not None and event.channel is not None:
             if (number := _integer(detail.get("number"))) is not None:
-                self.joins.append(Join(event.place, event.conn, self._names(event.channel), event.symbol, number))
+                names = self._names(event.channel)
+                self.joins.append(Join(event.place, event.conn, names, event.symbol, number, file))
         elif kind == EventKind.REPLACED:
             self._replaced(event)
+        elif kind == EventKind.SESSION_END:
+            self._is_ended = True
         elif kind == EventKind.DISCONNECT:
             # the old connection of an overlap is closed before the event `replaced`, or after it
             self._closed.add(event.conn)
@@ -114,15 +180,23 @@ class SessionEvents:
             topics = detail.get("topics") if kind == EventKind.SUBSCRIBE else None
             streams = None if topics is None else frozenset(self._streams(event.conn, topics))
             self._closed.discard(event.conn)
-            self._open.pop(event.conn if topics is None else None, None)
-            self.begins.append(Begin(event.place, event.time, event.conn, streams))
+            if topics is None:
+                self._open.pop(event.conn, None)
+                self._opened[event.conn] = event.place, file
+            self.begins.append(Begin(event.place, event.time, event.conn, streams, file))
         elif kind in (*_UNSUBSCRIBED, EventKind.ACK) and event.conn is not None:
             streams = frozenset(self._streams(event.conn, detail.get("topics")))
             of = self.confirmed if kind == EventKind.ACK else self.denied
             of.append(Answered(event.place, event.conn, streams))
-        elif kind == EventKind.UNCHECKED and event.channel is not None:
-            names, skipped = self._names(event.channel), detail.get("skipped")
-            for link, found_in in ((Link.UNLINKED, self.unchecked), (Link.UNNUMBERED, self.unnumbered)):
+        elif kind == EventKind.UNCHECKED:
+            # without a channel: of a connection's numbers
+            names, skipped = self._names(event.channel or ""), detail.get("skipped")
+            for link, found_in in (
+                (Link.UNLINKED, self.unchecked),
+                (Link.UNNUMBERED, self.unnumbered),
+                (Link.AFTER_UNNUMBERED, self.unnumbered),
+                (Link.NO_BOOK, self.unbooked),
+            ):
                 if isinstance(skipped, dict) and REASONS[link] in skipped:
                     found_in |= {Unchecked(file, name) for name in names}
 
@@ -134,6 +208,16 @@ class SessionEvents:
             if old not in self._closed:
                 self._open[old] = len(self.overlaps)
             self.overlaps.append(Overlap(old, new, start, taken, max(taken, event.place)))
+
+    def _uncompared(self, file: int, event: _Event) -> Iterator[Break]:
+        """The first rows on a new connection whose writer died before they could be compared with the old one's."""
+        new = _integer(event.detail.get("to_conn"))
+        if new is None or new not in self._opened:
+            return
+        place, opened_in = self._opened[new]
+        if any(opened_in < each.file <= file for each in self.resumptions):
+            found = _break(event, BreakKind.RESUMED, conns=frozenset([new]))
+            yield found._replace(conn=new, start=place, place=place)
 
     def _unsubscribed(self, event: _Event) -> Iterator[Break]:
         """Streams that were refused, or may have begun on a new connection only after the old one had ended."""
@@ -173,8 +257,6 @@ class SessionEvents:
             case EventKind.NOT_INFLATED:
                 why = f"messages that cannot be inflated: {detail.get('message')}"
                 yield _break(event, BreakKind.GAP, conns=self._turns(event.conn), why=why)
-            case EventKind.RESTART if detail.get("process") == "writer":
-                yield _break(event, BreakKind.RESUMED)
             case EventKind.SET_ASIDE:
                 why = "a message that killed the writer was set aside"
                 yield _break(event, BreakKind.GAP, conns=self._turns(event.conn), why=why, missing=1)
@@ -187,7 +269,8 @@ class SessionEvents:
         channels = None if event.channel is None else frozenset([event.channel])
         missing = _integer(detail.get("missing"))
         found = _break(event, kind, conns=conns, channels=channels, why=why, missing=missing)
-        return found._replace(seq=seq)
+        is_late = self.feed.sequence is not None and self.feed.sequence.late is not None
+        return found._replace(seq=seq, is_late=is_late)
 
     def _lost(self, event: _Event) -> Break:
         detail = event.detail
@@ -249,7 +332,7 @@ _USED = frozenset(
         *(EventKind.GAP, EventKind.SEQUENCE_RESET, EventKind.LOST_INTERVAL, EventKind.DISCONNECT, EventKind.CONNECT),
         *(EventKind.SUBSCRIBE, EventKind.SNAPSHOT_JOINED, EventKind.SNAPSHOT_MISSED, EventKind.REPLACED),
         *(EventKind.UNCHECKED, EventKind.NOT_INFLATED, EventKind.SET_ASIDE, EventKind.ACK),
-        EventKind.RESTART,
+        EventKind.SESSION_END,
         *_UNSUBSCRIBED,
     }
 )
@@ -288,6 +371,19 @@ def _break(
         missing=missing,
         detail=why,
     )
+
+
+def _holes(files: Sequence[FileRows]) -> Iterator[tuple[int, Break]]:
+    """Where files between others are missing or cannot be read, and the number of the file behind."""
+    for before, after in pairwise(files):
+        first, last = before.last_seq + 1, after.first_seq - 1
+        if first > last:
+            continue
+        time = after.first_time or before.last_time or 0
+        found = _Event(time, AFTERWARDS if after.begin is None else after.begin, "", None, None, None, {})
+        why = f"the rows {first} to {last} are in no file that is here and can be read"
+        hole = _break(found, BreakKind.LOST_INTERVAL, why=why, missing=last - first + 1)
+        yield after.number, hole._replace(since=before.last_time, until=after.first_time, seq=after.first_seq)
 
 
 def _partners(connections: Sequence[Mapping[str, Any]]) -> dict[int, frozenset[int]]:

@@ -22,11 +22,11 @@ from wsrec.format.stage_times import message_field
 from wsrec.options.export import Numbers
 from wsrec.ring.events import EventKind
 from wsrec.tables.convert import NEEDED, Converter
+from wsrec.tables.file_rows import FileRows, first_handoff
 from wsrec.tables.gaps import COLUMNS as GAP_COLUMNS
 from wsrec.tables.gaps import gap_rows
 from wsrec.tables.listings import Listings
 from wsrec.tables.session_events import SessionEvents
-from wsrec.tables.trust import COLUMNS as TRUSTED
 from wsrec.tables.trust import Trust
 
 _EVENT_COLUMNS = ("time", "monotonic", "kind", "conn", "channel", "symbol", "detail")
@@ -42,6 +42,7 @@ class SessionTables:
         tables: the tables that are wanted.
         channels: only messages with these names of channels; None: all.
         numbers: the type of numbers.
+        rows: the rows of all messages files of the session and feed; None: `files` are all of them.
 
     Attributes:
         converter: that of the last file, with its counts.
@@ -59,6 +60,7 @@ class SessionTables:
         tables: Sequence[Table],
         channels: Collection[str] | None = None,
         numbers: Numbers = Numbers.FLOAT,
+        rows: Sequence[FileRows] | None = None,
     ) -> None:
         self._feed, self._files, self._tables, self._numbers = feed, list(files), list(tables), numbers
         self._channels = _read_channels(feed, self._tables, channels)
@@ -66,7 +68,8 @@ class SessionTables:
         connections = self._files[-1].metadata.connections if self._files else []
         listed = {number for number, batch in events if _has_listing(batch)}
         self._listings = Listings.of_files(feed, [file for file in self._files if file.number in listed])
-        self._events = SessionEvents(feed, connections, events)
+        rows = FileRows.of(self._files) if rows is None else rows
+        self._events = SessionEvents(feed, connections, events, rows)
         self._ends = sorted(end for _, batch in events for end in _disconnections(batch))
         self._stateful = _stateful_channels(feed, self._tables)
         self._in_band = in_band_channels(feed)
@@ -106,16 +109,17 @@ class SessionTables:
                 for _ in self._converted(earlier, self._stateful):
                     pass
         self.converter.trust = self._trust
-        begin = _first_handoff(self._files[index])
-        since = self._trust.follow_from(begin) if begin is not None else None
+        begin = first_handoff(self._files[index])
+        since = self._trust.follow_from(self._files[index].number, begin) if begin is not None else None
         if since is None:
             return
         for earlier in self._files[:index]:
             self._trust.begin_file(earlier.number)
-            for batch in earlier.batches(TRUSTED):
-                later = batch.filter(pc.greater_equal(batch["handoff_monotonic"], since))
+            for batch in earlier.batches(self._trust.columns):
+                is_later = pc.greater_equal(batch["handoff_monotonic"], since.handoff)
+                later = batch if earlier.number >= since.file else batch.filter(is_later)
                 if later.num_rows:
-                    self._trust.follow(later)
+                    self._trust.take(later)
 
     def _converted(
         self, file: CaptureFile, channels: Collection[str | None] | None
@@ -207,11 +211,6 @@ def _divided(batch: pa.RecordBatch, ends: Sequence[tuple[int, int]]) -> Iterator
             begin, ended = cut, []
         ended.append(conn)
     yield batch.slice(begin), ended
-
-
-def _first_handoff(file: CaptureFile) -> int | None:
-    first = next(file.batches(["handoff_monotonic"], most=1), None)
-    return None if first is None else int(first["handoff_monotonic"][0].as_py())
 
 
 def _schema_of(columns: Sequence[str]) -> pa.Schema:

@@ -26,6 +26,7 @@ from wsrec.format.layout import EVENTS, MESSAGES
 from wsrec.format.reading import Capture
 from wsrec.options.export import Format, Numbers, TimeUnit
 from wsrec.tables.export import Exported, ExportItem, Request, declarations_of, export_files, merge, path_of, source_of
+from wsrec.tables.file_rows import FileRows
 from wsrec.tables.reading import declared_feed, groups
 from wsrec.tables.schema import TABLES_VERSION, table_schema
 from wsrec.tables.table_file import written_schema
@@ -193,6 +194,7 @@ class _Tables:
         for group in groups(self._capture.files, self._capture.event_files):
             paths = tuple(str(file.path) for file in group.files)
             events = tuple(str(file.path) for file in group.event_files)
+            rows = tuple(FileRows.of(group.files))
             for number, file in enumerate(group.files):
                 current = self._current(file, table)
                 if current is not None:
@@ -204,6 +206,7 @@ class _Tables:
                         size=file.size,
                         earlier=paths[:number],
                         event_files=events,
+                        rows=rows,
                         request=request,
                     )
                 )

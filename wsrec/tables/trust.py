@@ -5,8 +5,9 @@
   follows a message without a number, or a restart of the numbers.
 - `suspect`: messages may be missing before it. Of trades, quotes and others the first row of its stream after a break;
   of books every row from a break to the next snapshot that joins, and before the first one.
-- `history`: a second copy, from a connection that overlapped with the one that it replaced. What an exchange sends
-  again on subscribing is for the caller to mark: only the message shows it.
+- `history`: a second copy, from a connection that overlapped with the one that it replaced; what may be one without
+  being the same byte for byte is `unproved` (`wsrec.tables.second_copies`). What an exchange sends again on subscribing
+  is for the caller to mark: only the message shows it.
 
 A fetched snapshot (`direction` rest) is `ok` or `unproved` if it joins its stream, as `wsrec.monitor.snapshot_join` has
 decided, and changes with higher numbers are from then on, also those that arrived before it; else it is `suspect`.
@@ -23,7 +24,7 @@ of books, whose messages hold many rows, 140 to 690 ns. The less of 4 streams, t
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,11 +32,11 @@ import pyarrow as pa
 
 from wsrec.arrays import Flags, Int64s, Places, codes, known, low_bits
 from wsrec.feed.sequence_rules import SequenceRule
-from wsrec.feed.table_columns import STATES
+from wsrec.feed.table_columns import STATES, Table
 from wsrec.monitor.stream_keys import NameNumbers, by_stream
 from wsrec.tables.break_index import BEFORE, BreakIndex, Grouped, Last, Stream
-from wsrec.tables.breaks import BreakKind, Unchecked
-from wsrec.tables.second_copies import SecondCopies
+from wsrec.tables.breaks import BreakKind, Join
+from wsrec.tables.second_copies import CONTENT, SecondCopies
 from wsrec.tables.session_events import SessionEvents, folded
 
 OK, UNPROVED, SUSPECT, HISTORY = range(len(STATES))
@@ -58,11 +59,54 @@ _NO_MESSAGE = _Position(BEFORE, BEFORE)
 _NO_SNAPSHOT = _Position(BEFORE - 1, BEFORE - 1)
 
 
+class Since(NamedTuple):
+    """A place in a session, from which on its messages are needed: those that are either.
+
+    Attributes:
+        file: in the files from this number on.
+        handoff: handed off at or after this moment (ns on the stage clock).
+
+    """
+
+    file: int
+    handoff: int
+
+
+class Taken(NamedTuple):
+    """What is known of messages, whatever rows they make.
+
+    Attributes:
+        compared: which have a number, as has the message before, where their rules need one.
+        copies, possible: which are second copies, and which others may be.
+
+    """
+
+    compared: Flags
+    copies: Flags
+    possible: Flags
+
+    @classmethod
+    def of(cls, count: int) -> Taken:
+        """Of messages that were compared and are no copies."""
+        return cls(np.ones(count, np.bool_), np.zeros(count, np.bool_), np.zeros(count, np.bool_))
+
+    def among(self, rows: Places) -> Taken:
+        """The same of some of the messages."""
+        return Taken(*(each[rows] for each in self))
+
+    def corrected(self, states: Codes) -> Codes:
+        """States of the messages, corrected for copies."""
+        states[self.possible] = np.maximum(states[self.possible], UNPROVED)
+        states[self.copies] = HISTORY
+        return states
+
+
 class Trust:
     """Gives the messages of one session and feed their states.
 
-    Messages are passed in order, file by file. A file can be read alone: `begin_file`, `follow` with the messages of
-    earlier files from `follow_from` on, if it is not None, then its own.
+    Messages are passed in order, file by file: all to `take`, then those that make rows of a table to `states` or
+    `book_states`. A file can be read alone: of the earlier files `begin_file`, and `take` with their messages from
+    `follow_from` on, if that is not None; then its own.
 
     Args:
         events: the events of the session.
@@ -85,14 +129,18 @@ class Trust:
         self._fetches = {name for name, channel in by_name.items() if channel.snapshot is not None}
         self._fetches |= {name for join in events.joins for name in join.channels}
         self._joined = {(join.conn, name, join.symbol, join.number) for join in events.joins for name in join.channels}
-        self._copies, self._book_copies = (
-            SecondCopies(events, lambda: self._numbered(compared=True)) for _ in range(2)
-        )
+        self._copies = SecondCopies(events, lambda: self._numbered(compared=True))
         self._streams: dict[int, Stream] = {}
-        self._runs: dict[int, dict[tuple[int, int], int]] = {}
-        # the last message of each stream
-        self._last: dict[int, _Position] = {}
+        self._runs: dict[int, dict[tuple[int, int], Join]] = {}
+        # by stream: the last message that makes rows of a table in this file, the last one of the files before,
+        # and that of this file
+        self._last: dict[Table | None, dict[int, _Position]] = {}
+        self._earlier: dict[int, _Position] = {}
+        self._newest: dict[int, _Position] = {}
         self._last_unnumbered: set[int] = set()
+        # of each resumption the streams that its checks know
+        self._known: list[set[int]] = [set() for _ in events.resumptions]
+        self._positions = bool(self._losses.breaks or self._resets.breaks or events.resumptions)
         self._snapshots: dict[int, _Position] = {}
         # `seq` of the last book message of each stream that lacks a number
         self._lacked: dict[int, int] = {}
@@ -102,65 +150,113 @@ class Trust:
     def begin_file(self, number: int) -> None:
         """The next messages are those of the file with this number in the session."""
         self._file = number
+        self._earlier |= self._newest
+        self._newest.clear()
+        self._last.clear()
         self._snapshots.clear()
         self._lacked.clear()
         self._begin = None
 
-    def follow_from(self, handoff: int) -> int | None:
-        """From when on the messages before a file's first one are to be passed to `follow` (ns on the stage clock).
+    def follow_from(self, number: int, handoff: int) -> Since | None:
+        """From where on the messages before a file are to be passed to `take`, where it is converted alone.
 
         Args:
-            handoff: `handoff_monotonic` of the file's first message.
+            number: the file's number.
+            handoff: `handoff_monotonic` of its first message.
 
         Returns:
             None if none are needed: no messages are missing before, and no connections overlap here.
 
         """
-        places = [each.start for each in (*self._losses.breaks, *self._resets.breaks) if each.start < handoff]
-        places += [each.start for each in self._events.overlaps if each.start < handoff <= each.end]
-        return min(places, default=None)
+        events = self._events
+        files = [each.file for each in events.unnumbered if each.file < number]
+        files += [events.file_of(each.known_from) for each in events.resumptions if each.file <= number]
+        # of the breaks that concern the same streams, the last one before
+        last: dict[Any, tuple[int, int]] = {}
+        for index in (self._losses, self._resets):
+            for each in index.breaks:
+                file = number if each.seq is None else events.file_of(each.seq)
+                if each.start < handoff or file < number:
+                    scope = index, each.conns, each.channels, each.symbol, each.seq is None
+                    last[scope] = max(last.get(scope, (-1, -1)), (each.start, file))
+        places = [start for start, _ in last.values()]
+        files += [file for _, file in last.values()]
+        places += [each.start for each in events.overlaps if each.start < handoff <= each.end]
+        found = Since(min(files, default=number), min(places, default=handoff))
+        return None if found == (number, handoff) else found
 
-    def follow(self, rows: pa.RecordBatch) -> None:
-        """Pass messages of earlier files (`COLUMNS`), of all channels, or of those that make rows."""
-        self.states(rows)
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of messages that `take` needs."""
+        return (*COLUMNS, *CONTENT) if self._events.overlaps else COLUMNS
 
-    def states(self, rows: pa.RecordBatch) -> Codes:
-        """The state of each message's rows in all tables but `book_changes`.
-
-        Args:
-            rows: messages that make rows, in order: `COLUMNS`.
-
-        """
+    def take(self, messages: pa.RecordBatch) -> Taken:
+        """Take the next messages (`columns`), of all channels or of those that make rows; also of earlier files."""
+        found = Taken.of(messages.num_rows)
+        received = np.flatnonzero(~_fetched(messages))
+        rows = messages if len(received) == messages.num_rows else messages.take(pa.array(received))
         channels = self._channels.of(rows.column("channel"))
-        found = self._base(channels)
+        found.compared[received] = self._compared(rows, channels)
+        if self._events.overlaps:
+            copies = self._copies.among(rows, channels, self._symbols)
+            found.copies[received], found.possible[received] = copies
+        return found
+
+    def _compared(self, rows: pa.RecordBatch, channels: Int64s) -> Flags:
+        """Which messages have a number, as has the message before, where their rules need one."""
+        compared = np.ones(rows.num_rows, np.bool_)
         fits = known(rows.column("exchange_seq"))
         if not fits.all():
             fits = fits | ~self._numbered(compared=False)[channels]
-        breaks = self._losses.breaks or self._resets.breaks
-        if breaks or self._last_unnumbered or not fits.all():
+        if not rows.num_rows or (fits.all() and not self._last_unnumbered and not self._positions):
+            return compared
+        order, grouped = self._grouped(rows, channels)
+        compared[order] = self._after_numbered(grouped, fits[order])
+        self._newest |= _ends_of(grouped)
+        for each, keys in zip(self._events.resumptions, self._known, strict=True):
+            within = (grouped.seq >= each.known_from) & (grouped.seq < each.seq)
+            keys |= set(grouped.keys[within].tolist())
+        return compared
+
+    def states(self, rows: pa.RecordBatch, taken: Taken | None = None, table: Table | None = None) -> Codes:
+        """The state of each message's rows in a table that is not `book_changes`.
+
+        Args:
+            rows: messages that make rows of it, in order: `COLUMNS`.
+            taken: what `take` says of them; None: they are all messages, and `take` has not seen them.
+            table: the table.
+
+        """
+        taken = self.take(rows) if taken is None else taken
+        compared = taken.compared
+        channels = self._channels.of(rows.column("channel"))
+        found = self._base(rows, channels, books=False)
+        if self._positions or not compared.all():
             order, grouped = self._grouped(rows, channels)
-            unproved = ~self._after_numbered(grouped, fits[order])
+            unproved = ~compared[order]
             doubted = np.zeros(len(order), np.bool_)
-            if breaks:
-                before = self._before(grouped)
+            if self._positions:
+                before = self._before(grouped, table)
                 doubted = self._losses.last(grouped).passed(before) | self._losses.within(grouped)
                 # nothing was compared with what was before the numbers restarted
                 unproved |= self._resets.last(grouped).passed(before)
+                unproved |= self._resumed(rows, order, grouped, before)
             found[order[unproved]] = np.maximum(found[order[unproved]], UNPROVED)
             found[order[doubted]] = SUSPECT
-        found[self._copies.among(rows, channels, self._symbols)] = HISTORY
-        return found
+        return taken.corrected(found)
 
-    def book_states(self, rows: pa.RecordBatch, snapshots: Flags) -> Codes:
+    def book_states(self, rows: pa.RecordBatch, snapshots: Flags, taken: Taken | None = None) -> Codes:
         """The state of each message's rows in `book_changes`.
 
         Args:
             rows: messages that make such rows, in order: `COLUMNS`.
             snapshots: which of them are snapshots, or contain one.
+            taken: as of `states`.
 
         """
         if not rows.num_rows:
             return np.zeros(0, np.uint8)
+        taken = self.take(rows) if taken is None else taken
         channels = self._channels.of(rows.column("channel"))
         order, grouped = self._grouped(rows, channels)
         if self._begin is None:
@@ -176,47 +272,71 @@ class Trust:
         good, begun = self._after_snapshot(rows, order, grouped, flags, last)
         # this file does not show the snapshot before them
         presumed = good & (begun == self._begin.seq) if self._begin != _NO_SNAPSHOT else np.zeros_like(good)
+        # a new writer did not know the messages before it
+        uncompared = np.zeros_like(good)
         if self._fetches:
             fetching = np.array([False, *(name in self._fetches for name in self._channel_numbers)])
             for key, span in grouped.spans():
                 if fetching[grouped.channels[span.start]]:
                     stream = self._stream(key, rows, int(order[span.start]))
-                    for (handoff, seq), number in self._joined_runs(key, stream).items():
+                    for (handoff, seq), join in self._joined_runs(key, stream).items():
                         run = (last.handoff[span] == handoff) & (last.seq[span] == seq)
-                        good[span] |= run & has[span] & (numbers[span] > np.uint64(number))
+                        good[span] |= run & has[span] & (numbers[span] > np.uint64(join.number))
+                        for each, keys in zip(self._events.resumptions, self._known, strict=True):
+                            if join.file < each.file and key not in keys:
+                                uncompared[span] |= run & (grouped.seq[span] >= each.seq)
                     for row in np.flatnonzero(fetched[span]) + span.start:
                         number = int(numbers[row]) if has[row] else -1
                         good[row] = (stream.conn, stream.channel, stream.symbol, number) in self._joined
-        base = self._base(channels)[order]
-        base[self._unnumbered_since(begun, grouped, has)] = UNPROVED
-        base[presumed] = UNPROVED
+        base = self._base(rows, channels, books=True)[order]
+        fits = has & (taken.compared[order] | flags)
+        base[self._unnumbered_since(begun, grouped, fits)] = UNPROVED
+        base[presumed | uncompared] = UNPROVED
         found = np.zeros(len(order), np.uint8)
         found[order] = np.where(good & ~self._ends.within(grouped), base, SUSPECT)
-        found[self._book_copies.among(rows, channels, self._symbols)] = HISTORY
+        return taken.corrected(found)
+
+    def _base(self, rows: pa.RecordBatch, channels: Int64s, *, books: bool) -> Codes:
+        """The state of messages that no break concerns."""
+        found = self._of_channels(books=books)[channels]
+        undecided = self._events.undecided
+        if undecided is not None:
+            late = rows.column("seq").to_numpy() >= undecided.seq
+            found[late & np.isin(rows.column("conn").to_numpy(), list(undecided.conns))] = UNPROVED
         return found
 
-    def _base(self, channels: Int64s) -> Codes:
-        """The state of messages that no break concerns, by their channels."""
+    def _of_channels(self, *, books: bool) -> Codes:
+        """The same by the numbers of channels."""
         states = np.full(len(self._channel_numbers) + 1, UNPROVED, np.uint8)
-        rule, unchecked = self._events.feed.sequence_rule, self._events.unchecked
-        states[0] = OK if rule(None) in _PROVING else UNPROVED
+        feed, events = self._events.feed, self._events
+        unnumbered = {each.channel for each in events.unnumbered if each.file == self._file}
+        if events.lacks(self._file) or (feed.sequence is not None and unnumbered):
+            # any message may be missing where one of the connection has no number
+            return states
+        unchecked = {each.channel for each in events.unchecked if each.file == self._file}
+        if not books:
+            unchecked |= {each.channel for each in events.unbooked if each.file == self._file}
+        states[0] = OK if feed.sequence_rule(None) in _PROVING else UNPROVED
+        by_name = feed.channel_by_any_name
         for name, number in self._channel_numbers.items():
-            if rule(name) in _PROVING and Unchecked(self._file, name) not in unchecked:
-                states[number] = OK
-        return states[channels]
+            if feed.sequence_rule(name) not in _PROVING or name in unchecked:
+                continue
+            if name in unnumbered and name in by_name and by_name[name].sequence_scope != "symbol":
+                continue
+            states[number] = OK
+        return states
 
     def _numbered(self, *, compared: bool) -> Flags:
         """By channel number, whether each message has a number; `compared`: one that is equal on each connection."""
         feed = self._events.feed
         found = np.zeros(len(self._channel_numbers) + 1, np.bool_)
-        found[0] = feed.sequence is not None and not compared
+        if feed.sequence is not None:
+            # of a connection's numbers only the events say which are missing (`_base`)
+            return found
         for name, number in self._channel_numbers.items():
-            if feed.sequence is not None:
-                found[number] = not compared
-                continue
             channel = feed.channel_by_any_name.get(name)
             if channel is not None and channel.sequence in _PROVING and channel.sequence is not SequenceRule.CHECKSUM:
-                found[number] = not compared or (channel.sequence_scope == "symbol" and not channel.repeats)
+                found[number] = channel.sequence_scope == "symbol" and not (compared and channel.repeats)
         return found
 
     def _grouped(self, rows: pa.RecordBatch, channels: Int64s) -> tuple[Places, Grouped]:
@@ -227,16 +347,25 @@ class Trust:
         handoff, seq = rows.column("handoff_monotonic").to_numpy(), rows.column("seq").to_numpy().astype(np.int64)
         return order, Grouped(keys, starts, conns[order], channels[order], symbols[order], handoff[order], seq[order])
 
-    def _before(self, rows: Grouped) -> Grouped:
-        """The positions of the message before each one in its stream."""
+    def _before(self, rows: Grouped, table: Table | None) -> Grouped:
+        """The positions of the message before each one in its stream: of those of this file that make rows, too."""
+        last = self._last.setdefault(table, {})
         handoff, seq = (np.concatenate((of[:1], of[:-1])) for of in (rows.handoff, rows.seq))
-        starts, ends = rows.starts[:-1], rows.starts[1:] - 1
-        keys = rows.keys[starts].tolist()
-        first = np.array([self._last.get(key, _NO_MESSAGE) for key in keys], np.int64).reshape(-1, 2)
-        handoff[starts], seq[starts] = first.T
-        ended = zip(keys, rows.handoff[ends].tolist(), rows.seq[ends].tolist(), strict=True)
-        self._last.update((key, _Position(*position)) for key, *position in ended)
+        starts = rows.starts[:-1]
+        of_keys = [last.get(key) or self._earlier.get(key, _NO_MESSAGE) for key in rows.keys[starts].tolist()]
+        handoff[starts], seq[starts] = np.array(of_keys, np.int64).reshape(-1, 2).T
+        last |= _ends_of(rows)
         return rows._replace(handoff=handoff, seq=seq)
+
+    def _resumed(self, rows: pa.RecordBatch, order: Places, grouped: Grouped, before: Grouped) -> Flags:
+        """Which rows are the first of their streams that a new writer checked, which did not know those before."""
+        found = np.zeros(len(order), np.bool_)
+        for each in self._events.resumptions:
+            first = (grouped.seq >= each.seq) & (before.seq < each.known_from)
+            for row in np.flatnonzero(first).tolist():
+                conn = int(grouped.conns[row])
+                found[row] |= not self._events.is_begun_in(conn, each.file, int(grouped.handoff[row]))
+        return found
 
     def _after_numbered(self, rows: Grouped, fits: Flags) -> Flags:
         """Which messages have a number, as has the one before, where their rules need one."""
@@ -315,8 +444,8 @@ class Trust:
         ended = max((each.noticed for each in breaks if each.noticed <= begin.handoff), default=BEFORE)
         return begin if requested > ended else _NO_SNAPSHOT
 
-    def _joined_runs(self, key: int, stream: Stream) -> dict[tuple[int, int], int]:
-        """The last break before each run of a stream that a fetched snapshot joins, with the snapshot's number."""
+    def _joined_runs(self, key: int, stream: Stream) -> dict[tuple[int, int], Join]:
+        """The last break before each run of a stream that a fetched snapshot joins, with the lowest such snapshot."""
         found = self._runs.get(key)
         if found is None:
             found = self._runs[key] = {}
@@ -325,7 +454,7 @@ class Trust:
                     ended = [each for each in self._ends.of(stream) if each.noticed <= join.place]
                     handoff = max((each.place for each in ended if each.seq is None), default=BEFORE)
                     run = handoff, max((each.seq for each in ended if each.seq is not None), default=BEFORE)
-                    found[run] = min(join.number, found.get(run, join.number))
+                    found[run] = min(join, found.get(run, join), key=lambda each: each.number)
         return found
 
     def _stream(self, key: int, rows: pa.RecordBatch, row: int) -> Stream:
@@ -340,6 +469,13 @@ class Trust:
 
     def _symbol(self, name: str) -> int:
         return self._symbol_numbers.setdefault(name, len(self._symbol_numbers) + 1)
+
+
+def _ends_of(rows: Grouped) -> dict[int, _Position]:
+    """The last message of each stream."""
+    ends = rows.starts[1:] - 1
+    of_streams = zip(rows.keys[ends].tolist(), rows.handoff[ends].tolist(), rows.seq[ends].tolist(), strict=True)
+    return {key: _Position(handoff, seq) for key, handoff, seq in of_streams}
 
 
 def _fetched(rows: pa.RecordBatch) -> Flags:

@@ -99,6 +99,8 @@ class FeedWriter:
         self._job = job
         self._new_pair = partial(FilePair, folder, feed.name, disk, encoder, live_steps)
         self._next_seq = 0
+        # the number of the first file that the checks know
+        self._checked_from = 0
         self._requests = RequestTable.of(plans)
         model = Feed.model_validate(feed.config)
         standby_of = {plan.conn: plan.standby_of for plan in plans if plan.standby_of is not None}
@@ -119,6 +121,10 @@ class FeedWriter:
     def learn_requests(self, conn: int, described: ConnectionRequests) -> None:
         """Continue with a connection's requests from the previous file's metadata."""
         self._requests.learn(conn, described)
+
+    def check_from(self, number: int) -> None:
+        """The checks continue from the file of this number (`follow`), and know nothing of those before it."""
+        self._checked_from = number
 
     def follow(self, rows: pa.RecordBatch) -> None:
         """Continue the sequence checks from rows of a finished file (`SequenceChecker.seed`)."""
@@ -319,10 +325,12 @@ class FeedWriter:
             **{**shared, "connections": connections},
             **self._pair.about(),
             rows=rows,
+            events=self._pair.events,
             first_seq=self._file_first_seq if rows else None,
             last_seq=self._next_seq - 1 if rows else None,
             counts=counts,
             gaps_checked=self._monitor.checks_numbers,
+            checked_from=self._checked_from,
             next_slot=next_slot,
             ledger=ledger,
         )

@@ -102,6 +102,8 @@ def follow_landed(out: Path, lines: list[ManifestLine], feed: FeedWriter) -> Non
     """Continue sequences and idle times from the last finished pair: for each connection, since it was last opened."""
     ended: dict[int, int] = {}
     events: list[MonitorEvent] = []
+    if any(line.path is not None for line in lines):
+        feed.check_from(lines[-1].number + 1)
     for line in reversed(lines):
         try:
             if line.events_path is not None:
@@ -123,6 +125,7 @@ def follow_landed(out: Path, lines: list[ManifestLine], feed: FeedWriter) -> Non
                     since[list(ended)] = list(ended.values())
                     kept = pa.array(batch.column(MONOTONIC).to_numpy() > since[conns])
                     feed.follow(batch.filter(pc.and_(kept, pc.equal(batch.column("direction"), "recv"))))
+            feed.check_from(line.number)
         except (OSError, ValueError):
             # missing or damaged, which `wsrec verify` reports: then a gap to what follows is not found
             pass
