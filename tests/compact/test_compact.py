@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from tests.compact.captures import HOUR, START, compact, contents, exported, reported, rows_of, verified, write
 from tests.compact.killed import at_each
 from tests.verify.damage import damage_capture
+from tests.verify.remembering import same as same_findings
 from tests.verify.remembering import settle, simulated
 from wsrec.cli.main import main
 from wsrec.compact import rewrite as rewriting
@@ -305,6 +306,34 @@ class TestKeep:
     def test_only_on_request(self, hours):
         compact(hours, now=START + 10_000 * HOUR)
         assert len(message_files(hours)) == 3
+
+    def test_what_is_left_is_remembered_until_more_is_removed(self, hours, tmp_path):
+        def found():
+            settle()
+            result = verify([hours], memory=Memory(tmp_path / "memory"))
+            assert same_findings(result) == same_findings(verify([hours]))
+            return result.captures[0].sessions[0]
+
+        now = START + 10 * HOUR
+        compact(hours, keep=8.5 * 3600, now=now)
+        assert found().remembered == 0
+        assert found().remembered == found().files > 0
+        compact(hours, keep=7.5 * 3600, now=now)
+        assert found().remembered == 0
+        assert found().remembered == found().files > 0
+
+    def test_what_was_proved_of_the_rest_does_not_count_for_a_whole_session(self, hours, tmp_path):
+        compact(hours, keep=8.5 * 3600, now=START + 10 * HOUR)
+        settle()
+        (proved,) = verify([hours], memory=Memory(tmp_path / "memory")).captures
+        assert Kind.CONTRADICTION not in {each.kind for each in proved.findings}
+        path = hours / ".wsrec" / "manifest.jsonl"
+        gone = json.loads(path.read_text().splitlines()[0])["path"]
+        # nothing says any more that there was a beginning
+        path.write_text("".join(line if gone not in line else "\n" for line in path.read_text().splitlines(True)))
+        result = verify([hours], memory=Memory(tmp_path / "memory"))
+        assert same_findings(result) == same_findings(verify([hours]))
+        assert Kind.CONTRADICTION in {each.kind for each in result.captures[0].findings}
 
     def test_everything(self, hours):
         compact(hours, keep=1.0)

@@ -87,6 +87,7 @@ class Inventory(NamedTuple):
                 pairs,
                 session in self.journals,
                 self.held,
+                self.whole,
             )
             for (feed, session), pairs in sorted(self.pairs.items(), key=lambda item: item[0][::-1])
         ]
@@ -96,10 +97,12 @@ class SessionTask(NamedTuple):
     """One session of one feed, to be verified alone.
 
     Attributes:
-        root, whole, listed, held: as of the `Inventory`.
+        root, listed, held: as of the `Inventory`.
+        whole: whether all of its files are verified, from its first on.
         feed, session: which one.
         pairs: its files, in order of their numbers.
         left: whether its journals are there.
+        as_found: whether all of its files that were not removed on purpose are verified.
 
     """
 
@@ -111,6 +114,7 @@ class SessionTask(NamedTuple):
     pairs: list[Pair]
     left: bool
     held: bool | None
+    as_found: bool
 
 
 def roots(paths: Iterable[Path]) -> dict[Path, list[Path] | None]:

@@ -2,7 +2,8 @@
 
 A file counts as unchanged while its path, size, inode, and times of modification and of change are those that it had
 when its bytes had the manifest's SHA-256. Nothing else is trusted: a session is remembered only as a whole or from its
-first file on, with all manifest lines as they were, by the same wsrec, and only if every byte of it was proved.
+first file on that was not removed on purpose, with all manifest lines as they were, by the same wsrec, and only if
+every byte of it was proved.
 
 The memory is the verifier's own: it lies in a folder that only its user can write, not in the capture, where whoever
 changes a file could change it as well.
@@ -18,7 +19,7 @@ import tempfile
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -89,6 +90,7 @@ class _Proved(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         made_by: the wsrec that proved it.
         root, feed, session: what was proved.
+        whole: whether from its beginning on, none of which was removed.
         since: when the reading of its oldest part began (ns since the epoch).
         pairs: the session's files.
         context: what its result depends on besides.
@@ -101,6 +103,7 @@ class _Proved(msgspec.Struct, frozen=True, kw_only=True):
     root: str
     feed: str
     session: str
+    whole: bool
     since: int
     pairs: list[PairMark]
     context: Context
@@ -182,10 +185,10 @@ class Memory:
     def recall(self, task: SessionTask, marks: list[PairMark]) -> Known | None:
         """What is known of a session whose files have these marks; None if all of it must be read."""
         proved = None if self._again else self._read(self._path(task))
-        if proved is None or (proved.root, proved.feed, proved.session) != (str(task.root), task.feed, task.session):
+        if proved is None or any(getattr(proved, name) != value for name, value in _about(task).items()):
             return None
         count = len(proved.pairs)
-        if proved.made_by != this_wsrec() or not count or proved.pairs != marks[:count]:
+        if not count or proved.pairs != marks[:count]:
             return None
         files = [file for pair in proved.pairs for file in pair.files]
         known = Known(count, len(files), sum(file.size for file in files), proved.since, None, proved.state or b"")
@@ -215,10 +218,9 @@ class Memory:
         """
         if marks_of(task) != marks or not all(file.settled(began) for pair in marks for file in pair.files):
             return
-        about = (this_wsrec(), str(task.root), task.feed, task.session)
         with contextlib.suppress(OverflowError):  # a figure of a forged file that is no integer of 64 bits
             proved = _Proved(
-                **dict(zip(("made_by", "root", "feed", "session"), about, strict=True)),
+                **_about(task),
                 since=since,
                 pairs=marks,
                 context=_context(task),
@@ -301,6 +303,17 @@ def _why(error: OSError) -> str:
 
 def _context(task: SessionTask) -> Context:
     return Context(task.listed, task.left, task.held if task.left else None)
+
+
+def _about(task: SessionTask) -> dict[str, Any]:
+    """What has to be the same for anything to be known of a session."""
+    return {
+        "made_by": this_wsrec(),
+        "root": str(task.root),
+        "feed": task.feed,
+        "session": task.session,
+        "whole": task.whole,
+    }
 
 
 def _name(text: str) -> str:

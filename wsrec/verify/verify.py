@@ -67,7 +67,7 @@ class _Session:
 
     def __init__(self, task: SessionTask, memory: Memory | None) -> None:
         self.task = task
-        self.remembers = memory is not None and task.whole
+        self.remembers = memory is not None and task.as_found
         self.marks = marks_of(task) if self.remembers else []
         self.known = memory.recall(task, self.marks) if memory is not None and self.remembers else None
         self.result = None if self.known is None else self.known.result
