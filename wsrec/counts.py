@@ -9,10 +9,12 @@ describes it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import add
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import astuple
 
 _ROWS = {"of": "rows"}
 _EVENTS = {"of": "events"}
@@ -47,7 +49,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
     def __add__(self, other: Counts) -> Counts:
         """The sum."""
-        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in COUNTERS})
+        return Counts(**dict(zip(COUNTERS, map(add, astuple(self), astuple(other)), strict=True)))
 
     def __sub__(self, other: Counts) -> Counts:
         """The difference."""

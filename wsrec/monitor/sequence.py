@@ -168,27 +168,38 @@ class SequenceChecker:
             of[places].tolist() for of in (numbered.rows, numbered.channels, numbered.last, numbered.seq)
         )
         found = map(outcome.found_at, places.tolist())
+        at = pa.array(rows, pa.int64())
+        named = (of.take(at).to_pylist() for of in (columns.channel, columns.symbol, columns.seq_reset))
         gaps = [
-            self._gap(columns, row, int(conns[row]), *numbers)
-            for row, *numbers in zip(rows, channels, last, seq, found, strict=True)
+            self._gap(row, *numbers)
+            for row, *numbers in zip(rows, conns[rows].tolist(), channels, last, seq, found, *named, strict=True)
         ]
         outcome.links[places] = [Link.RESET if gap.what is Break.RESET else Link.COMPARED for gap in gaps]
         return gaps
 
     def _gap(
-        self, columns: FieldColumns, row: int, conn: int, channel: int, last: int, seq: int, found: int
+        self,
+        row: int,
+        conn: int,
+        channel: int,
+        last: int,
+        seq: int,
+        found: int,
+        name: str | None,
+        symbol: str | None,
+        restarts: bool,
     ) -> SequenceGap:
         declared = self._rules.rules[channel]
         expected = last if declared.rule is SequenceRule.PREVIOUS else last + 1
         what = Break.MISSING if found > expected else Break.REPEATED if seq == last else Break.BACK
-        if found in declared.beginnings or columns.seq_reset[row].as_py():
+        if found in declared.beginnings or restarts:
             what = Break.RESET
         countable = declared.rule in (SequenceRule.NEXT, SequenceRule.TOUCHING) and what is Break.MISSING
         return SequenceGap(
             index=row,
             conn=conn,
-            channel=None if declared.scope is SequenceScope.CONNECTION else columns.channel[row].as_py(),
-            symbol=columns.symbol[row].as_py() if declared.scope is SequenceScope.SYMBOL else None,
+            channel=None if declared.scope is SequenceScope.CONNECTION else name,
+            symbol=symbol if declared.scope is SequenceScope.SYMBOL else None,
             rule=declared.rule,
             expected=expected,
             found=found,

@@ -19,6 +19,10 @@ from wsrec.ring.events import EventKind
 _MONOTONIC = "monotonic_"
 
 
+_Place = tuple[str, int | None, str | None, str | None, int]
+"""Of a finding or an event: its kind, connection, channel and symbol, and when (ns on the stage clock)."""
+
+
 class Reported(NamedTuple):
     """A finding, or the event that reports it: the fields that both have.
 
@@ -62,32 +66,48 @@ class Agreement:
         self.findings = self.events = 0
         # above 0: findings without their events, below 0: the reverse
         self._open: Counter[Reported] = Counter()
+        # those of which nothing but their own counterpart has come, by their place: 1 for a finding, -1 for an event
+        self._lone: dict[_Place, tuple[int, Mapping[str, Any]]] = {}
 
     def found(self, findings: Iterable[Finding]) -> None:
         """Take findings of the monitor."""
         for each in findings:
             if isinstance(each.kind, EventKind):
                 self.findings += 1
-                self._count(_reported(each.kind, each.conn, each.channel, each.symbol, each.time, each.detail), 1)
+                self._count((each.kind.value, each.conn, each.channel, each.symbol, each.time), each.detail, 1)
 
     def reported(
         self, kind: str, conn: int | None, names: tuple[str | None, str | None], stage: int, detail: Any
     ) -> None:
         """Take an event that reports a finding; `names` are its channel and symbol."""
         self.events += 1
-        self._count(_reported(kind, conn, *names, stage, detail), -1)
+        self._count((kind, conn, *names, stage), detail, -1)
 
     @property
     def unrecorded(self) -> list[Reported]:
         """Findings without their events, in the order of time."""
-        return sorted((each for each, count in self._open.items() if count > 0), key=lambda each: each.stage)
+        return self._left(1)
 
     @property
     def unfounded(self) -> list[Reported]:
         """Events without a finding, in the order of time."""
-        return sorted((each for each, count in self._open.items() if count < 0), key=lambda each: each.stage)
+        return self._left(-1)
 
-    def _count(self, reported: Reported, by: int) -> None:
+    def _left(self, by: int) -> list[Reported]:
+        for place in list(self._lone):
+            self._compare(place, *self._lone.pop(place))
+        return sorted((each for each, count in self._open.items() if count * by > 0), key=lambda each: each.stage)
+
+    def _count(self, place: _Place, detail: Mapping[str, Any], by: int) -> None:
+        other = self._lone.pop(place, None)
+        if other is None:
+            self._lone[place] = by, detail
+        elif by + other[0] or msgspec.json.encode(detail) != msgspec.json.encode(other[1]):
+            self._compare(place, *other)
+            self._compare(place, by, detail)
+
+    def _compare(self, place: _Place, by: int, detail: Mapping[str, Any]) -> None:
+        reported = _reported(*place, detail)
         self._open[reported] += by
         if not self._open[reported]:
             del self._open[reported]

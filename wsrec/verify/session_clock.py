@@ -62,8 +62,10 @@ class SessionClock:
     def detail_of(self, event: EventRow) -> dict[str, Any]:
         """An event's detail; the ends of an interval are converted to the stage clock."""
         detail = event.detail
+        if event.kind not in _INTERVALS:
+            return detail
         start, end, length = (detail.get(key) for key in ("from", "to", "duration_ns"))
-        if event.kind not in _INTERVALS or not isinstance(start, int) or not isinstance(end, int):
+        if not isinstance(start, int) or not isinstance(end, int):
             return detail
         known = detail.get("monotonic_from"), detail.get("monotonic_to")
         start = known[0] if isinstance(known[0], int) else self.utc.back(start, latest=False)
