@@ -19,7 +19,7 @@ from wsrec.format.errors import (
     UnreadableError,
     first_line,
 )
-from wsrec.format.folders import NO_FILE, is_file, parquet_files
+from wsrec.format.folders import NO_FILE, is_file, parquet_files, regular
 from wsrec.format.layout import EVENTS, MESSAGES, OWN, other
 from wsrec.format.metadata import raw_metadata, stated_version
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
@@ -189,7 +189,7 @@ def damage(path: Path, size: int | None = None) -> str | None:
         OSError: it cannot be read.
 
     """
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         found = file.seek(0, os.SEEK_END)
         file.seek(0)
         begin = file.read(len(_MAGIC))

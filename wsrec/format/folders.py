@@ -34,6 +34,18 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def regular(path: Path) -> Path:
+    """The same path, to be opened: refuses what is there and is no regular file.
+
+    Raises:
+        OSError: it is something else, or it cannot be determined.
+
+    """
+    if path.exists() and not is_file(path):
+        raise OSError(errno.EINVAL, NO_FILE, str(path))
+    return path
+
+
 def read_file(path: Path) -> bytes:
     """The content of a regular file; anything else is not opened.
 
@@ -41,9 +53,7 @@ def read_file(path: Path) -> bytes:
         OSError: it is not a regular file, or cannot be read.
 
     """
-    if path.exists() and not is_file(path):
-        raise OSError(errno.EINVAL, NO_FILE, str(path))
-    return path.read_bytes()
+    return regular(path).read_bytes()
 
 
 def matching(folder: Path, pattern: str) -> list[Path]:

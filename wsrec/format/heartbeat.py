@@ -66,7 +66,7 @@ def begin(folder: Path) -> None:
         OSError: the disk is full or failing.
 
     """
-    fd = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    fd = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     try:
         os.pwrite(fd, _encoded(), 0)
     finally:
@@ -138,7 +138,7 @@ class Heartbeat(threading.Thread):
             while not self._stopping.wait(PERIOD):
                 with contextlib.suppress(OSError):
                     if fd is None:
-                        fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                        fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
                     os.pwrite(fd, _encoded(), 0)
         finally:
             if fd is not None:

@@ -12,7 +12,7 @@ import msgspec
 
 from wsrec.counts import Counts
 from wsrec.format.errors import OtherVersionError
-from wsrec.format.folders import read_file, sync_folder
+from wsrec.format.folders import read_file, regular, sync_folder
 from wsrec.format.layout import manifest_path
 from wsrec.format.ledger import Ledger
 from wsrec.format.stored_json import decode_stored
@@ -121,7 +121,7 @@ def digest_of(path: Path) -> str:
         OSError: it cannot be read.
 
     """
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from wsrec.format.errors import OtherVersionError
-from wsrec.format.folders import is_file, matching, read_file
+from wsrec.format.folders import is_file, matching, read_file, regular
 from wsrec.format.stored_json import decode_stored
 from wsrec.format.version import FORMAT_VERSION
 
@@ -55,7 +55,7 @@ def check_journal(path: Path) -> None:
     import pyarrow as pa
 
     try:
-        with pa.OSFile(str(path)) as file:
+        with pa.OSFile(str(regular(path))) as file:
             metadata = pa.ipc.open_stream(file).schema.metadata or {}
     except pa.ArrowInvalid:
         return

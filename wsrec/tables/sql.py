@@ -22,6 +22,7 @@ from wsrec.engine.work import Engine, Progress, reduce
 from wsrec.feed.table_columns import Table
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import CaptureError
+from wsrec.format.folders import regular
 from wsrec.format.layout import EVENTS, MESSAGES
 from wsrec.format.reading import Capture
 from wsrec.options.export import Format, Numbers, TimeUnit
@@ -224,7 +225,7 @@ class _Tables:
         try:
             if path.stat().st_mtime_ns < file.path.stat().st_mtime_ns:
                 return None
-            with pq.ParquetFile(path) as exported:
+            with pq.ParquetFile(regular(path)) as exported:
                 schema, metadata = exported.schema_arrow, exported.metadata.metadata or {}
         except (OSError, pa.ArrowException):
             return None

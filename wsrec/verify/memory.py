@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from wsrec.format.folders import cannot_read
+from wsrec.format.folders import cannot_read, regular
 from wsrec.verify.inventory import SessionTask
 from wsrec.verify.result import SessionResult
 from wsrec.version import __version__
@@ -247,7 +247,7 @@ class Memory:
     def _read(self, path: Path) -> _Proved | None:
         try:
             self._check(path.parent)
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = os.open(regular(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             with open(fd, "rb") as file:  # noqa: PTH123 (a descriptor)
                 _check_own(path, os.fstat(fd))
                 digest, data = file.read(_DIGEST), file.read()

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from wsrec.format.folders import regular
 from wsrec.format.unfinished import JOB_KEY, check_metadata
 from wsrec.ring.slot_layout import SLOT_DTYPE
 from wsrec.writer.batch import JOURNAL_SCHEMA, Batch, payload_offsets
@@ -52,7 +53,7 @@ class JournalTail:
     """
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = os.open(regular(path), os.O_RDONLY | os.O_CLOEXEC)
         self._dropped = 0
 
     def read(self, span: Span, synced: int = 0) -> Batch:
@@ -151,7 +152,7 @@ class _JournalFile:
         self._size = path.stat().st_size
         if not self._size:
             raise pa.ArrowInvalid(f"{path} is empty")
-        self._file = pa.OSFile(str(path))
+        self._file = pa.OSFile(str(regular(path)))
         try:
             self._stream = pa.ipc.open_stream(self._file)
         except OSError as error:

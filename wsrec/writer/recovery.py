@@ -15,7 +15,7 @@ import pyarrow as pa
 from wsrec.format import heartbeat
 from wsrec.format.claim import LiveSessionError, alone
 from wsrec.format.errors import UnreadableError
-from wsrec.format.folders import session_began, session_folders
+from wsrec.format.folders import regular, session_began, session_folders
 from wsrec.format.moment import Moment
 from wsrec.ring import loss_evidence
 from wsrec.ring.events import EventKind
@@ -113,7 +113,7 @@ def _check_readable(folder: Path) -> None:
     try:
         for journal in journals(folder):
             for path in files_of(journal):
-                path.open("rb").close()
+                regular(path).open("rb").close()
     except PermissionError as error:
         raise UnreadableError(path, error) from error
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from wsrec.format.folders import sync_folder
+from wsrec.format.folders import read_file, sync_folder
 from wsrec.format.heartbeat import FILE as HEARTBEAT
 from wsrec.format.stored_json import decode_stored
 from wsrec.format.unfinished import RECORD, check_record
@@ -40,7 +40,7 @@ def write(folder: Path, job: WriterJob) -> None:
     if (folder / RECORD).exists():
         return
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with os.fdopen(os.open(folder / _UNFINISHED, flags, 0o644), "wb") as file:
             file.write(msgspec.json.encode(_Record(FORMAT_VERSION, job.public())))
             file.flush()
@@ -66,7 +66,7 @@ def read(folder: Path) -> WriterJob | None:
     """
     path = folder / RECORD
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except FileNotFoundError:
         return None
     try:
