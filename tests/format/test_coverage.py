@@ -36,6 +36,14 @@ class TestContiguity:
             seen.add(np.arange(start, start + 100, dtype=np.uint64))
         assert (seen.first, seen.last, seen.missing, seen.duplicates, len(seen._starts)) == (0, 399, 0, 0, 1)
 
+    def test_a_block_in_another_order_is_one_interval(self) -> None:
+        seen = SequenceCoverage()
+        numbers = np.random.default_rng(1).permutation(np.arange(2**64 - 1000, 2**64, dtype=np.uint64))
+        seen.add(numbers)
+        assert (seen.first, seen.last, seen.missing, len(seen._starts)) == (2**64 - 1000, 2**64 - 1, 0, 1)
+        seen.add(numbers)
+        assert (seen.count, seen.duplicates, len(seen._starts)) == (2000, 1000, 1)
+
     def test_the_largest_number(self) -> None:
         seen = SequenceCoverage()
         seen.add(np.array([0, 2**64 - 1], np.uint64))

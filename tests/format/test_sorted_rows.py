@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wsrec.compact import sorting
 from wsrec.compact.sorting import NotInOrderError, blocks, row_groups
-from wsrec.format.sorted_rows import in_order
+from wsrec.format.sorted_rows import as_it_lies, in_order
 
 WORD = pa.dictionary(pa.int32(), pa.string())
 words = st.sampled_from([None, "trade", "book", "µ", "zz"])
@@ -45,6 +45,8 @@ class TestSorted:
         groups = list(row_groups(block))
         listed = [row for group in groups for row in group.to_pylist()]
         assert listed == sorted(whole.to_pylist(), key=key)
+        (lying,) = as_it_lies(groups)
+        assert lying.to_pylist() == listed
         back = list(in_order(groups, most))
         assert [row for each in back for row in each.to_pylist()] == whole.to_pylist()
         assert max(each.num_rows for each in back) <= most

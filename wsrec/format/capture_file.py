@@ -21,7 +21,7 @@ from wsrec.format.folders import parquet_files
 from wsrec.format.layout import EVENTS, MESSAGES, NAME, FileKind, other
 from wsrec.format.metadata import OF_SESSION, FileMetadata, read_metadata
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, UTC_NS
-from wsrec.format.sorted_rows import SEQ, in_order, sorted_blocks
+from wsrec.format.sorted_rows import SEQ, as_it_lies, in_order, sorted_blocks
 from wsrec.format.stage_times import MONOTONIC, message_field
 
 SCHEMAS: dict[str, pa.Schema] = {MESSAGES: MESSAGE_SCHEMA, EVENTS: EVENT_SCHEMA}
@@ -135,6 +135,7 @@ class CaptureFile:
         among: Mapping[str, Collection[Any]] | None = None,
         most: int | None = None,
         use_threads: bool = True,
+        ordered: bool = True,
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows in order of hand-off, in batches of about 64 MB at most, none of them empty.
 
@@ -148,6 +149,7 @@ class CaptureFile:
             among: by column, the values to keep.
             most: largest number of rows in a batch.
             use_threads: whether Arrow decodes several columns at the same time.
+            ordered: False: the rows of a file that was sorted may come in its own order, each block as one batch.
 
         Raises:
             CaptureError: the file is damaged; batches yielded before are sound.
@@ -180,6 +182,8 @@ class CaptureFile:
                 blocks = sorted_blocks(file) if self.kind == MESSAGES else None
                 if blocks is None:
                     found = rows(file, range(file.metadata.num_row_groups), most)
+                elif not ordered:
+                    found = chain.from_iterable(as_it_lies(rows(file, groups)) for groups in blocks)
                 else:
                     needed += [] if SEQ in needed else [SEQ]
                     found = chain.from_iterable(in_order(rows(file, groups), most) for groups in blocks)

@@ -37,6 +37,11 @@ class SequenceCoverage:
         if last - first == len(numbers) - 1 and (np.diff(numbers) == 1).all():
             self._insert(first, last)
             return
+        least, most = int(numbers.min()), int(numbers.max())
+        if most - least == len(numbers) - 1 and _are_distinct(numbers - numbers.dtype.type(least)):
+            # of a block that is sorted by symbol: all numbers of a range
+            self._insert(least, most)
+            return
         if not (numbers[1:] > numbers[:-1]).all():
             numbers = np.sort(numbers)
             repeated = int(np.count_nonzero(numbers[1:] == numbers[:-1]))
@@ -87,3 +92,10 @@ class SequenceCoverage:
         """The first `limit` intervals that are missing, ends inclusive."""
         pairs = zip(self._ends[:limit], self._starts[1 : limit + 1], strict=False)
         return [(end + 1, start - 1) for end, start in pairs]
+
+
+def _are_distinct(numbers: npt.NDArray[np.unsignedinteger]) -> bool:
+    """Whether numbers below their count are different."""
+    seen = np.zeros(len(numbers), np.bool_)
+    seen[numbers] = True
+    return bool(seen.all())

@@ -73,6 +73,13 @@ def in_order(batches: Iterable[pa.RecordBatch], most: int | None = None) -> Iter
         yield block.take(pa.array(order[first : first + rows]))
 
 
+def as_it_lies(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The rows of a block in one batch, sorted as in the file; none without rows."""
+    block = _joined([batch for batch in batches if batch.num_rows])
+    if block is not None:
+        yield block
+
+
 def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch | None:
     """The batches, which are taken from the list, as one; None without any. Only one column is in memory twice."""
     if not batches:

@@ -141,7 +141,8 @@ def _read_messages(path: Path, part: _Part) -> None:
     if stated is not None:
         tally.add_stated(about, stated)
     # one processor for each process: with threads, two processes would be no faster than one
-    for batch in file.batches(COLUMNS if stated is not None else (*COLUMNS, *STATED), use_threads=False):
+    columns = COLUMNS if stated is not None else (*COLUMNS, *STATED)
+    for batch in file.batches(columns, use_threads=False, ordered=False):
         tally.add(file.session, batch, is_stated=stated is not None)
 
 
