@@ -2,32 +2,37 @@
 """Compiled table rows: equivalent to `wsrec.decode.table_rows`, without Python objects per message.
 
 `RowScanner` notes the values at the declared places of a message in one walk (_walk.h, _rows.h), and makes columns of
-them. It decides only messages that are entirely as declared; all others, and what is left out of them, are Python's: the
-scanner names them, and nothing of them is in its columns.
+them. It decides only messages that are entirely as declared; all others, and what is left out of them, are Python's:
+the scanner names them, and nothing of them is in its columns.
 """
 
 from wsrec.decode import row_values
 from wsrec.feed.table_columns import Kind
 
-from cpython.mem cimport PyMem_Free
-from libc.stdint cimport INT64_MAX, INT64_MIN, UINT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcmp, memcpy, strlen
+from libc.string cimport memcmp
 
 from wsrec.decode._places cimport (
     WSREC_INTEGER, WSREC_LITERAL, WSREC_OTHER, WSREC_TEXT, WSREC_UNDECIDED,
     Tree, allocate, free_places, grown, place_at, wsrec_place, wsrec_value,
 )
-
-
-cdef extern from "Python.h":
-    double PyOS_string_to_double(const char* s, char** endptr, void* overflow_exception) except? -1.0
-    char* PyOS_double_to_string(double val, char format_code, int precision, int flags, int* ptype) except NULL
+from wsrec.decode._row_output cimport Output, Table, begin_row, free_table, no_quote, put, put_text
+from wsrec.decode._row_program cimport (
+    ABSENT, A_COUNT, A_NUMBER, A_SIZE, A_TEXT, A_TIME, A_TRUTH, A_WORD, AN_INTEGER, ARRAY, BOOLEAN, DIFFERS, EMPTY,
+    EQUALS, LEVEL, NOT_ZERO, NUMBER, OBJECT, PLAIN, PRESENT, SIDES, TEXT, ZERO,
+    Cell, Column, Condition, Declaration, Flag, RowProgram, Span, Test, Type, Where, Word, free_program, load_program,
+)
+from wsrec.decode._row_values cimport (
+    NONE, PYTHON, SOME, Numeral, Result, Verdict, as_double, as_integer, as_time, as_truth, wsrec_parse_numeral,
+)
+from wsrec.decode._scalars cimport Value
 
 
 cdef extern from "_rows.h":
     enum:
         WSREC_ABSENT
+    const int64_t WSREC_NO_TIME
 
     struct wsrec_noted:
         int32_t wanted
@@ -54,179 +59,26 @@ cdef extern from "_rows.h":
         wsrec_place* places
         wsrec_reading reading
 
-    struct wsrec_numeral:
-        const uint8_t* start
-        int32_t digits
-        int32_t exponent
-        bint negative
-
     wsrec_noted* wsrec_noted_at(wsrec_place* places, int32_t index) noexcept nogil
     bint wsrec_read_rows(wsrec_message* m) noexcept nogil
-    bint wsrec_digits(const uint8_t* p, const uint8_t* end, uint64_t* value) noexcept nogil
-    bint wsrec_times(uint64_t a, uint64_t b, uint64_t* product) noexcept nogil
-    bint wsrec_iso(const uint8_t* p, uint32_t size, int64_t* value) noexcept nogil
-    bint wsrec_parse_numeral(const uint8_t* p, const uint8_t* end, wsrec_numeral* found) noexcept nogil
-    uint64_t wsrec_mantissa(const wsrec_numeral* numeral) noexcept nogil
-    bint wsrec_equal(const wsrec_numeral* a, const wsrec_numeral* b) noexcept nogil
     bint wsrec_is_space(uint8_t byte) noexcept nogil
 
 
-ctypedef wsrec_value Value
 ctypedef wsrec_scope Scope
-ctypedef wsrec_numeral Numeral
 
-cdef int64_t NO_TIME = row_values.NO_TIME
-cdef uint64_t[20] POWERS
-POWERS[:] = [10**n for n in range(20)]
-cdef double[23] EXACT  # powers of ten that a double holds
-EXACT[:] = [10.0**n for n in range(23)]
+assert WSREC_NO_TIME == row_values.NO_TIME
 
-cdef enum Verdict:
-    NONE = 0
-    SOME = 1
-    PYTHON = 2  # Python has to read the message
-
-# tests of a condition
-cdef enum Test:
-    PRESENT, ABSENT, EQUALS, DIFFERS, ZERO, NOT_ZERO, ARRAY, OBJECT, TEXT, NUMBER, BOOLEAN, EMPTY
-
-TESTS = {
+_TESTS = {
     "present": PRESENT, "absent": ABSENT, "equals": EQUALS, "differs": DIFFERS, "zero": ZERO, "not_zero": NOT_ZERO,
     "array": ARRAY, "object": OBJECT, "text": TEXT, "number": NUMBER, "boolean": BOOLEAN, "empty": EMPTY,
 }
 
-cdef enum Type:  # A_NUMBER and A_SIZE are doubles
-    A_NUMBER, A_SIZE, A_TIME, AN_INTEGER, A_COUNT, A_WORD, A_TEXT, A_TRUTH
-
-TYPES = {
+_TYPES = {
     Kind.NUMBER: A_NUMBER, Kind.SIZE: A_SIZE, Kind.RATE: A_NUMBER, Kind.TIME: A_TIME, Kind.INTEGER: AN_INTEGER,
     Kind.COUNT: A_COUNT, Kind.WORD: A_WORD, Kind.TEXT: A_TEXT, Kind.TRUTH: A_TRUTH,
 }
 
-# forms of a declaration
-cdef enum Form:
-    PLAIN, SIDES, LEVEL
-
-FORMS = {"plain": PLAIN, "sides": SIDES, "level": LEVEL}
-
-
-cdef struct Where:
-    # a cell of a scope
-    int32_t scope
-    int32_t cell
-
-
-cdef struct Span:
-    int32_t first
-    int32_t count
-
-
-cdef struct Word:
-    const uint8_t* start
-    uint32_t length
-    int32_t code  # -1: no value
-
-
-cdef struct Condition:
-    Where at
-    Test test
-    Span texts
-    bint has_others  # a text that is none of these, and none of `others`, is Python's to refuse
-    Span others
-    bint may_be_absent
-
-
-cdef struct Cell:
-    bint is_constant
-    Where at
-    Span conditions
-    Span words  # count 0: none
-    Span none
-    bint none_zero
-    bint is_signed
-    int32_t positive
-    int32_t negative
-    bint absolute
-    bint clip
-    int32_t exponent  # of times: units of 10**exponent ns; -1: RFC 3339 text
-    int64_t constant
-    double number
-
-
-cdef struct Column:
-    Type type
-    Span cells
-    int32_t output
-    bint required
-    bint says  # whether a value makes the row say something
-
-
-cdef struct Flag:
-    int32_t bit
-    Span when
-    int32_t column  # -1: by conditions; else the word is the bit
-
-
-cdef struct Result:
-    int64_t integer
-    double number
-    const uint8_t* start
-    uint32_t length
-
-
-cdef struct Side:
-    bint declared
-    Where array
-    int32_t scope
-    Span columns
-    Span delete
-
-
-cdef struct Declaration:
-    Form form
-    int32_t table
-    Span when
-    int32_t rows  # scope
-    Where row  # the row itself, or the array of rows in its parent
-    bint has_row
-    Where array
-    bint has_array
-    Span where
-    Span columns
-    Span flags
-    int32_t flags_output
-    bint is_statement
-    bint is_nested
-    int32_t best[6]  # outputs of price, size and count of both sides; -1: none
-    bint needs_symbol
-    # books
-    int32_t always_snapshot
-    Span snapshot
-    Span delete
-    bint refuses_zero_price
-    Side sides[2]
-    int32_t action
-    int32_t is_snapshot
-    int32_t side
-    int32_t price
-    int32_t size
-
-
-cdef struct Output:
-    Type type
-    uint8_t* data  # 8 bytes a row
-    uint8_t* valid  # a byte a row
-    uint8_t* text  # of A_TEXT
-    uint64_t text_size
-    uint64_t text_room
-
-
-cdef struct Table:
-    Output* outputs
-    int32_t output_count
-    int64_t* message
-    uint64_t rows
-    uint64_t room
+_FORMS = {"plain": PLAIN, "sides": SIDES, "level": LEVEL}
 
 
 cdef class RowScanner:
@@ -242,21 +94,12 @@ cdef class RowScanner:
     cdef wsrec_message _read  # of the message that is being read, what is noted
     cdef Tree _tree
     cdef Py_ssize_t _quotes_room
-    cdef list _kept  # memory of words
-    cdef Condition* _conditions
-    cdef Word* _words
-    cdef Cell* _cells
-    cdef Column* _columns
-    cdef Flag* _flags
-    cdef Declaration* _declarations
-    cdef int32_t _declaration_count
-    cdef Span* _skips
-    cdef int32_t _skip_count
+    cdef list _kept  # owns the memory of the program's words
+    cdef RowProgram _program
     cdef Table* _tables
     cdef int32_t _table_count
 
     def __cinit__(self, places, scopes, program):
-        self._kept = []
         self._read.reading.scopes = <Scope*>allocate(len(scopes), sizeof(Scope))
         self._read.reading.scope_count = len(scopes)
         for index, (parent, width) in enumerate(scopes):
@@ -264,10 +107,17 @@ cdef class RowScanner:
         for steps, scope, cell in places:
             self._wish(steps, scope, cell)
         self._read.places = self._tree.places
-        self._load(program)
+        self._kept = load_program(&self._program, program, _TESTS, _TYPES, _FORMS)
+        self._tables = <Table*>allocate(len(program.tables), sizeof(Table))
+        self._table_count = len(program.tables)
+        for index, kinds in enumerate(program.tables):
+            self._tables[index].output_count = len(kinds)
+            self._tables[index].outputs = <Output*>allocate(len(kinds), sizeof(Output))
+            for output, kind in enumerate(kinds):
+                self._tables[index].outputs[output].type = <Type><int>_TYPES[kind]
 
     def __dealloc__(self):
-        cdef int32_t index, column
+        cdef int32_t index
         free_places(&self._tree)
         for index in range(self._read.reading.scope_count):
             free(self._read.reading.scopes[index].cells)
@@ -275,20 +125,9 @@ cdef class RowScanner:
         free(self._read.reading.scopes)
         free(self._read.quotes)
         for index in range(self._table_count):
-            for column in range(self._tables[index].output_count):
-                free(self._tables[index].outputs[column].data)
-                free(self._tables[index].outputs[column].valid)
-                free(self._tables[index].outputs[column].text)
-            free(self._tables[index].outputs)
-            free(self._tables[index].message)
+            free_table(&self._tables[index])
         free(self._tables)
-        free(self._conditions)
-        free(self._words)
-        free(self._cells)
-        free(self._columns)
-        free(self._flags)
-        free(self._declarations)
-        free(self._skips)
+        free_program(&self._program)
 
     def read(self, size_t data, size_t limit, size_t offsets, size_t chosen, Py_ssize_t count, size_t has_symbol):
         """Read messages; their rows are then in `take`.
@@ -317,7 +156,7 @@ cdef class RowScanner:
             message = wanted[index]
             if starts[message + 1] - starts[message] > self._quotes_room:
                 self._quotes_room = (starts[message + 1] - starts[message]) * 2
-                self._read.quotes = <uint64_t*>grown(self._read.quotes, (self._quotes_room + 63) // 64 * sizeof(uint64_t))
+                self._read.quotes = <uint64_t*>grown(self._read.quotes, (self._quotes_room + 63) // 64 * 8)
             self._read.start, self._read.end = bytes_ + starts[message], bytes_ + starts[message + 1]
             if not self._message(message, symbols[message]):
                 python.append(message)
@@ -355,27 +194,28 @@ cdef class RowScanner:
     cdef bint _message(self, int64_t message, bint has_symbol) except -1:
         """Make the rows of a message; false, without any, if Python has to read it."""
         cdef int32_t index
-        cdef bint fits = False
+        cdef bint no_symbol, fits = False
         cdef uint64_t done = 0  # a bit a table that a declaration fitted
         cdef Declaration* declaration
         cdef Verdict verdict
         cdef uint64_t rows[16]
         if not wsrec_read_rows(&self._read):
             return False
-        for index in range(self._skip_count):
-            if self._hold(self._skips[index], 0, 0) != NONE:
+        for index in range(self._program.skip_count):
+            if self._hold(self._program.skips[index], 0, 0) != NONE:
                 return False
         for index in range(self._table_count):
             rows[index] = self._tables[index].rows
-        for index in range(self._declaration_count):
-            declaration = &self._declarations[index]
+        for index in range(self._program.declaration_count):
+            declaration = &self._program.declarations[index]
             if done >> declaration.table & 1:
                 continue
             verdict = self._hold(declaration.when, 0, 0)
             if verdict == NONE:
                 continue
             done |= <uint64_t>1 << declaration.table
-            if verdict == PYTHON or (declaration.needs_symbol and not has_symbol) or not self._declared(declaration, message):
+            no_symbol = declaration.needs_symbol and not has_symbol
+            if verdict == PYTHON or no_symbol or not self._declared(declaration, message):
                 self._undo(rows)
                 return False
             fits = True
@@ -432,10 +272,11 @@ cdef class RowScanner:
 
     cdef Verdict _plain(self, Declaration* d, uint32_t row, int64_t message) except *:
         cdef Table* table = &self._tables[d.table]
+        cdef Column* column
         cdef int32_t index
         cdef bint says = False
         cdef Verdict verdict
-        self._begin(table, message)
+        begin_row(table, message)
         if self._fill(table, d.columns, d.rows, row) == PYTHON:
             return PYTHON
         if d.refuses_zero_price and (<double*>table.outputs[d.price].data)[table.rows] == 0:
@@ -445,9 +286,8 @@ cdef class RowScanner:
                 no_quote(table, d.best + index)
         if d.is_statement:
             for index in range(d.columns.first, d.columns.first + d.columns.count):
-                says = says or (
-                    self._columns[index].says and table.outputs[self._columns[index].output].valid[table.rows]
-                )
+                column = &self._program.columns[index]
+                says = says or (column.says and table.outputs[column.output].valid[table.rows])
             if not says:
                 return NONE
         if d.flags.count:
@@ -465,9 +305,9 @@ cdef class RowScanner:
         cdef Result result
         cdef Verdict verdict
         for index in range(d.flags.first, d.flags.first + d.flags.count):
-            flag = &self._flags[index]
+            flag = &self._program.flags[index]
             if flag.column >= 0:
-                verdict = self._value(table, &self._columns[flag.column], d.rows, row, &result)
+                verdict = self._value(table, &self._program.columns[flag.column], d.rows, row, &result)
             else:
                 verdict = self._hold(flag.when, d.rows, row)
                 result.integer = flag.bit
@@ -494,7 +334,7 @@ cdef class RowScanner:
                 return PYTHON
             snapshot = verdict == SOME
         if snapshot:
-            self._begin(table, message)
+            begin_row(table, message)
             if self._fill(table, d.columns, d.rows, row) == PYTHON:
                 return PYTHON
             put(table, d.action, 2)
@@ -513,7 +353,7 @@ cdef class RowScanner:
                 if d.rows and <uint32_t>scope.parents[level] != row:
                     continue
                 found = True
-                self._begin(table, message)
+                begin_row(table, message)
                 if self._fill(table, d.columns, d.rows, row) == PYTHON:
                     return PYTHON
                 if self._fill(table, d.sides[side].columns, d.sides[side].scope, level) == PYTHON:
@@ -530,7 +370,7 @@ cdef class RowScanner:
         cdef Table* table = &self._tables[d.table]
         if d.always_snapshot or (d.snapshot.count and self._hold(d.snapshot, d.rows, row) != NONE):
             return PYTHON
-        self._begin(table, message)
+        begin_row(table, message)
         if self._fill(table, d.columns, d.rows, row) == PYTHON:
             return PYTHON
         put(table, d.is_snapshot, 0)
@@ -569,7 +409,7 @@ cdef class RowScanner:
         cdef Result result
         cdef Verdict verdict
         for index in range(columns.first, columns.first + columns.count):
-            column = &self._columns[index]
+            column = &self._program.columns[index]
             verdict = self._value(table, column, scope, row, &result)
             if verdict == PYTHON or (verdict == NONE and column.required):
                 return PYTHON
@@ -589,7 +429,7 @@ cdef class RowScanner:
         cdef Cell* cell
         cdef Verdict verdict
         for index in range(column.cells.first, column.cells.first + column.cells.count):
-            cell = &self._cells[index]
+            cell = &self._program.cells[index]
             if cell.conditions.count:
                 verdict = self._hold(cell.conditions, scope, row)
                 if verdict == PYTHON:
@@ -669,7 +509,7 @@ cdef class RowScanner:
         cdef int32_t index
         cdef Verdict verdict
         for index in range(conditions.first, conditions.first + conditions.count):
-            verdict = self._test(&self._conditions[index], scope, row)
+            verdict = self._test(&self._program.conditions[index], scope, row)
             if verdict != SOME:
                 return verdict
         return SOME
@@ -725,36 +565,11 @@ cdef class RowScanner:
         cdef int32_t index
         cdef Word* word
         for index in range(words.first, words.first + words.count):
-            word = &self._words[index]
+            word = &self._program.words[index]
             if word.length == found.length and not memcmp(word.start, found.start, found.length):
                 code[0] = word.code
                 return True
         return False
-
-    cdef int _begin(self, Table* table, int64_t message) except -1:
-        """Make room for the next row, without values."""
-        cdef int32_t index
-        cdef Output* output
-        cdef uint64_t room
-        if table.rows == table.room:
-            room = table.room * 2 if table.room else 1024
-            table.message = <int64_t*>grown(table.message, room * 8)
-            for index in range(table.output_count):
-                output = &table.outputs[index]
-                output.data = <uint8_t*>grown(output.data, room * 8)
-                output.valid = <uint8_t*>grown(output.valid, room)
-            table.room = room
-        table.message[table.rows] = message
-        for index in range(table.output_count):
-            output = &table.outputs[index]
-            output.valid[table.rows] = 0
-            if output.type == A_TEXT:
-                # what an unfinished row left is forgotten
-                output.text_size = (<uint64_t*>output.data)[table.rows - 1] if table.rows else 0
-                (<uint64_t*>output.data)[table.rows] = output.text_size
-            else:
-                (<int64_t*>output.data)[table.rows] = 0
-        return 0
 
     # building
 
@@ -764,226 +579,3 @@ cdef class RowScanner:
         if steps and steps[len(steps) - 1] is None:
             noted.rows = scope
         return 0
-
-    cdef int _load(self, program) except -1:
-        """Load a program: lists of plain values, in the order of the fields above."""
-        cdef int32_t index, side
-        cdef Declaration* d
-        self._conditions = <Condition*>allocate(len(program.conditions), sizeof(Condition))
-        for index, condition in enumerate(program.conditions):
-            self._conditions[index].at = where_of(condition.at)
-            self._conditions[index].test = <Test><int>TESTS[condition.test]
-            self._conditions[index].texts = span_of(condition.texts)
-            self._conditions[index].has_others = condition.has_others
-            self._conditions[index].others = span_of(condition.others)
-            self._conditions[index].may_be_absent = condition.may_be_absent
-        self._words = <Word*>allocate(len(program.words), sizeof(Word))
-        for index, (text, code) in enumerate(program.words):
-            self._kept.append(text)
-            self._words[index].start, self._words[index].length = text, len(text)
-            self._words[index].code = code
-        self._cells = <Cell*>allocate(len(program.cells), sizeof(Cell))
-        for index, cell in enumerate(program.cells):
-            self._cells[index].is_constant = cell.is_constant
-            self._cells[index].at = where_of(cell.at)
-            self._cells[index].conditions = span_of(cell.conditions)
-            self._cells[index].words = span_of(cell.words)
-            self._cells[index].none = span_of(cell.none)
-            self._cells[index].none_zero = cell.none_zero
-            self._cells[index].is_signed = cell.is_signed
-            self._cells[index].positive, self._cells[index].negative = cell.positive, cell.negative
-            self._cells[index].absolute, self._cells[index].clip = cell.absolute, cell.clip
-            self._cells[index].exponent = cell.exponent
-            self._cells[index].constant, self._cells[index].number = cell.constant, cell.number
-        self._columns = <Column*>allocate(len(program.columns), sizeof(Column))
-        for index, column in enumerate(program.columns):
-            self._columns[index].type = <Type><int>TYPES[column.kind]
-            self._columns[index].cells = span_of(column.cells)
-            self._columns[index].output = column.output
-            self._columns[index].required, self._columns[index].says = column.required, column.says
-        self._flags = <Flag*>allocate(len(program.flags), sizeof(Flag))
-        for index, (bit, when, column) in enumerate(program.flags):
-            self._flags[index].bit, self._flags[index].when = bit, span_of(when)
-            self._flags[index].column = column
-        self._skips = <Span*>allocate(len(program.skips), sizeof(Span))
-        self._skip_count = len(program.skips)
-        for index, span in enumerate(program.skips):
-            self._skips[index] = span_of(span)
-        self._declarations = <Declaration*>allocate(len(program.declarations), sizeof(Declaration))
-        self._declaration_count = len(program.declarations)
-        for index, declared in enumerate(program.declarations):
-            d = &self._declarations[index]
-            d.form, d.table, d.when = <Form><int>FORMS[declared.form], declared.table, span_of(declared.when)
-            d.rows = declared.rows
-            d.has_row, d.has_array = declared.row is not None, declared.array is not None
-            d.row, d.array = where_of(declared.row or (0, 0)), where_of(declared.array or (0, 0))
-            d.where, d.columns = span_of(declared.where), span_of(declared.columns)
-            d.flags, d.flags_output = span_of(declared.flags), declared.flags_output
-            d.is_statement, d.needs_symbol = declared.is_statement, declared.needs_symbol
-            d.is_nested = declared.is_nested
-            for side in range(6):
-                d.best[side] = declared.best[side]
-            d.always_snapshot, d.snapshot = declared.always_snapshot, span_of(declared.snapshot)
-            d.delete, d.refuses_zero_price = span_of(declared.delete), declared.refuses_zero_price
-            d.action, d.is_snapshot, d.side, d.price, d.size = declared.outputs
-            for side in range(2):
-                levels = declared.sides[side]
-                d.sides[side].declared = levels is not None
-                if levels is not None:
-                    d.sides[side].array, d.sides[side].scope = where_of(levels.array), levels.scope
-                    d.sides[side].columns, d.sides[side].delete = span_of(levels.columns), span_of(levels.delete)
-        self._tables = <Table*>allocate(len(program.tables), sizeof(Table))
-        self._table_count = len(program.tables)
-        for index, kinds in enumerate(program.tables):
-            self._tables[index].output_count = len(kinds)
-            self._tables[index].outputs = <Output*>allocate(len(kinds), sizeof(Output))
-            for side, kind in enumerate(kinds):
-                self._tables[index].outputs[side].type = <Type><int>TYPES[kind]
-        return 0
-
-
-cdef void no_quote(Table* table, const int32_t* outputs) noexcept:
-    """Without a price, or with price 0, there is no quote on a side."""
-    cdef int32_t index
-    if table.outputs[outputs[0]].valid[table.rows] and (<double*>table.outputs[outputs[0]].data)[table.rows] != 0:
-        return
-    for index in range(3):
-        if outputs[index] >= 0:
-            table.outputs[outputs[index]].valid[table.rows] = 0
-
-
-cdef inline void put(Table* table, int32_t output, int64_t value) noexcept:
-    (<int64_t*>table.outputs[output].data)[table.rows] = value
-    table.outputs[output].valid[table.rows] = 1
-
-
-cdef int put_text(Table* table, int32_t index, const Result* result) except -1:
-    cdef Output* output = &table.outputs[index]
-    if output.text_size + result.length > output.text_room:
-        output.text_room = (output.text_size + result.length) * 2
-        output.text = <uint8_t*>grown(output.text, output.text_room)
-    memcpy(output.text + output.text_size, result.start, result.length)
-    output.text_size += result.length
-    (<uint64_t*>output.data)[table.rows] = output.text_size
-    output.valid[table.rows] = 1
-    return 0
-
-
-cdef Verdict as_double(const Value* found, const Numeral* numeral, Result* result) except *:
-    """The double nearest to a number, if it is the same number in its shortest form; others are Python's."""
-    cdef uint64_t mantissa
-    cdef double value
-    if not numeral.digits:
-        result.number = 0.0
-        return SOME
-    if numeral.digits <= 15 and -22 <= numeral.exponent <= 22:
-        # both are exact, and one operation rounds correctly (Clinger, "How to Read Floating Point Numbers Accurately")
-        mantissa = wsrec_mantissa(numeral)
-        value = <double>mantissa
-        value = value * EXACT[numeral.exponent] if numeral.exponent >= 0 else value / EXACT[-numeral.exponent]
-        result.number = -value if numeral.negative else value
-        return SOME
-    return by_python(found, numeral, result)
-
-
-cdef Verdict by_python(const Value* found, const Numeral* numeral, Result* result) except *:
-    """The same by the interpreter's own conversion, for numbers of many digits or a large exponent."""
-    cdef char copy[104]
-    cdef char* shortest
-    cdef Numeral same
-    memcpy(copy, found.start, found.length)
-    copy[found.length] = 0
-    result.number = PyOS_string_to_double(copy, NULL, NULL)
-    if result.number - result.number != 0 or result.number == 0:
-        return PYTHON  # beyond float64
-    if numeral.negative != (result.number < 0):
-        result.number = -result.number
-    shortest = PyOS_double_to_string(result.number, c"r", 0, 0, NULL)
-    if not wsrec_parse_numeral(<const uint8_t*>shortest, <const uint8_t*>shortest + strlen(shortest), &same):
-        PyMem_Free(shortest)
-        return PYTHON
-    if not wsrec_equal(&same, numeral):
-        # whether a row keeps it is Python's to count
-        PyMem_Free(shortest)
-        return PYTHON
-    PyMem_Free(shortest)
-    return SOME
-
-
-cdef Verdict as_time(const Value* found, int exponent, Result* result) noexcept:
-    """A time in ns, as `wsrec.decode.scalars.time_of`; none before `NO_TIME`."""
-    cdef const uint8_t* p = found.start
-    cdef const uint8_t* end = p + found.length
-    cdef const uint8_t* point
-    cdef uint64_t whole, fraction = 0
-    cdef int64_t time
-    cdef int decimals = 0
-    if found.kind == WSREC_LITERAL:
-        return PYTHON
-    if exponent < 0:
-        if found.kind != WSREC_TEXT or not wsrec_iso(found.start, found.length, &time):
-            return PYTHON
-        return moment(time, result)
-    if not wsrec_digits(p, end, &whole):
-        point = p
-        while point < end and is_digit(point[0]):
-            point += 1
-        if point == end or point[0] != c"." or point == p or point + 1 == end:
-            return PYTHON
-        decimals = <int>(end - point - 1)
-        if end - p - 1 > 19 or not wsrec_digits(p, point, &whole) or not wsrec_digits(point + 1, end, &fraction):
-            return PYTHON
-    if decimals > exponent:
-        fraction //= POWERS[decimals - exponent]
-    else:
-        fraction *= POWERS[exponent - decimals]
-    if not wsrec_times(whole, POWERS[exponent], &whole) or whole > <uint64_t>INT64_MAX - fraction:
-        return PYTHON
-    return moment(<int64_t>(whole + fraction), result)
-
-
-cdef inline Verdict moment(int64_t time, Result* result) noexcept:
-    """None on the epoch's first day; what is neither that nor a time of ours is Python's to count."""
-    result.integer = time
-    if time >= NO_TIME:
-        return SOME if time < INT64_MAX else PYTHON
-    return NONE if time >= 0 else PYTHON
-
-
-cdef inline bint is_digit(uint8_t byte) noexcept:
-    return <uint8_t>(byte - c"0") <= 9
-
-
-cdef Verdict as_truth(const Value* found, Result* result) noexcept:
-    cdef uint32_t length = found.length
-    if (length == 4 and not memcmp(found.start, b"true", 4)) or (length == 1 and found.start[0] == c"1"):
-        result.integer = 1
-        return SOME
-    if (length == 5 and not memcmp(found.start, b"false", 5)) or (length == 1 and found.start[0] == c"0"):
-        result.integer = 0
-        return SOME
-    return PYTHON
-
-
-cdef Verdict as_integer(const Value* found, bint is_count, Result* result) noexcept:
-    cdef const uint8_t* p = found.start
-    cdef bint negative = p[0] == c"-"
-    cdef uint64_t magnitude
-    if found.kind == WSREC_LITERAL or not wsrec_digits(p + negative, p + found.length, &magnitude):
-        return PYTHON
-    if magnitude > <uint64_t>INT64_MAX or (is_count and (negative or magnitude > UINT32_MAX)):
-        return PYTHON
-    result.integer = -<int64_t>magnitude if negative else <int64_t>magnitude
-    return SOME
-
-
-cdef Where where_of(pair):
-    cdef Where found
-    found.scope, found.cell = pair
-    return found
-
-
-cdef Span span_of(pair):
-    cdef Span found
-    found.first, found.count = pair
-    return found

@@ -22,6 +22,7 @@ from wsrec.decode.columns import NAME_TYPE, NUMBER_TYPES, FieldColumns
 from wsrec.decode.packed import json_of
 from wsrec.decode.places import NAME_MAX, RowPlaces, extract_of, row_places
 from wsrec.decode.reader import Ids, PythonFieldReader
+from wsrec.decode.scalars import EXPONENTS
 from wsrec.feed.fields import Extract, Fields, Match, TimePlace
 from wsrec.feed.paths import Every, NotScannableError, steps
 from wsrec.feed.schema import Feed
@@ -40,7 +41,6 @@ _KNOWN_MAX = 65_536
 _SCALAR = re.compile(r"true|false|-?[0-9]+")
 _VALUE = 2  # from here on a value follows: of a text 2, of an integer, true or false 3
 _THERE, _FIRST, _ALIKE = range(3)  # modes of `Scanner` for the values at a path
-_EXPONENTS = {TimeUnit.NS: 0, TimeUnit.US: 3, TimeUnit.MS: 6, TimeUnit.S: 9, TimeUnit.ISO: -1}
 
 
 class CompiledFieldReader:
@@ -279,4 +279,4 @@ def _scanned(path: str) -> list[str | int | None]:
 
 def _exponent(place: TimePlace) -> int:
     """The power of ten of a time's unit in ns; -1 for RFC 3339 text, -2 for such text in a zone of its own."""
-    return -2 if place.offset is not None else _EXPONENTS[place.unit or TimeUnit.MS]
+    return -2 if place.offset is not None else EXPONENTS[place.unit or TimeUnit.MS]

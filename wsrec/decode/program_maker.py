@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from wsrec.decode.row_values import EXCHANGE_TIME, SYMBOL, row_steps
+from wsrec.decode.scalars import EXPONENTS
 from wsrec.decode.table_program import (
     NOTHING,
     BySymbol,
@@ -37,7 +38,6 @@ from wsrec.feed.table_declarations import (
 )
 from wsrec.feed.values import Case, TimeUnit
 
-_EXPONENTS = {TimeUnit.NS: 0, TimeUnit.US: 3, TimeUnit.MS: 6, TimeUnit.S: 9, TimeUnit.ISO: -1}
 _WITH_PRICE = (Table.TRADES, Table.LIQUIDATIONS, Table.BOOK_CHANGES)
 _OF_LEVELS = {"side", "price", "size", "count", "level_id"}
 _TABLES_MAX, _FLAGS_MAX = 16, 62
@@ -312,7 +312,7 @@ class _ProgramMaker:
             negative=column.words.index(cell.negative) if cell.negative in column.words else -1,
             absolute=cell.absolute,
             clip=cell.clip,
-            exponent=_EXPONENTS[cell.unit or self._unit],
+            exponent=EXPONENTS[cell.unit or self._unit],
         )
 
     def _constant(self, value: str, column: TableColumn) -> ProgramCell:
