@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
+import msgspec
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
+from tests.tables.full_disk import full_disk
 from wsrec.bench.results import Paced, PacedRound, Recording, RecordingRound, Results, Saturated, SaturatedRound
 from wsrec.bench.table import markdown, plain, show, tables
+from wsrec.cli.main import main
 
 
 def evenly(value: float) -> dict[str, float]:
@@ -83,3 +88,14 @@ class TestOutput:
         text = console.file.getvalue()
         assert "…" not in text
         assert "0.50" in text
+
+
+def test_a_full_disk_leaves_the_results_that_were_there(results: Results, tmp_path: Path) -> None:
+    given, out = tmp_path / "given.json", tmp_path / "out.json"
+    given.write_bytes(msgspec.json.encode(results))
+    out.write_text("earlier")
+    with full_disk(100):
+        failed = CliRunner().invoke(main, ["bench", "--from", str(given), "--json", str(out)])
+    assert (failed.exit_code, "File too large" in failed.stderr) == (1, True)
+    assert out.read_text() == "earlier"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["given.json", "out.json"]

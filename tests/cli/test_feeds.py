@@ -9,6 +9,7 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
+from tests.tables.full_disk import full_disk
 from wsrec.cli.feeds import feeds
 from wsrec.cli.main import main
 from wsrec.config.run_config import run_schema
@@ -267,6 +268,13 @@ class TestNew:
         path.write_text("mine")
         assert "File exists" in run("new", "x", "--out", str(path), code=2).stderr
         assert path.read_text() == "mine"
+
+    def test_leaves_no_file_that_is_not_whole(self, tmp_path):
+        path = tmp_path / "mine.yaml"
+        with full_disk(100):
+            assert f"{path}: File too large" in run("new", "x", "--out", str(path), code=2).stderr
+        assert list(tmp_path.iterdir()) == []
+        run("new", "x", "--out", str(path))
 
     def test_a_name_that_leaves_the_folder_is_refused(self):
         assert "expected a-z" in run("new", "../x", code=2).stderr

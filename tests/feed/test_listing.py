@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.feeds import parse_feed
+from tests.tables.full_disk import full_disk
 from wsrec.feed.errors import ConfigError
 from wsrec.feed.listing import all_symbols, cached
 from wsrec.plan.target import resolve
@@ -121,6 +122,12 @@ class TestListing:
         monkeypatch.delenv("SSL_CERT_FILE")
         with pytest.raises(ConfigError, match="certificate not verified"):
             all_symbols(feed(https(lambda path: ANSWER).url))
+
+    def test_a_full_disk_leaves_nothing_behind(self, https, cache):
+        known = feed(https(lambda path: ANSWER).url)
+        with full_disk(10):
+            assert all_symbols(known).symbols == ("BTC-USDT", "ETH-USDT")
+        assert list(cache.iterdir()) == []
 
     def test_offline_an_old_list_is_better_than_none(self, https, cache):
         server = https(lambda path: ANSWER)

@@ -1,11 +1,15 @@
 """wsrec.tables.spool and wsrec.tables.whole_file: rows on their way to files, and files that are whole."""
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from wsrec.feed.table_columns import Table
+from wsrec.options.export import Format, Numbers, TimeUnit
 from wsrec.tables.spool import Spool
+from wsrec.tables.table_file import TableFile, UnwritableError
 from wsrec.tables.whole_file import whole_file
 
 
@@ -36,3 +40,12 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(OSError), whole_file(tmp_path / "folder") as unfinished:
         unfinished.write_text("whole")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "x.npz"]
+
+
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"), whole_file(tmp_path / "pipe"):
+        pass
+    with pytest.raises(UnwritableError, match="not a regular file"):
+        TableFile(tmp_path / "pipe", Table.TRADES, Format.PARQUET, TimeUnit.NS, Numbers.FLOAT)
+    assert (tmp_path / "pipe").is_fifo()

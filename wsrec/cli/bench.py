@@ -14,6 +14,7 @@ import msgspec
 from wsrec.cli.command import Command, CommandError
 from wsrec.config.click_types import IntegerParam, NumberParam, PathParam, WordParam
 from wsrec.feed.errors import OptionError
+from wsrec.tables.whole_file import whole_file
 from wsrec.units import not_one_of, system_error
 
 
@@ -112,7 +113,8 @@ def bench(
             with observed(options, Console(stderr=True)) as observer:
                 results = run(options, observer)
         if json is not None:
-            json.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+            with whole_file(json) as unfinished:
+                unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     except msgspec.DecodeError as error:
         raise CommandError(f"{from_file}: {error}; give a file that --json wrote", 1) from error
     except OSError as error:

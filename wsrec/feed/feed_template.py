@@ -120,10 +120,16 @@ def write_template(name: str, out: Path | None = None) -> Path:
     """
     if not re.fullmatch(NAME_PATTERN, name):
         raise ConfigError(f"name {name!r}: expected {NAME_IN_WORDS}, as in my-exchange")
-    file = out or Path(f"{name}.yaml")
+    file, text = out or Path(f"{name}.yaml"), feed_template(name)
     try:
         with file.open("x", encoding="utf-8") as new_file:
-            new_file.write(feed_template(name))
+            try:
+                new_file.write(text)
+                new_file.flush()
+            except BaseException:
+                # an empty one would be in the way of the next attempt
+                file.unlink()
+                raise
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}; name another file with --out") from error
     return file

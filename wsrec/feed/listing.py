@@ -154,8 +154,13 @@ def _keep(file: Path, symbols: tuple[str, ...]) -> None:
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False) as new:
-            json.dump({"time": time.time(), "symbols": symbols}, new)
-        Path(new.name).replace(file)
+            try:
+                json.dump({"time": time.time(), "symbols": symbols}, new)
+                new.flush()
+                Path(new.name).replace(file)
+            except BaseException:
+                Path(new.name).unlink()
+                raise
 
 
 def _later(wait: float) -> str:

@@ -16,6 +16,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from wsrec.feed.table_columns import Table
+from wsrec.format.folders import regular
 from wsrec.options.export import ColumnNames, Format, Numbers, TimeUnit
 from wsrec.tables.claimed import claim, remove_abandoned
 from wsrec.tables.schema import table_schema
@@ -72,7 +73,7 @@ class TableFile:
         self._writer: Any = None
         try:
             with self._writing():
-                path.parent.mkdir(parents=True, exist_ok=True)
+                regular(path).parent.mkdir(parents=True, exist_ok=True)
                 # of processes that were killed
                 remove_abandoned(path.parent, f".{glob.escape(path.name)}.*{_UNWRITTEN}")
                 _, self._claim = claim(self._make)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from wsrec.format.folders import regular
 from wsrec.tables.claimed import claim
 
 UNFINISHED = ".unfinished"
@@ -18,9 +19,10 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Raises:
         BlockingIOError: another process is writing it.
-        OSError: it cannot be made or renamed.
+        OSError: it cannot be made or renamed, or is a pipe, a device or a folder.
 
     """
+    regular(path)
     unfinished = path.with_name(f".{path.stem}{UNFINISHED}{path.suffix}")
 
     def make() -> Path:
