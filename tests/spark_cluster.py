@@ -1,8 +1,9 @@
-"""A real Apache Spark cluster on loopback: a master and two workers, each a process of its own."""
+"""A real Apache Spark cluster on loopback: a master and workers, each a process of its own."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -31,7 +32,7 @@ def require_spark() -> None:
 
 
 class Cluster:
-    """A master and two workers with a processor each.
+    """A master, and workers with a processor each.
 
     Attributes:
         url: of the master.
@@ -43,7 +44,13 @@ class Cluster:
         self._folder = folder
         conf = folder / "conf"
         conf.mkdir()
+        self._log = folder / "events"
+        self._log.mkdir()
         settings = (
+            "spark.eventLog.enabled true",
+            f"spark.eventLog.dir {self._log.as_uri()}",
+            "spark.eventLog.compress false",
+            "spark.eventLog.rolling.enabled false",
             "spark.executor.memory 512m",
             "spark.driver.memory 512m",
             f"spark.executor.extraJavaOptions {_JAVA}",
@@ -58,15 +65,24 @@ class Cluster:
             "SPARK_SUBMIT_OPTS": _JAVA,
         }
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._workers = 0
         self.url = ""
 
     def start(self) -> None:
-        """Start all three, and wait for the master: an application waits for workers itself."""
+        """Start the master, and wait for it: an application waits for workers itself."""
         self._start("Master", "--host", "127.0.0.1", "--port", "0", "--webui-port", "0")
         self.url = self._line("Master", r"Starting Spark master at (spark://127\.0\.0\.1:\d+)")
-        for name in ("Worker-1", "Worker-2"):
-            place = ("--work-dir", str(self._folder / name), "--webui-port", "0", "--cores", "1", "--memory", "600m")
-            self._start("Worker", "--host", "127.0.0.1", *place, self.url, log=name)
+
+    def start_workers(self, count: int) -> None:
+        """Start workers until so many run."""
+        while len(self._processes) < count + 1:
+            self._start_worker()
+
+    def _start_worker(self) -> None:
+        self._workers += 1
+        name = f"Worker-{self._workers}"
+        place = ("--work-dir", str(self._folder / name), "--webui-port", "0", "--cores", "1", "--memory", "600m")
+        self._start("Worker", "--host", "127.0.0.1", *place, self.url, log=name)
 
     def kill_worker(self) -> None:
         """Kill the last worker with all that it started, as a machine that fails."""
@@ -74,7 +90,32 @@ class Cluster:
         os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
 
-    def working(self) -> list[int]:
+    def kill_worker_at_work(self) -> None:
+        """Kill the last worker in the middle of its first task.
+
+        Its first Python process is one that a task waits for; it is stopped before that can go on.
+        """
+        deadline = time.monotonic() + _LIMIT
+        while not (working := self._working()):
+            assert time.monotonic() < deadline, "no task came to the last worker"
+            time.sleep(0.005)
+        for pid in working:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.3)
+        self.kill_worker()
+
+    def lost_tasks(self) -> set[str]:
+        """The executors that were lost while a task ran on them, by the log of the applications that ended."""
+        found = set()
+        for log in self._log.iterdir():
+            for line in log.read_text().splitlines():
+                event = json.loads(line)
+                if event.get("Task End Reason", {}).get("Reason") == "ExecutorLostFailure":
+                    found.add(f"{log.name} {event['Task End Reason']['Executor ID']}")
+        return found
+
+    def _working(self) -> list[int]:
         """The Python processes of the last worker's executors."""
         group = self._processes[-1].pid
         found = []
@@ -121,7 +162,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def spark_cluster(folder: Path) -> Iterator[Cluster]:
-    """A cluster, until the end of the block."""
+    """A cluster without workers, until the end of the block."""
     require_spark()
     cluster = Cluster(folder)
     try:

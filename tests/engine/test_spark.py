@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Self
 
 import pytest
 from click.testing import CliRunner
@@ -18,6 +19,9 @@ from click.testing import CliRunner
 from tests.capture_files import Capture, message_columns
 from tests.engine import work
 from tests.spark_cluster import Cluster, spark_cluster
+from tests.tables.book_capture import opened, record
+from tests.tables.small_books import START, message, small_feed, snapshot
+from wsrec.cli.main import main
 from wsrec.engine import spark
 from wsrec.engine.spark import _OnWorker, _reason
 from wsrec.engine.work import EngineError, Failure, Item
@@ -33,8 +37,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """100 files of four sessions, one of them damaged."""
-    capture = Capture(tmp_path_factory.mktemp("capture") / "out")
+    """100 files of four sessions, one of them damaged; and in `books` 100 files of ten sessions of a book."""
+    folder = tmp_path_factory.mktemp("capture")
+    capture = Capture(folder / "out")
     for number in range(FILES):
         columns = message_columns(ROWS, seed=number, first_seq=number // 4 * ROWS)
         columns |= {"channel": ["trade"] * ROWS, "text": [_trade(number, row) for row in range(ROWS)]}
@@ -43,6 +48,11 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     damaged = sorted(capture.out.glob("messages/**/*.parquet"))[50]
     content = damaged.read_bytes()
     damaged.write_bytes(content[:300] + bytes(60) + content[360:])
+    for number in range(10):
+        entries = [*opened(START, ["book.A"]), snapshot(1, 10)]
+        entries += [message(n, 9 + n + (n > 30), {n % 9 + 1: n % 4}) for n in range(2, 60)]
+        session = f"20261122T13000{number}Z-a"
+        record(folder / "books", small_feed(), entries, "book", "A", files=FILES // 10, session=session)
     return capture.out
 
 
@@ -61,63 +71,121 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-EXPORT = ("export", "out", "--tables", "trades", "--out", "tables", "--json")
-BOTH = f"""
-import contextlib, sys
-from click.testing import CliRunner
-from wsrec.cli import export, verify
+COMMANDS = {
+    "report": ("report", "out", "--json"),
+    "verify": ("verify", "out", "--json", "--again"),
+    "export": ("export", "out", "--tables", "trades", "--out", "tables", "--json"),
+    "book": ("book", "books", "--json"),
+}
+
+APPLICATION = """
+import contextlib, importlib, io, json, sys, time
+from wsrec.cli.main import main
 from wsrec.engine.spark import Spark
 
 with Spark(sys.argv[1]) as engine:
-    for command in (verify, export):
-        command.engine_for = lambda options: contextlib.nullcontext(engine)
-    for command, words in (verify.verify, ("out", "--json", "--again")), (export.export, {EXPORT[1:]}):
-        print(CliRunner().invoke(command, words, prog_name="wsrec").stdout, end="")
+    for name in ("wsrec.cli.report", "wsrec.cli.verify", "wsrec.cli.export", "wsrec.tables.books"):
+        importlib.import_module(name).engine_for = lambda options: contextlib.nullcontext(engine)
+    for line in sys.stdin:
+        command, workers = json.loads(line)
+        # beside this process
+        while len(engine._context.statusTracker().getExecutorInfos()) - 1 < workers:
+            time.sleep(0.05)
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            try:
+                main([*command, "--spark", sys.argv[1]])
+            except SystemExit as end:
+                status = end.code
+        print(json.dumps([status, printed.getvalue()]), flush=True)
 """
 
 
-def run(command: list[str], cluster: Cluster, cwd: Path) -> subprocess.Popen[bytes]:
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=cwd, env=cluster.environment, stdout=pipe, stderr=pipe)
+class Application:
+    """A Spark application that runs commands one after the other.
+
+    Args:
+        cluster: where it runs.
+        cwd: the folder of the commands.
+
+    """
+
+    def __init__(self, cluster: Cluster, cwd: Path) -> None:
+        pipe = subprocess.PIPE
+        command = [sys.executable, "-c", APPLICATION, cluster.url]
+        self._process = subprocess.Popen(
+            command, cwd=cwd, env=cluster.environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        )
+
+    def give(self, command: tuple[str, ...], workers: int = 2) -> None:
+        """Have it run a command once it has so many workers."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([command, workers]) + "\n")
+        self._process.stdin.flush()
+
+    def outcome(self) -> tuple[int, str]:
+        """Exit status and output of the command."""
+        assert self._process.stdout is not None
+        status, printed = json.loads(self._process.stdout.readline())
+        return status, printed
+
+    def notice(self, words: str) -> None:
+        """Wait for a line on standard error."""
+        assert self._process.stderr is not None
+        while words not in (line := self._process.stderr.readline()):
+            assert line, "it ended"
+
+    def end(self) -> None:
+        """Have it end in order."""
+        _, err = self._process.communicate(timeout=60)
+        assert self._process.returncode == 0, err
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
 
 
-def wsrec(cluster: Cluster, *arguments: object, cwd: Path) -> subprocess.Popen[bytes]:
-    return run([sys.executable, "-P", "-m", "wsrec", *map(str, arguments)], cluster, cwd)
-
-
-def outcome(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
-    out, err = process.communicate(timeout=240)
-    assert b"Traceback" not in err, err.decode()
-    return process.returncode, out
+def written(folder: Path) -> dict[str, bytes]:
+    """What `export` wrote, which is deleted."""
+    tables = folder / "tables"
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in tables.rglob("*") if path.is_file()}
+    shutil.rmtree(tables, ignore_errors=True)
+    return found
 
 
 @pytest.mark.long
-class TestCluster:
-    def test_same_bytes_as_one_process(self, cluster: Cluster, out: Path) -> None:
-        """Both in one application, with relative paths, which are those of the caller's folder."""
-        expected = outcome(wsrec(cluster, "verify", "out", "--json", "--again", cwd=out.parent))
-        of_export = outcome(wsrec(cluster, *EXPORT, cwd=out.parent))
-        written = files(out.parent / "tables")
-        assert len(written) == FILES - 1
-        shutil.rmtree(out.parent / "tables")
-        with run([sys.executable, "-c", BOTH, cluster.url], cluster, out.parent) as process:
-            assert outcome(process) == (0, b"".join((expected[1], of_export[1])))
-        assert files(out.parent / "tables") == written
-        assert len(expected[1]) > 1000
+def test_on_a_cluster_all_commands_give_the_bytes_of_one_process_also_if_workers_are_killed(
+    cluster: Cluster, out: Path
+) -> None:
+    """Each command with a worker killed in the middle of a task, and with all alive; one begins without workers.
 
-    def test_same_bytes_if_a_worker_is_killed_in_the_middle(self, cluster: Cluster, out: Path) -> None:
-        command = "report", "out", "--json"
-        expected = outcome(wsrec(cluster, *command, cwd=out.parent))
-        with wsrec(cluster, *command, "--spark", cluster.url, cwd=out.parent) as process:
-            deadline = time.monotonic() + 120
-            while not cluster.working():
-                assert process.poll() is None, process.communicate()
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            cluster.kill_worker()
-            assert process.poll() is None
-            assert outcome(process) == expected
-        assert len(expected[1]) > 1000
+    The paths are relative: those of the caller's folder.
+    """
+    folder, expected = out.parent, {}
+    with Application(cluster, folder) as application:
+        application.give(COMMANDS["report"], workers=0)
+        with contextlib.chdir(folder):
+            for name, command in COMMANDS.items():
+                result = CliRunner().invoke(main, command)
+                expected[name] = (result.exit_code, result.stdout), written(folder)
+                assert len(result.stdout) > 300
+        assert len(expected["export"][1]) == FILES - 1
+        application.notice("no worker has taken the work yet")
+        cluster.start_workers(2)
+        for name, command in COMMANDS.items():
+            if name != "report":
+                application.give(command)
+            cluster.kill_worker_at_work()
+            cluster.start_workers(2)
+            assert (application.outcome(), written(folder)) == expected[name], f"{name}, killed"
+        for name, command in COMMANDS.items():
+            application.give(command)
+            assert (application.outcome(), written(folder)) == expected[name], name
+        application.end()
+    # each of those that were killed had a task then
+    assert len(cluster.lost_tasks()) == len(COMMANDS)
 
 
 class TestOnWorker:
