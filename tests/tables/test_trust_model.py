@@ -19,9 +19,9 @@ from wsrec.feed.table_columns import STATES
 from wsrec.format.reading import open_capture
 from wsrec.format.schema import EVENT_SCHEMA
 from wsrec.tables.file_rows import FileRows
-from wsrec.tables.reading import groups
 from wsrec.tables.second_copies import CONTENT
 from wsrec.tables.session_events import SessionEvents
+from wsrec.tables.session_files import groups
 from wsrec.tables.trust import COLUMNS, Trust
 
 _AHEAD = 1_614_865_800_000_000_000

@@ -22,7 +22,9 @@ from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import CaptureError
 from wsrec.format.layout import EVENTS
 from wsrec.tables.file_rows import FileRows
-from wsrec.tables.reading import Group, Selection, chosen_rows, declared_feed, outside, wanted_channels
+from wsrec.tables.reading import declared_feed, wanted_channels
+from wsrec.tables.selection import Selection, outside
+from wsrec.tables.session_files import Group
 from wsrec.tables.session_tables import SessionTables, remembers
 
 # of book_changes, those that books are made of
@@ -111,11 +113,8 @@ def changes(
     channels = wanted_channels(feed, selection.channels)
     session = SessionTables(feed, files, event_files, [Table.BOOK_CHANGES], channels, rows=rows)
     for file in files[first:]:
-        if not outside(file, selection):
-            for table, batch in session.tables(file):
-                chosen = chosen_rows(table, batch, selection)
-                if chosen.num_rows:
-                    yield chosen
+        for _, batch in session.tables(file, selection):
+            yield batch
 
 
 def items_of(group: Group, feed: Feed, selection: Selection, most: float, spool: str | None) -> list[BookItem]:
@@ -124,7 +123,7 @@ def items_of(group: Group, feed: Feed, selection: Selection, most: float, spool:
     most = math.inf if remembers(feed, Table.BOOK_CHANGES) else max(most, _ITEM_BYTES)
     found: list[BookItem] = []
     paths = [str(file.path) for file in group.files]
-    rows = tuple(FileRows.of(group.files))
+    rows = tuple(FileRows.of(group.whole))
     begin, size = 0, 0
     for place, file in enumerate(group.files):
         if outside(file, selection):

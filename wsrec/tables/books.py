@@ -19,8 +19,9 @@ from wsrec.tables.book_builder import BookBuilder, Doubt
 from wsrec.tables.book_parts import make_changes
 from wsrec.tables.book_series import BookSeries
 from wsrec.tables.built_rows import SCHEMA
-from wsrec.tables.reading import check_channels, declared_feed, groups
+from wsrec.tables.reading import check_channels, declared_feed
 from wsrec.tables.session_books import Asked, SessionBooks
+from wsrec.tables.session_files import groups
 
 # items for each worker: enough that all are busy to the end
 _SHARES = 8

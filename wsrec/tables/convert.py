@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -108,7 +108,8 @@ class Converter:
         self._schemas: dict[Table, pa.Schema] = {
             table: table_schema(table, numbers) for table in tables if table != Table.GAPS
         }
-        self._reader = TableReader(feed, self._schemas)
+        others = {table: table_schema(table) for table in _beside(feed, self._schemas)}
+        self._reader = TableReader(feed, others | self._schemas)
         self._acks = AckTracker(feed)
         self._instruments = InstrumentReader(feed.instruments) if feed.instruments is not None else None
         self._names: dict[str | None, str | None] = {}
@@ -146,10 +147,11 @@ class Converter:
             except NumberRefusedError as error:
                 where = f"message {seqs[error.message]} of session {self._session}"
                 raise RefusedNumberError(f"{error}: {where}") from error
-            explained = self._explained(left_out, channel, payload)
+            asked = [each for each in left_out if each.table is None or each.table in self._schemas]
+            explained = self._explained(asked, channel, payload)
             self._count(explained, channel, seqs)
             lacking += self._lacking(explained, channel, symbols, seqs)
-            for block in blocks:
+            for block in (each for each in blocks if each.table in self._schemas):
                 found.setdefault(block.table, []).append((block, self._catalogue_name(channel)))
         states = self._states(found, batch)
         for table in self._schemas:
@@ -301,6 +303,17 @@ class Converter:
             for column, field in zip(columns, schema, strict=True)
         ]
         return pa.RecordBatch.from_arrays(typed, schema=schema)
+
+
+def _beside(feed: Feed, tables: Collection[Table]) -> set[Table]:
+    """Tables that some messages make in place of these: then they are not without rows."""
+    found: set[Table] = set()
+    for name in feed.channel_by_any_name:
+        declared = feed.tables_of(name)
+        asked = [each for each in declared if each.table in tables]
+        if asked and all(each.when for each in asked):
+            found |= {each.table for each in declared if each.table is not None}
+    return found - {*tables}
 
 
 def _state_column(states: Codes, flags: pa.Array | None) -> pa.DictionaryArray:

@@ -29,17 +29,14 @@ from wsrec.options.export import ColumnNames, Format, Numbers, TimeUnit
 from wsrec.tables.convert import Converter, RefusedNumberError
 from wsrec.tables.file_rows import FileRows
 from wsrec.tables.reading import (
-    Group,
-    Selection,
     check_channels,
     check_feed,
-    chosen_rows,
     declared_feed,
-    groups,
-    outside,
     wanted_channels,
 )
 from wsrec.tables.schema import TABLES_VERSION
+from wsrec.tables.selection import Selection, outside
+from wsrec.tables.session_files import Group, groups
 from wsrec.tables.session_tables import SessionTables
 from wsrec.tables.table_file import TableFile, UnwritableError
 
@@ -210,7 +207,7 @@ def export_files(item: ExportItem) -> Exported:
         result.fail(error)
         return result
     for file in files[len(item.earlier) :]:
-        if not outside(file, request.selection):
+        if Table.GAPS in request.tables or not outside(file, request.selection):
             merge(result, _export_file(file, session, item, feed))
     return result
 
@@ -226,10 +223,7 @@ def _export_file(file: CaptureFile, session: SessionTables, item: ExportItem, fe
     is_unfinished = str(file.path) in item.unfinished
     source = digest_of(file.path)
     try:
-        for table, batch in session.tables(file):
-            rows = chosen_rows(table, batch, request.selection)
-            if not rows.num_rows:
-                continue
+        for table, rows in session.tables(file, request.selection):
             if table not in outputs:
                 outputs[table] = TableFile(
                     path_of(file, table, request), table, request.format, request.time, request.numbers, request.names
@@ -329,14 +323,18 @@ def items_of(
     found = []
     for group in of_sessions:
         events = tuple(str(file.path) for file in group.event_files)
-        paths = [str(file.path) for file in group.files]
-        rows = tuple(FileRows.of(group.files))
+        paths = [str(file.path) for file in group.whole]
+        rows = tuple(FileRows.of(group.whole))
+        asked = [file in group.files for file in group.whole]
         begin = 0
         while begin < len(paths):
             end, size = begin, 0
-            while end < len(paths) and (end == begin or (size < _ITEM_BYTES and end - begin < _ITEM_FILES)):
-                size += group.files[end].size
+            while end < len(paths) and asked[end] and size < _ITEM_BYTES and end - begin < _ITEM_FILES:
+                size += group.whole[end].size
                 end += 1
+            if end == begin:
+                begin += 1
+                continue
             found.append(
                 ExportItem(
                     files=tuple(paths[begin:end]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,13 @@ COLUMNS = ("seq", "conn", "recv_time", "handoff_monotonic", "channel", "symbol")
 _SCHEMA = table_schema(Table.GAPS)
 
 
-def gap_rows(events: SessionEvents, session: str, file: int, rows: pa.RecordBatch | pa.Table) -> pa.RecordBatch:
+def gap_rows(
+    events: SessionEvents,
+    session: str,
+    file: int,
+    rows: pa.RecordBatch | pa.Table,
+    channels: Collection[str] | None = None,
+) -> pa.RecordBatch:
     """The rows of the events in one file.
 
     `seq` is that of the row after the break, or the one that follows the file's last row where none came in it. `from`
@@ -31,13 +38,16 @@ def gap_rows(events: SessionEvents, session: str, file: int, rows: pa.RecordBatc
         session: its id.
         file: the file's number.
         rows: the messages of the file with the same number, in order (`COLUMNS`); may be empty.
+        channels: only breaks that concern one of these names of channels; None: all.
 
     """
     messages = _Messages(rows)
     found = [
         _row(events.feed.name, session, each, messages)
         for each, number in zip(events.breaks, events.files, strict=True)
-        if number == file and each.kind not in (BreakKind.RESUMED, BreakKind.END)
+        if number == file
+        and each.kind not in (BreakKind.RESUMED, BreakKind.END)
+        and (channels is None or each.channel is None or each.channel in channels)
     ]
     columns = [_column([row[field.name] for row in found], field.type) for field in _SCHEMA]
     return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wsrec.feed.errors import ConfigError
 from wsrec.feed.load import catalogue, find_feed
@@ -18,49 +15,9 @@ from wsrec.format.errors import CaptureError
 from wsrec.format.reading import Capture
 from wsrec.options.export import Numbers
 from wsrec.tables.convert import Converter, RefusedNumberError
+from wsrec.tables.selection import EVERYTHING, Selection, outside
+from wsrec.tables.session_files import groups
 from wsrec.tables.session_tables import SessionTables
-
-
-class Selection(NamedTuple):
-    """Which rows are wanted.
-
-    Attributes:
-        since, until: `recv_time` at or after, and before (ns since the epoch); of `gaps` those that reach into it.
-        symbols: as the exchange writes them, in any case; empty: all.
-        channels: names of the catalogue or common names (`trades`); empty: all.
-
-    """
-
-    since: int | None = None
-    until: int | None = None
-    symbols: frozenset[str] = frozenset()
-    channels: tuple[str, ...] = ()
-
-
-EVERYTHING = Selection()
-
-
-class Group(NamedTuple):
-    """The files of one feed of one session, in order."""
-
-    feed: str
-    session: str
-    files: list[CaptureFile]
-    event_files: list[CaptureFile]
-
-
-def groups(files: Sequence[CaptureFile], event_files: Sequence[CaptureFile]) -> list[Group]:
-    """The files by session and feed, in order of their first messages."""
-    found: dict[tuple[str, str], Group] = {}
-    for file in files:
-        found.setdefault((file.session, file.feed), Group(file.feed, file.session, [], [])).files.append(file)
-    for file in event_files:
-        if (group := found.get((file.session, file.feed))) is not None:
-            group.event_files.append(file)
-    for group in found.values():
-        group.files.sort(key=lambda file: file.number)
-        group.event_files.sort(key=lambda file: file.number)
-    return list(found.values())
 
 
 def read_tables(
@@ -98,21 +55,17 @@ def read_tables(
         feed = known[group.feed]
         channels = wanted_channels(feed, selection.channels)
         try:
-            session = SessionTables(feed, group.files, group.event_files, wanted, channels, numbers)
+            session = SessionTables(feed, group.whole, group.event_files, wanted, channels, numbers)
         except CaptureError as error:
             _failed(error, on_failed)
             continue
         for file in group.files:
-            if outside(file, selection):
-                continue
             try:
-                for table, batch in session.tables(file):
-                    chosen = chosen_rows(table, batch, selection)
-                    if chosen.num_rows:
-                        yield table, chosen
+                yield from session.tables(file, selection)
             except (CaptureError, RefusedNumberError) as error:
                 _failed(error, on_failed)
-            on_file(file, session.converter)
+            if not outside(file, selection):
+                on_file(file, session.converter)
 
 
 def _failed(
@@ -188,27 +141,3 @@ def check_times(since: int | None, until: int | None) -> None:
     """
     if since is not None and until is not None and since >= until:
         raise ConfigError("--until: found a time that is not after that of --since, expected a later one")
-
-
-def outside(file: CaptureFile, selection: Selection) -> bool:
-    """Whether no row of a file can be wanted, by its times."""
-    too_late = selection.until is not None and file.first_time is not None and file.first_time >= selection.until
-    too_early = selection.since is not None and file.last_time is not None and file.last_time < selection.since
-    return too_late or too_early
-
-
-def chosen_rows(table: Table, batch: pa.RecordBatch, selection: Selection) -> pa.RecordBatch:
-    """The rows of a batch that are wanted."""
-    begin, end = ("to", "from") if table is Table.GAPS else ("recv_time", "recv_time")
-    kept = []
-    if selection.since is not None:
-        kept.append(pc.greater_equal(batch[begin].view(pa.int64()), selection.since))
-    if selection.until is not None:
-        kept.append(pc.less(batch[end].view(pa.int64()), selection.until))
-    if selection.symbols:
-        column = batch["symbol"]
-        of_names = [name is None or name.casefold() in selection.symbols for name in column.dictionary.to_pylist()]
-        kept.append(pa.array(of_names, pa.bool_()).take(column.indices).fill_null(True))
-    # a gap without a time, or of all symbols, reaches everywhere
-    masks = [mask.fill_null(table is Table.GAPS) for mask in kept]
-    return batch.filter(functools.reduce(pc.and_, masks)) if masks else batch

@@ -17,8 +17,9 @@ from wsrec.tables.book_series import BookSeries, End, each_message, grid, single
 from wsrec.tables.breaks import Break, BreakKind
 from wsrec.tables.built_rows import BuiltRows
 from wsrec.tables.file_rows import FileRows
-from wsrec.tables.reading import Group, Selection
+from wsrec.tables.selection import Selection
 from wsrec.tables.session_events import SessionEvents
+from wsrec.tables.session_files import Group
 from wsrec.tables.session_tables import in_band_channels
 
 _NEVER = "its stream has no snapshots, and none that was fetched joins it (docs/books.md)"
@@ -80,7 +81,8 @@ class SessionBooks:
         self._group, self._feed, self._asked, self._all = group, feed, asked, series
         self._connections = group.files[-1].metadata.connections
         events = ((file.number, batch) for file in group.event_files for batch in file.batches(EVENT_SCHEMA.names))
-        self._events = SessionEvents(self._feed, self._connections, events, FileRows.of(group.files))
+        self._rows = FileRows.of(group.whole)
+        self._events = SessionEvents(self._feed, self._connections, events, self._rows)
         shown = [each for each in self._events.breaks if each.seq is not None]
         self._reasons = {each.seq: each.detail for each in shown if each.seq is not None}
         self._breaks = frozenset(each.seq for each in shown if each.seq is not None and each.ends_books)
@@ -115,7 +117,8 @@ class SessionBooks:
         """The rows of `book_changes` that are needed."""
         if self._last is None:
             return iter(())
-        return changes(self._feed, self._group.files, self._group.event_files, self._selection())
+        files, event_files = self._group.files, self._group.event_files
+        return changes(self._feed, files, event_files, self._selection(), rows=self._rows)
 
     def items(self, most: float, spool: str | None) -> list[BookItem]:
         """What workers can read of these side by side: `wsrec.tables.book_parts.items_of`."""

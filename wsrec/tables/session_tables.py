@@ -26,6 +26,7 @@ from wsrec.tables.file_rows import FileRows, first_handoff
 from wsrec.tables.gaps import COLUMNS as GAP_COLUMNS
 from wsrec.tables.gaps import gap_rows
 from wsrec.tables.listings import Listings
+from wsrec.tables.selection import EVERYTHING, Selection, chosen_rows, outside
 from wsrec.tables.session_events import SessionEvents
 from wsrec.tables.trust import Trust
 
@@ -63,7 +64,7 @@ class SessionTables:
         rows: Sequence[FileRows] | None = None,
     ) -> None:
         self._feed, self._files, self._tables, self._numbers = feed, list(files), list(tables), numbers
-        self._channels = _read_channels(feed, self._tables, channels)
+        self._wanted, self._channels = channels, _read_channels(feed, self._tables, channels)
         events = [(file.number, batch) for file in event_files for batch in file.batches(_EVENT_COLUMNS)]
         connections = self._files[-1].metadata.connections if self._files else []
         listed = {number for number, batch in events if _has_listing(batch)}
@@ -77,24 +78,36 @@ class SessionTables:
         self.converter = self._new_converter(self._trust)
         self._next = 0
 
-    def tables(self, file: CaptureFile) -> Iterator[tuple[Table, pa.RecordBatch]]:
-        """The rows of one of the files, batch by batch; its own counts are then in `converter`.
+    def tables(self, file: CaptureFile, selection: Selection = EVERYTHING) -> Iterator[tuple[Table, pa.RecordBatch]]:
+        """The rows of one of the files that are wanted, batch by batch; its own counts are then in `converter`.
+
+        Of a file none of whose messages can be wanted the gaps alone are read: what is missing before a row, since a
+        time that the file does not know, may be missing in an earlier one.
 
         Raises:
             CaptureError: it, or one before it that has to be read, is damaged.
             RefusedNumberError: a number does not fit the decimal type of its column.
 
         """
-        index = self._files.index(file)
-        if index != self._next or not index:
-            self._prepare(index)
-        self._next = index + 1
-        self.converter.reset_counts()
-        self._trust.begin_file(file.number)
-        yield from self._converted(file, self._channels)
-        if Table.GAPS in self._tables:
+        for table, batch in self._made(file, selection):
+            rows = chosen_rows(table, batch, selection)
+            if rows.num_rows:
+                yield table, rows
+
+    def _made(self, file: CaptureFile, selection: Selection) -> Iterator[tuple[Table, pa.RecordBatch]]:
+        if outside(file, selection):
+            self.converter.reset_counts()
+        else:
+            index = self._files.index(file)
+            if index != self._next or not index:
+                self._prepare(index)
+            self._next = index + 1
+            self.converter.reset_counts()
+            self._trust.begin_file(file.number)
+            yield from self._converted(file, self._channels)
+        if Table.GAPS in self._tables and file.number in self._events.files:
             messages = pa.Table.from_batches(file.batches(GAP_COLUMNS), _schema_of(GAP_COLUMNS))
-            yield Table.GAPS, gap_rows(self._events, file.session, file.number, messages)
+            yield Table.GAPS, gap_rows(self._events, file.session, file.number, messages, self._wanted)
 
     def _new_converter(self, trust: Trust | None) -> Converter:
         session = self._files[0].session if self._files else ""

@@ -28,8 +28,9 @@ from wsrec.format.reading import Capture
 from wsrec.options.export import Format, Numbers, TimeUnit
 from wsrec.tables.export import Exported, ExportItem, Request, declarations_of, export_files, merge, path_of, source_of
 from wsrec.tables.file_rows import FileRows
-from wsrec.tables.reading import declared_feed, groups
+from wsrec.tables.reading import declared_feed
 from wsrec.tables.schema import TABLES_VERSION, table_schema
+from wsrec.tables.session_files import groups
 from wsrec.tables.table_file import written_schema
 from wsrec.units import clean, did_you_mean
 
@@ -193,10 +194,12 @@ class _Tables:
         found: list[Path] = []
         items: list[ExportItem] = []
         for group in groups(self._capture.files, self._capture.event_files):
-            paths = tuple(str(file.path) for file in group.files)
+            paths = tuple(str(file.path) for file in group.whole)
             events = tuple(str(file.path) for file in group.event_files)
-            rows = tuple(FileRows.of(group.files))
-            for number, file in enumerate(group.files):
+            rows = tuple(FileRows.of(group.whole))
+            for number, file in enumerate(group.whole):
+                if file not in group.files:
+                    continue
                 current = self._current(file, table)
                 if current is not None:
                     found.append(current)
