@@ -44,6 +44,7 @@ class BookItem(Item, frozen=True, kw_only=True):
     Attributes:
         files: their paths.
         earlier: paths of the messages files of the session and feed before them.
+        later: paths of those behind them.
         event_files: paths of all events files of the session and feed.
         rows: the rows of all its messages files.
         selection: which rows.
@@ -52,6 +53,7 @@ class BookItem(Item, frozen=True, kw_only=True):
     """
 
     earlier: tuple[str, ...]
+    later: tuple[str, ...]
     event_files: tuple[str, ...]
     rows: tuple[FileRows, ...]
     selection: Selection
@@ -101,17 +103,19 @@ def changes(
     selection: Selection,
     first: int = 0,
     rows: Sequence[FileRows] | None = None,
+    later: Sequence[Path] = (),
 ) -> Iterator[pa.RecordBatch]:
     """The rows of `book_changes` of the files of one feed of one session, from the `first` of them on.
 
-    `rows` are those of all messages files of the session and feed; None: `files` are all of them.
+    `rows` are those of all messages files of the session and feed; None: `files` are all of them. `later` are those
+    behind `files`.
 
     Raises:
         CaptureError: a file is damaged.
 
     """
     channels = wanted_channels(feed, selection.channels)
-    session = SessionTables(feed, files, event_files, [Table.BOOK_CHANGES], channels, rows=rows)
+    session = SessionTables(feed, files, event_files, [Table.BOOK_CHANGES], channels, rows=rows, later=later)
     for file in files[first:]:
         for _, batch in session.tables(file, selection):
             yield batch
@@ -134,6 +138,7 @@ def items_of(group: Group, feed: Feed, selection: Selection, most: float, spool:
                 BookItem(
                     files=(),
                     earlier=tuple(paths[:begin]),
+                    later=tuple(paths[begin + 1 :]),
                     event_files=tuple(str(each.path) for each in group.event_files),
                     rows=rows,
                     selection=selection,
@@ -141,7 +146,8 @@ def items_of(group: Group, feed: Feed, selection: Selection, most: float, spool:
                 )
             )
         size += file.size
-        found[-1] = msgspec.structs.replace(found[-1], files=tuple(paths[begin : place + 1]), size=size)
+        here, later = tuple(paths[begin : place + 1]), tuple(paths[place + 1 :])
+        found[-1] = msgspec.structs.replace(found[-1], files=here, later=later, size=size)
     return found
 
 
@@ -161,7 +167,8 @@ def _write(item: BookItem, sink: Any) -> CaptureError | None:
         files = [CaptureFile(Path(path)) for path in (*item.earlier, *item.files)]
         event_files = [CaptureFile(Path(path), EVENTS) for path in item.event_files]
         feed = declared_feed(files[0])
-        for batch in changes(feed, files, event_files, item.selection, len(item.earlier), item.rows):
+        later = [Path(path) for path in item.later]
+        for batch in changes(feed, files, event_files, item.selection, len(item.earlier), item.rows, later):
             rows = batch.select(_COLUMNS)
             # a stream each: the words of a batch's dictionaries are its own
             with pa.ipc.new_stream(sink, rows.schema, options=_COMPRESSED) as stream:

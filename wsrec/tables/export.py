@@ -83,6 +83,7 @@ class ExportItem(Item, frozen=True, kw_only=True):
     Attributes:
         files: their paths.
         earlier: paths of the messages files of the session and feed before them.
+        later: paths of those behind them.
         event_files: paths of all events files of the session and feed.
         rows: the rows of all its messages files.
         request: what is exported.
@@ -91,6 +92,7 @@ class ExportItem(Item, frozen=True, kw_only=True):
     """
 
     earlier: tuple[str, ...]
+    later: tuple[str, ...]
     event_files: tuple[str, ...]
     rows: tuple[FileRows, ...]
     request: Request
@@ -202,7 +204,8 @@ def export_files(item: ExportItem) -> Exported:
         event_files = [CaptureFile(Path(path), EVENTS) for path in item.event_files]
         feed = _feed(files[0], request.feed_file)
         channels = wanted_channels(feed, request.channels)
-        session = SessionTables(feed, files, event_files, request.tables, channels, request.numbers, item.rows)
+        later = [Path(path) for path in item.later]
+        session = SessionTables(feed, files, event_files, request.tables, channels, request.numbers, item.rows, later)
     except CaptureError as error:
         result.fail(error)
         return result
@@ -340,6 +343,7 @@ def items_of(
                     files=tuple(paths[begin:end]),
                     size=size,
                     earlier=tuple(paths[:begin]),
+                    later=tuple(paths[end:]),
                     event_files=events,
                     rows=rows,
                     request=request,

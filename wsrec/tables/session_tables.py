@@ -7,7 +7,10 @@ something (`wsrec.decode.table_rows`).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +21,8 @@ from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import Table
 from wsrec.feed.table_declarations import TableDeclaration
 from wsrec.format.capture_file import CaptureFile
+from wsrec.format.errors import CaptureError
+from wsrec.format.layout import NAME
 from wsrec.format.stage_times import message_field
 from wsrec.options.export import Numbers
 from wsrec.ring.events import EventKind
@@ -44,6 +49,7 @@ class SessionTables:
         channels: only messages with these names of channels; None: all.
         numbers: the type of numbers.
         rows: the rows of all messages files of the session and feed; None: `files` are all of them.
+        later: those messages files behind `files`; only what tells of the rows of `files` is read.
 
     Attributes:
         converter: that of the last file, with its counts.
@@ -62,13 +68,14 @@ class SessionTables:
         channels: Collection[str] | None = None,
         numbers: Numbers = Numbers.FLOAT,
         rows: Sequence[FileRows] | None = None,
+        later: Sequence[Path] = (),
     ) -> None:
         self._feed, self._files, self._tables, self._numbers = feed, list(files), list(tables), numbers
         self._wanted, self._channels = channels, _read_channels(feed, self._tables, channels)
         events = [(file.number, batch) for file in event_files for batch in file.batches(_EVENT_COLUMNS)]
-        connections = self._files[-1].metadata.connections if self._files else []
         listed = {number for number, batch in events if _has_listing(batch)}
-        self._listings = Listings.of_files(feed, [file for file in self._files if file.number in listed])
+        connections = _last_connections(self._files, later)
+        self._listings = Listings.of_files(feed, _with_listings(self._files, later, listed))
         rows = FileRows.of(self._files) if rows is None else rows
         self._events = SessionEvents(feed, connections, events, rows)
         self._ends = sorted(end for _, batch in events for end in _disconnections(batch))
@@ -145,6 +152,24 @@ class SessionTables:
                 for conn in ended:
                     self.converter.disconnected(conn)
                 yield from self.converter.convert(part)
+
+
+def _last_connections(files: Sequence[CaptureFile], later: Sequence[Path]) -> list[dict[str, Any]]:
+    """The connections as the last file describes them that can be read."""
+    for path in reversed(later):
+        with contextlib.suppress(CaptureError):
+            return CaptureFile(path).metadata.connections
+    return files[-1].metadata.connections if files else []
+
+
+def _with_listings(files: Sequence[CaptureFile], later: Sequence[Path], listed: Collection[int]) -> list[CaptureFile]:
+    """The files with listings of instruments."""
+    found = [file for file in files if file.number in listed]
+    for path in later:
+        if (name := NAME.fullmatch(path.name)) is not None and int(name["number"]) in listed:
+            with contextlib.suppress(CaptureError):
+                found.append(CaptureFile(path))
+    return found
 
 
 def _read_channels(

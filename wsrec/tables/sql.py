@@ -209,6 +209,7 @@ class _Tables:
                         files=(paths[number],),
                         size=file.size,
                         earlier=paths[:number],
+                        later=paths[number + 1 :],
                         event_files=events,
                         rows=rows,
                         request=request,
