@@ -51,6 +51,34 @@ class TestAnswers:
         assert AckTracker(FEED).received(0, payload, 0) == []
 
 
+class TestLooksLikeAnAnswer:
+    @pytest.mark.parametrize(
+        ("feed", "payload"),
+        [
+            # as Gate's of 2021, which name no topic
+            ("gateio", '{"time":1619093532,"channel":"spot.trades","event":"subscribe","result":{"status":"success"}}'),
+            ("gateio", '{"channel":"spot.trades","event":"subscribe","payload":["BTC_USDT"],"result":{}}'),
+            ("gateio-futures", '{"channel":"futures.trades","event":"subscribe","error":{"code":1,"message":"m"}}'),
+            ("okx", '{"event":"subscribe"}'),
+            ("dydx", '{"type":"subscribed","channel":"v4_trades","id":"BTC-USD","contents":{}}'),
+        ],
+    )
+    def test_by_its_conditions(self, feed, payload):
+        assert AckTracker(find_feed(feed)).is_answer(payload.encode())
+
+    @pytest.mark.parametrize(
+        ("feed", "payload"),
+        [
+            ("gateio", '{"channel":"spot.trades","event":"update","result":{"id":1}}'),
+            ("gateio", '{"channel":"spot.pong","event":"","error":null,"result":null}'),
+            ("dydx", '{"type":"subscribed"}'),
+            ("binance", '{"e":"trade"}'),
+        ],
+    )
+    def test_others_do_not(self, feed, payload):
+        assert not AckTracker(find_feed(feed)).is_answer(payload.encode())
+
+
 class TestTime:
     def test_an_unanswered_request_is_reported_once(self, tracker):
         assert tracker.expired(10 * SECOND - 1) == []

@@ -16,7 +16,6 @@ EXPLAINED = {
     (".*", ".*", "answer: of no channel"): "acknowledgements and answers of errors",
     ("htx", "session", "ping: of no channel"): "pings that are answered",
     ("bitmex|kucoin", "session", "of no channel: welcome"): "the greeting of a connection",
-    ("gateio", "session", "of no channel: subscribe"): "acknowledgements",
     ("bybit-v2", "session", "of no channel: without a name"): "acknowledgements",
     ("bybit-option", "messages", "of no channel: subscribe"): "an acknowledgement of another market",
     ("kucoin", "session", "level2: .*: only advances the sequence"): "declared: a change without a level",

@@ -116,8 +116,15 @@ class AckTracker:
         message = self._message(payload)
         if self._ack is None or not isinstance(message, dict | list):
             return False
-        named = self._id_of(message) is not None or any(True for place in self._keys for _ in _keys(message, place))
-        return self._refusal(message) is not None or (holds(message, self._ack.where) and named)
+        if self._refusal(message) is not None:
+            return True
+        if not holds(message, self._ack.where):
+            return False
+        # of old recordings, as Gate's of 2021, some name neither a request nor a topic; conditions are enough to tell
+        # them, except where an answer looks like data
+        if self._ack.where and not self._ack.data:
+            return True
+        return self._id_of(message) is not None or any(True for place in self._keys for _ in _keys(message, place))
 
     def _message(self, payload: bytes | memoryview) -> Any:
         return _decode(unpacked(payload) if self._packed else payload)
