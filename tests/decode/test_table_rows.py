@@ -341,6 +341,8 @@ class TestLeftOut:
     def test_a_message_can_be_skipped_with_its_reason(self) -> None:
         skip = {"skip": "repeats te", "when": {"path": "type", "equals": "tu"}}
         assert outcome({"type": "tu", "p": 1, "q": 1}, TRADES, skip) == Outcome([], [], "repeats te")
+        missing = {**skip, "missing": True}
+        assert outcome({"type": "tu", "p": 1, "q": 1}, TRADES, missing) == Outcome([], [(None, "repeats te")])
 
     def test_a_ticker_that_says_nothing_makes_no_row(self) -> None:
         ticker = {"table": "tickers", "columns": {"last_price": "last", "volume_24h": "v", "volume_unit": "base"}}

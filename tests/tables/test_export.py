@@ -284,6 +284,21 @@ class TestDoubt:
         texts = [self.book(number, [["3", "1", "0", "1"]], action) for number, action in enumerate(actions, 1)]
         assert self.states(tmp_path, texts) == {(0, "ok"), (1, "ok"), (3, "suspect"), (4, "ok"), (5, "ok")}
 
+    def test_the_first_best_prices_after_a_change_of_one_side_are_suspect(self, tmp_path: Path) -> None:
+        def best(number: int, bids: Any) -> bytes:
+            data = {"s": "BTCUSDT", "b": bids, "a": [["3", "1"]], "u": number, "seq": number}
+            about = {"topic": "orderbook.1.BTCUSDT", "type": "snapshot" if bids else "delta", "ts": 1795352400000}
+            return json.dumps({**about, "data": data}).encode()
+
+        messages = [(START + n, best(n + 1, [["2", "1"]] if n != 1 else [])) for n in range(4)]
+        topics = topics_of(find_feed("bybit-linear"), ["orderbook.1"], ["BTCUSDT"])
+        record(tmp_path / "c", "bybit-linear", messages, topics)
+        printed = run(tmp_path / "c", "--tables", "quotes", "--out", tmp_path / "t").stdout
+        assert "a change of one side of the best prices, as before 2024" in printed
+        states = read(tmp_path / "t", "quotes")["state"].to_pylist()
+        assert states[1] == "suspect"
+        assert "suspect" not in (states[0], states[2])
+
     def test_a_time_that_cannot_be_is_counted_and_leaves_no_doubt(self, tmp_path: Path) -> None:
         texts = [trade(1), trade(2).replace(b'"T": ', b'"T": -'), trade(3)]
         messages = [(START + n, text) for n, text in enumerate(texts)]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.tables.shapes import has, outcome, rows
+from wsrec.decode.table_rows import NO_DECLARATION
 from wsrec.feed.table_columns import Table
 
 MS = 1_000_000
@@ -136,10 +137,15 @@ class TestBybit:
         has(row, bid_price="27991.70", ask_price=None, ask_size=None)
 
     @pytest.mark.parametrize("levels", [{"b": [], "a": [["3", "4"]]}, {"b": [["1", "2"]], "a": []}])
-    def test_changes_of_one_best_price_are_skipped(self, levels):
+    def test_changes_of_one_best_price_are_left_out(self, levels):
         made = outcome("bybit-spot", "orderbook.1", {"type": "delta", "ts": TIME, "data": {"s": "S", **levels, "u": 8}})
-        assert (made.rows, made.left_out) == ([], [])
-        assert made.skipped == "a change of one side of the best prices, as before 2024"
+        assert (made.rows, made.skipped) == ([], None)
+        assert made.left_out == [(None, "a change of one side of the best prices, as before 2024")]
+
+    def test_best_prices_of_a_type_that_is_not_declared_are_not_taken_for_whole_ones(self):
+        data = {"s": "S", "b": [["1", "2"]], "a": [["3", "4"]], "u": 8}
+        made = outcome("bybit-linear", "orderbook.1", {"type": "weird", "ts": TIME, "data": data})
+        assert made.left_out == [(None, NO_DECLARATION)]
 
     def test_a_change_of_statistics_makes_rows_of_what_it_says(self):
         made = outcome("bybit-linear", "tickers", {"type": "delta", "data": {"symbol": "S", "openInterest": "5"}})

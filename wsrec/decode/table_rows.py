@@ -100,7 +100,7 @@ class _ChannelTables:
 
     def __init__(self, declared: list[TableDeclaration], unit: TimeUnit) -> None:
         self._skips = [
-            (declaration.skip, declaration.source == "rest", conditions(declaration.when))
+            (declaration, declaration.source == "rest", conditions(declaration.when))
             for declaration in declared
             if declaration.skip is not None
         ]
@@ -120,9 +120,9 @@ class _ChannelTables:
             return Outcome([], [(None, NOT_JSON)])
         noted: list[str] = []
         whole = Row(content, content, (), None, message.channel, message.symbol, noted)
-        for reason, is_rest, holds in self._skips:
+        for skip, is_rest, holds in self._skips:
             if is_rest is message.is_rest and holds(whole):
-                return Outcome([], [], reason)
+                return Outcome([], [(None, str(skip.skip))]) if skip.missing else Outcome([], [], skip.skip)
         made: list[tuple[Table, list[TableRow]]] = []
         left_out: list[tuple[Table | None, str]] = []
         nulls: list[tuple[Table, str]] = []

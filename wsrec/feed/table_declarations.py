@@ -245,6 +245,10 @@ class TableDeclaration(Model):
         min_length=1,
         max_length=200,
     )
+    missing: bool = Field(
+        default=False,
+        description="With `skip`: what these messages say is missing from the tables: what follows them is in doubt.",
+    )
     source: Literal["stream", "rest"] = Field(
         default="stream", description="`rest`: of snapshots fetched over HTTP, in place of streamed messages."
     )
@@ -310,6 +314,8 @@ class TableDeclaration(Model):
     def _consistent(self) -> TableDeclaration:
         if (self.table is None) == (self.skip is None):
             raise ConflictError(("table",), "found both or none of table and skip, expected one of them")
+        if self.missing and self.skip is None:
+            raise ConflictError(("missing",), "found it without skip, expected skip beside it")
         if any(condition.otherwise is not None for condition in self.when):
             problem = "found otherwise, expected none: a message that no declaration fits is refused anyway"
             raise ConflictError(("when",), problem)
