@@ -16,7 +16,9 @@ from wsrec.tables.schema import table_schema
 SCHEMA = table_schema(Table.BOOK_SNAPSHOTS)
 """The schema of the rows."""
 
+# a batch ends at either
 _BATCH = 1024
+_BATCH_LEVELS = 1 << 16
 # the columns of a row that are those of the last message in its book
 _SHARED = [
     *("feed", "session", "seq", "conn", "recv_time", "exchange_time", "symbol", "channel"),
@@ -35,6 +37,7 @@ class BuiltRows:
     def __init__(self, levels: int) -> None:
         self._levels = levels
         self._rows: list[dict[str, Any]] = []
+        self._held_levels = 0
         self._last: list[LastMessage] = []
         # the item of the row before of each book
         self._items: dict[int, tuple[int, int]] = {}
@@ -48,14 +51,15 @@ class BuiltRows:
         self._items[id(look.builder)] = last.seq, item + 1 if seq == last.seq else 0
         self._last.append(last)
         self._rows.append(self._own(look) | {"item": self._items[id(look.builder)][1]})
-        if len(self._rows) >= _BATCH:
+        self._held_levels += self._rows[-1]["depth"]
+        if len(self._rows) >= _BATCH or self._held_levels >= _BATCH_LEVELS:
             yield from self.rest()
 
     def rest(self) -> Iterator[pa.RecordBatch]:
         """What is left, as a batch."""
         if self._rows:
             rows, last = self._rows, self._last
-            self._rows, self._last = [], []
+            self._rows, self._last, self._held_levels = [], [], 0
             shared = _of_messages(last)
             columns = [shared.column(field.name) if field.name in _SHARED else _column(rows, field) for field in SCHEMA]
             yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

@@ -35,6 +35,8 @@ from wsrec.tables.selection import EVERYTHING, Selection, chosen_rows, outside
 from wsrec.tables.session_events import SessionEvents
 from wsrec.tables.trust import Trust
 
+_PAYLOADS = ("text", "data")
+_PORTION_BYTES = 2 << 20
 _EVENT_COLUMNS = ("time", "monotonic", "kind", "conn", "channel", "symbol", "detail")
 
 
@@ -148,10 +150,22 @@ class SessionTables:
         # only what a declaration remembers needs to know which connections ended
         ends = self._ends if self._stateful else []
         for batch in file.batches(NEEDED, among=among):
-            for part, ended in _divided(batch, ends):
-                for conn in ended:
-                    self.converter.disconnected(conn)
-                yield from self.converter.convert(part)
+            for portion in portions(batch):
+                for part, ended in _divided(portion, ends):
+                    for conn in ended:
+                        self.converter.disconnected(conn)
+                    yield from self.converter.convert(part)
+
+
+def portions(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Messages in portions of some MiB of payload: the rows of book changes take many times the bytes of their text."""
+    sizes = [pc.binary_length(batch.column(name)).fill_null(0).to_numpy(zero_copy_only=False) for name in _PAYLOADS]
+    portion = np.cumsum(sum(sizes), dtype=np.int64) // _PORTION_BYTES
+    ends = [*(np.flatnonzero(np.diff(portion)) + 1).tolist(), batch.num_rows]
+    begin = 0
+    for end in ends:
+        yield batch.slice(begin, end - begin)
+        begin = end
 
 
 def _last_connections(files: Sequence[CaptureFile], later: Sequence[Path]) -> list[dict[str, Any]]:
