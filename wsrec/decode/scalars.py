@@ -16,9 +16,9 @@ INT64_MIN = -(1 << 63)
 UINT64_MAX = (1 << 64) - 1
 
 SCALES = {TimeUnit.NS: 1, TimeUnit.US: 1_000, TimeUnit.MS: 1_000_000, TimeUnit.S: 1_000_000_000}
+"""Nanoseconds per unit of time."""
 EXPONENTS = {TimeUnit.NS: 0, TimeUnit.US: 3, TimeUnit.MS: 6, TimeUnit.S: 9, TimeUnit.ISO: -1}
 """The compiled readers' units: powers of ten of ns; -1: RFC 3339 text."""
-"""Nanoseconds per unit of time."""
 EARLIEST = 946_684_800_000_000_000
 """2000 (ns since the epoch): no exchange's time is earlier."""
 NUMERAL_MAX = 100
