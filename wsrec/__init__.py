@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from wsrec.format.reading import Capture, DamagedFile, DamagedFileWarning, SessionInfo, open_capture
     from wsrec.host.clock import Anchor, anchor
     from wsrec.net.tunnel import ProxyError
+    from wsrec.order_books.books import Books, books
     from wsrec.stages import StampSource
-    from wsrec.tables.books import Books, books
     from wsrec.wire.errors import HandshakeError, HandshakeRefused
 
 __all__ = [
@@ -49,7 +49,7 @@ __all__ = [
 # imported on first use, so that the command starts without them
 _HOMES = {
     "Anchor": "wsrec.host.clock",
-    "Books": "wsrec.tables.books",
+    "Books": "wsrec.order_books.books",
     "Capture": "wsrec.format.reading",
     "CaptureError": "wsrec.format.errors",
     "Connection": "wsrec.client.connection",
@@ -65,7 +65,7 @@ _HOMES = {
     "Stamps": "wsrec.client.stamps",
     "UnreadableError": "wsrec.format.errors",
     "anchor": "wsrec.host.clock",
-    "books": "wsrec.tables.books",
+    "books": "wsrec.order_books.books",
     "connect": "wsrec.client.connection",
     "open_capture": "wsrec.format.reading",
 }

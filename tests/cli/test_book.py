@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.tables.book_capture import closed, opened, record
-from tests.tables.small_books import SECOND, START, message, small_feed, snapshot
+from tests.order_books.book_capture import closed, opened, record
+from tests.order_books.small_books import SECOND, START, message, small_feed, snapshot
 from wsrec.feed.table_columns import Table
 from wsrec.tables.schema import table_schema
 

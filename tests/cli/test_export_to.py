@@ -15,17 +15,17 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from tests.tables.book_capture import opened
-from tests.tables.book_capture import record as record_book
+from tests.order_books.book_capture import opened
+from tests.order_books.book_capture import record as record_book
+from tests.order_books.small_books import message as message_of_book
+from tests.order_books.small_books import small_feed, snapshot
 from tests.tables.recorded import record, topics_of
-from tests.tables.small_books import message as message_of_book
-from tests.tables.small_books import small_feed, snapshot
 from tests.venues.listings import LISTINGS
 from wsrec.cli.main import main
 from wsrec.feed.load import find_feed
+from wsrec.other_tools.export_to import listed_decimals
+from wsrec.tables.column_names import TARDIS_NAMES
 from wsrec.tables.listings import Listings
-from wsrec.tables.other_tools import listed_decimals
-from wsrec.tables.tardis import NAMES
 
 START = 1_795_352_400_000_000_000  # 2026-11-22 13:00 UTC
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -147,7 +147,7 @@ def test_its_names_for_columns(out: Path, tmp_path: Path) -> None:
         file = sorted(folder.rglob(f"*.{kind}"))[0]
         table = pq.ParquetFile(file).read() if kind == "parquet" else pyarrow.csv.read_csv(file)
         assert {"exchange", "timestamp", "local_timestamp", "id", "price", "amount"} < set(table.column_names)
-        assert not set(table.column_names) & NAMES.keys()
+        assert not set(table.column_names) & TARDIS_NAMES.keys()
         assert table["exchange"].unique().to_pylist() == ["binance"]
         if kind == "parquet":
             assert str(table.schema.field("local_timestamp").type) == "timestamp[us, tz=UTC]"

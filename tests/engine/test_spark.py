@@ -18,9 +18,9 @@ from click.testing import CliRunner
 
 from tests.capture_files import Capture, message_columns
 from tests.engine import work
+from tests.order_books.book_capture import opened, record
+from tests.order_books.small_books import START, message, small_feed, snapshot
 from tests.spark_cluster import Cluster, spark_cluster
-from tests.tables.book_capture import opened, record
-from tests.tables.small_books import START, message, small_feed, snapshot
 from wsrec.cli.main import main
 from wsrec.engine import spark
 from wsrec.engine.spark import _OnWorker, _reason
@@ -84,7 +84,7 @@ from wsrec.cli.main import main
 from wsrec.engine.spark import Spark
 
 with Spark(sys.argv[1]) as engine:
-    for name in ("wsrec.cli.report", "wsrec.cli.verify", "wsrec.cli.export", "wsrec.tables.books"):
+    for name in ("wsrec.cli.report", "wsrec.cli.verify", "wsrec.cli.export", "wsrec.order_books.books"):
         importlib.import_module(name).engine_for = lambda options: contextlib.nullcontext(engine)
     for line in sys.stdin:
         command, workers = json.loads(line)

@@ -11,8 +11,8 @@ import pytest
 from tests.tables.table_batches import batch
 from wsrec.feed.table_columns import Table
 from wsrec.options.export import Format, Numbers, TimeUnit
+from wsrec.other_tools.spool import Spool
 from wsrec.tables.claimed import claim, remove_abandoned
-from wsrec.tables.spool import Spool
 from wsrec.tables.table_file import TableFile
 from wsrec.tables.whole_file import whole_file
 
@@ -21,7 +21,7 @@ import os, signal, sys
 from pathlib import Path
 from wsrec.feed.table_columns import Table
 from wsrec.options.export import Format, Numbers, TimeUnit
-from wsrec.tables.spool import Spool
+from wsrec.other_tools.spool import Spool
 from wsrec.tables.table_file import TableFile
 from wsrec.tables.whole_file import whole_file
 out = Path(sys.argv[1])

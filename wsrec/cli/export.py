@@ -24,11 +24,11 @@ from wsrec.format.reading import DamagedFile, open_capture
 from wsrec.options.engine import EngineOptions
 from wsrec.options.export import ColumnNames, ExportOptions, TimeUnit, Tool
 from wsrec.options.option import declared
+from wsrec.other_tools.export_to import ToolExport, export_to, tables_of
+from wsrec.other_tools.outcome import ExportError
 from wsrec.report.terminal import reading_progress
 from wsrec.tables.export import Exported, LeftOut, Request
 from wsrec.tables.export import export as export_tables
-from wsrec.tables.other_tools import ToolExport, export_to, tables_of
-from wsrec.tables.outcome import ExportError
 from wsrec.tables.reading import check_times
 from wsrec.terminal_tables import print_table
 from wsrec.units import clean, plural, printable_json, system_error

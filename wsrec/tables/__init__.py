@@ -1,1 +1,1 @@
-"""Tables from a capture: trades, quotes, books and more, each row traceable to its message."""
+"""Tables from a capture: trades, quotes, changes of books and more, each row traceable to its message."""

@@ -1,7 +1,7 @@
 """Breaks: the places in a session where messages may be missing, and what else its events say about rows.
 
 `wsrec.tables.session_events` reads them. `wsrec.tables.trust` gives rows their states by them, `wsrec.tables.gaps`
-lists them as a table, and `wsrec.tables.books` ends books with them.
+lists them as a table, and `wsrec.order_books.books` ends books with them.
 """
 
 from __future__ import annotations

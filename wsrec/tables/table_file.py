@@ -19,8 +19,8 @@ from wsrec.feed.table_columns import Table
 from wsrec.format.folders import regular
 from wsrec.options.export import ColumnNames, Format, Numbers, TimeUnit
 from wsrec.tables.claimed import claim, remove_abandoned
+from wsrec.tables.column_names import TARDIS_NAMES
 from wsrec.tables.schema import table_schema
-from wsrec.tables.tardis import NAMES
 from wsrec.units import clean, system_error
 
 ROW_GROUP_ROWS = 1 << 17
@@ -65,7 +65,7 @@ class TableFile:
         self._partial = path.with_name(f".{path.name}.{os.getpid()}{_UNWRITTEN}")
         self._schema = written_schema(table_schema(table, numbers), kind, self._time)
         if names is ColumnNames.TARDIS:
-            self._schema = pa.schema([each.with_name(NAMES.get(each.name, each.name)) for each in self._schema])
+            self._schema = pa.schema([each.with_name(TARDIS_NAMES.get(each.name, each.name)) for each in self._schema])
         self._held: list[pa.Table] = []
         self._held_rows = 0
         self._claim: int | None = None

@@ -15,12 +15,12 @@ from wsrec.format.errors import CaptureError
 from wsrec.format.reading import Capture, open_capture
 from wsrec.format.reading_arguments import Instant, instant_ns
 from wsrec.options.engine import EngineOptions
-from wsrec.tables.book_builder import BookBuilder, Doubt
-from wsrec.tables.book_parts import make_changes
-from wsrec.tables.book_series import BookSeries
-from wsrec.tables.built_rows import SCHEMA
+from wsrec.order_books.book_builder import BookBuilder, Doubt
+from wsrec.order_books.book_parts import make_changes
+from wsrec.order_books.book_series import BookSeries
+from wsrec.order_books.built_rows import SCHEMA
+from wsrec.order_books.session_books import Asked, SessionBooks
 from wsrec.tables.reading import check_channels, declared_feed
-from wsrec.tables.session_books import Asked, SessionBooks
 from wsrec.tables.session_files import groups
 
 # items for each worker: enough that all are busy to the end

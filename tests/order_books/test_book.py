@@ -1,4 +1,4 @@
-"""wsrec.tables.book: order books from level changes, in Python and compiled."""
+"""wsrec.order_books.book: order books from level changes, in Python and compiled."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tables.changes import change_batch, change_rows
-from wsrec.tables import book_implementation
-from wsrec.tables.book import Book as PythonBook
-from wsrec.tables.book_implementation import CompiledBook
-from wsrec.tables.level_changes import ASK, BID, CLEAR, DELETE, NO_SIDE, SET, LevelChanges
+from tests.order_books.changes import change_batch, change_rows
+from wsrec.order_books import book_implementation
+from wsrec.order_books.book import Book as PythonBook
+from wsrec.order_books.book_implementation import CompiledBook
+from wsrec.order_books.level_changes import ASK, BID, CLEAR, DELETE, NO_SIDE, SET, LevelChanges
 
 _not_built = pytest.mark.skipif(CompiledBook is None, reason="not compiled here")
 BOTH = [pytest.param(PythonBook, id="python"), pytest.param(CompiledBook, id="compiled", marks=_not_built)]

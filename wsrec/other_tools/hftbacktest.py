@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wsrec.feed.table_columns import Table
-from wsrec.tables.market_rows import NO_PRICE, MarketRows, by_market, keep, whole_levels
-from wsrec.tables.outcome import ExportError, Outcome, TableRows, file_safe
-from wsrec.tables.spool import Spool
+from wsrec.other_tools.market_rows import NO_PRICE, MarketRows, by_market, keep, whole_levels
+from wsrec.other_tools.outcome import ExportError, Outcome, TableRows, file_safe
+from wsrec.other_tools.spool import Spool
 from wsrec.tables.whole_file import whole_file
 from wsrec.units import duration
 

@@ -1,4 +1,4 @@
-"""wsrec.tables.nautilus: the files of a catalogue, against columns worked out by hand."""
+"""wsrec.other_tools.nautilus: the files of a catalogue, against columns worked out by hand."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.tables.table_batches import MS, START, batch, book
 from wsrec.feed.table_columns import Table
-from wsrec.tables.nautilus import to_nautilus
-from wsrec.tables.outcome import ExportError
+from wsrec.other_tools.nautilus import to_nautilus
+from wsrec.other_tools.outcome import ExportError
 from wsrec.tables.schema import Numbers
 
 # 2026-11-22 13:00 UTC and 3 ms later

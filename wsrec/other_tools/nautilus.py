@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wsrec.feed.table_columns import Table
+from wsrec.other_tools.market_rows import NO_PRICE, MarketRows, by_market, keep, whole_levels
+from wsrec.other_tools.outcome import ExportError, Outcome, TableRows
+from wsrec.other_tools.spool import Spool
 from wsrec.tables.claimed import remove_abandoned
-from wsrec.tables.market_rows import NO_PRICE, MarketRows, by_market, keep, whole_levels
-from wsrec.tables.outcome import ExportError, Outcome, TableRows
-from wsrec.tables.spool import Spool
 from wsrec.tables.whole_file import UNFINISHED, whole_file
 from wsrec.units import clean, duration
 

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from wsrec.feed.table_columns import STATES, Table
-from wsrec.tables.book_builder import LastMessage
-from wsrec.tables.book_series import Look
+from wsrec.order_books.book_builder import LastMessage
+from wsrec.order_books.book_series import Look
 from wsrec.tables.schema import table_schema
 
 SCHEMA = table_schema(Table.BOOK_SNAPSHOTS)

@@ -16,18 +16,18 @@ import pyarrow as pa
 import pytest
 
 import wsrec
+from tests.order_books.book_capture import Fetched, Happened, Received, closed, opened, record, usdm_entries, usdm_feed
+from tests.order_books.small_books import SECOND, START, message, small_feed, snapshot
 from tests.real_messages import DATA
-from tests.tables.book_capture import Fetched, Happened, Received, closed, opened, record, usdm_entries, usdm_feed
 from tests.tables.recorded import record as record_session
 from tests.tables.recorded import session_messages
-from tests.tables.small_books import SECOND, START, message, small_feed, snapshot
 from wsrec.feed.load import find_feed
 from wsrec.feed.table_columns import Table
+from wsrec.order_books.book_lines import number
+from wsrec.order_books.books import Books
+from wsrec.order_books.session_books import subscribed_depth
 from wsrec.ring.events import EventKind
-from wsrec.tables.book_lines import number
-from wsrec.tables.books import Books
 from wsrec.tables.schema import table_schema
-from wsrec.tables.session_books import subscribed_depth
 
 pytestmark = pytest.mark.skipif(not DATA.exists(), reason=f"real messages are not beside the project: {DATA}")
 

@@ -21,9 +21,9 @@ import pyarrow as pa
 from wsrec.arrays import Int64s, Places
 from wsrec.feed.table_columns import STATES
 from wsrec.format.columns import times
-from wsrec.tables.book import LEVELS_MAX, Levels
-from wsrec.tables.book_implementation import Book
-from wsrec.tables.level_changes import CLEAR, Int8s, LevelChanges
+from wsrec.order_books.book import LEVELS_MAX, Levels
+from wsrec.order_books.book_implementation import Book
+from wsrec.order_books.level_changes import CLEAR, Int8s, LevelChanges
 from wsrec.tables.trust import HISTORY, SUSPECT, UNPROVED
 
 NO_ID = int(np.iinfo(np.int64).min)

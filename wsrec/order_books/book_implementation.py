@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from wsrec.tables.book import Book as PythonBook
+from wsrec.order_books.book import Book as PythonBook
 
 if TYPE_CHECKING:
     CompiledBook: Any
 else:
     try:
-        from wsrec.tables._book import Book as CompiledBook
+        from wsrec.order_books._book import Book as CompiledBook
     except ImportError:
         CompiledBook = None
 

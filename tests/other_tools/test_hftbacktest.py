@@ -1,4 +1,4 @@
-"""wsrec.tables.hftbacktest: the events that its backtester gets, against ones worked out by hand."""
+"""wsrec.other_tools.hftbacktest: the events that its backtester gets, against ones worked out by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.tables.table_batches import MS, START, batch, book
 from wsrec.feed.table_columns import Table
-from wsrec.tables.hftbacktest import (
+from wsrec.other_tools.hftbacktest import (
     BUY,
     DEPTH,
     DEPTH_BBO,
@@ -25,7 +25,7 @@ from wsrec.tables.hftbacktest import (
     in_both_orders,
     to_hftbacktest,
 )
-from wsrec.tables.outcome import ExportError
+from wsrec.other_tools.outcome import ExportError
 
 BOTH = EXCH | LOCAL
 

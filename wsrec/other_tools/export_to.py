@@ -16,11 +16,11 @@ from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import UnreadableError
 from wsrec.format.reading import Capture
 from wsrec.options.export import Tool
-from wsrec.tables import hftbacktest, nautilus, tardis
+from wsrec.other_tools import hftbacktest, nautilus, tardis
+from wsrec.other_tools.outcome import Outcome, TableRows
 from wsrec.tables.convert import Converter
 from wsrec.tables.export import LeftOut, Request, left_out_of, summed
 from wsrec.tables.listings import Listings
-from wsrec.tables.outcome import Outcome, TableRows
 from wsrec.tables.reading import check_feed, read_tables
 
 Decimals = dict[tuple[str, str], tuple[int, int]]

@@ -20,9 +20,9 @@ from tests.tables.table_batches import usdm_rows
 from wsrec.cli.main import main
 from wsrec.feed.table_columns import Table
 from wsrec.format.reading import open_capture
-from wsrec.tables.hftbacktest import to_hftbacktest
-from wsrec.tables.nautilus import to_nautilus
-from wsrec.tables.tardis import to_tardis
+from wsrec.other_tools.hftbacktest import to_hftbacktest
+from wsrec.other_tools.nautilus import to_nautilus
+from wsrec.other_tools.tardis import to_tardis
 
 pytestmark = pytest.mark.long
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 from wsrec.feed.schema import Feed
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.schema import EVENT_SCHEMA
-from wsrec.tables.book_builder import NO_SNAPSHOT, BookBuilder, BookRows
-from wsrec.tables.book_parts import BookItem, changes, items_of
-from wsrec.tables.book_series import BookSeries, End, each_message, grid, single
+from wsrec.order_books.book_builder import NO_SNAPSHOT, BookBuilder, BookRows
+from wsrec.order_books.book_parts import BookItem, changes, items_of
+from wsrec.order_books.book_series import BookSeries, End, each_message, grid, single
+from wsrec.order_books.built_rows import BuiltRows
 from wsrec.tables.breaks import Break, BreakKind
-from wsrec.tables.built_rows import BuiltRows
 from wsrec.tables.file_rows import FileRows
 from wsrec.tables.selection import Selection
 from wsrec.tables.session_events import SessionEvents
@@ -121,7 +121,7 @@ class SessionBooks:
         return changes(self._feed, files, event_files, self._selection(), rows=self._rows)
 
     def items(self, most: float, spool: str | None) -> list[BookItem]:
-        """What workers can read of these side by side: `wsrec.tables.book_parts.items_of`."""
+        """What workers can read of these side by side: `wsrec.order_books.book_parts.items_of`."""
         return [] if self._last is None else items_of(self._group, self._feed, self._selection(), most, spool)
 
     def _selection(self) -> Selection:

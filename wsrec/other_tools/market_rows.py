@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wsrec.feed.table_columns import Table
-from wsrec.tables.outcome import HISTORY, ExportError, Outcome, TableRows
+from wsrec.other_tools.outcome import HISTORY, ExportError, Outcome, TableRows
 from wsrec.units import clean, named, utc
 
 MATCH_TIMES = {

@@ -1,4 +1,4 @@
-"""wsrec.tables.book_series and book_builder: a book over time, and what is doubtful about it."""
+"""wsrec.order_books.book_series and book_builder: a book over time, and what is doubtful about it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tables.changes import START, change_batch, change_rows
-from wsrec.tables import book_builder
-from wsrec.tables.book_builder import NO_SNAPSHOT, BookBuilder, BookRows
-from wsrec.tables.book_series import BookSeries, End, each_message, grid, single
+from tests.order_books.changes import START, change_batch, change_rows
+from wsrec.order_books import book_builder
+from wsrec.order_books.book_builder import NO_SNAPSHOT, BookBuilder, BookRows
+from wsrec.order_books.book_series import BookSeries, End, each_message, grid, single
 
 BOOK = [("bid", 9.0, 1.0), ("ask", 10.0, 2.0)]
 

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 import wsrec
-from tests.tables.book_capture import opened, record
-from tests.tables.small_books import START, message, small_feed, snapshot
+from tests.order_books.book_capture import opened, record
+from tests.order_books.small_books import START, message, small_feed, snapshot
 from wsrec.cli.main import main
-from wsrec.tables.book import LEVELS_MAX
+from wsrec.order_books.book import LEVELS_MAX
 
 PAGE = (Path(__file__).parents[2] / "docs" / "books.md").read_text()
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

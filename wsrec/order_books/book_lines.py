@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table as Grid
 from rich.text import Text
 
-from wsrec.tables.book_builder import Doubt
-from wsrec.tables.books import Checks
+from wsrec.order_books.book_builder import Doubt
+from wsrec.order_books.books import Checks
 from wsrec.terminal_tables import print_heading, print_table, print_text
 from wsrec.units import clean, duration, plural, utc
 

@@ -12,14 +12,14 @@ import pytest
 from click.testing import CliRunner
 
 import wsrec
+from tests.order_books.book_capture import Entry, Received, closed, opened, record, usdm_entries, usdm_feed
+from tests.order_books.small_books import SECOND, START, message, small_feed, snapshot
+from tests.order_books.test_books import kraken_of_today
 from tests.real_messages import DATA
-from tests.tables.book_capture import Entry, Received, closed, opened, record, usdm_entries, usdm_feed
-from tests.tables.small_books import SECOND, START, message, small_feed, snapshot
-from tests.tables.test_books import kraken_of_today
 from wsrec.cli.main import main
 from wsrec.engine.work import EngineError
 from wsrec.feed.load import find_feed
-from wsrec.tables import book_parts, books
+from wsrec.order_books import book_parts, books
 
 SESSIONS, FILES = 8, 3
 

@@ -1,4 +1,4 @@
-"""wsrec.tables.tardis: the lines of the CSV files, against ones written by hand."""
+"""wsrec.other_tools.tardis: the lines of the CSV files, against ones written by hand."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import pytest
 from tests.tables.table_batches import START, batch, book
 from wsrec.feed.load import catalogue
 from wsrec.feed.table_columns import Table
-from wsrec.tables.csv_files import CsvFiles
-from wsrec.tables.outcome import ExportError
+from wsrec.other_tools.csv_files import CsvFiles
+from wsrec.other_tools.outcome import ExportError
+from wsrec.other_tools.tardis import EXCHANGES, exchange_name, to_tardis
+from wsrec.tables.column_names import TARDIS_NAMES
 from wsrec.tables.schema import Numbers, table_schema
-from wsrec.tables.tardis import EXCHANGES, NAMES, exchange_name, to_tardis
 
 T = START // 1000
 
@@ -156,8 +157,8 @@ def test_its_names_are_of_feeds_of_the_catalogue() -> None:
 
 @pytest.mark.parametrize("table", Table)
 def test_its_names_for_columns_are_of_columns_and_no_two_are_alike(table: Table) -> None:
-    assert set(NAMES) <= {name for each in Table for name in table_schema(each).names}
-    names = [NAMES.get(name, name) for name in table_schema(table).names]
+    assert set(TARDIS_NAMES) <= {name for each in Table for name in table_schema(each).names}
+    names = [TARDIS_NAMES.get(name, name) for name in table_schema(table).names]
     assert len(set(names)) == len(names)
 
 

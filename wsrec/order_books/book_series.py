@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wsrec.arrays import Int64s, Places
-from wsrec.tables.book_builder import BookBuilder, BookRows
+from wsrec.order_books.book_builder import BookBuilder, BookRows
 
 
 class End(NamedTuple):

@@ -1,4 +1,4 @@
-"""wsrec.tables.spool and wsrec.tables.whole_file: rows on their way to files, and files that are whole."""
+"""wsrec.other_tools.spool and wsrec.tables.whole_file: rows on their way to files, and files that are whole."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from wsrec.feed.table_columns import Table
 from wsrec.options.export import Format, Numbers, TimeUnit
-from wsrec.tables.spool import Spool
+from wsrec.other_tools.spool import Spool
 from wsrec.tables.table_file import TableFile, UnwritableError
 from wsrec.tables.whole_file import whole_file
 

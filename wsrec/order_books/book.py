@@ -13,7 +13,7 @@ import math
 from bisect import bisect_left, insort
 from typing import NamedTuple
 
-from wsrec.tables.level_changes import ASK, BID, CLEAR, NO_SIDE, SET, LevelChanges
+from wsrec.order_books.level_changes import ASK, BID, CLEAR, NO_SIDE, SET, LevelChanges
 
 LEVELS_MAX = 1 << 20
 """Most levels of a side; no exchange sends a tenth of them."""

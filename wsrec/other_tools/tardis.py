@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wsrec.feed.table_columns import Table
-from wsrec.tables.csv_files import CsvFiles
-from wsrec.tables.market_rows import MarketRows, by_market, keep, whole_levels
-from wsrec.tables.outcome import ExportError, Outcome, TableRows, file_safe
+from wsrec.other_tools.csv_files import CsvFiles
+from wsrec.other_tools.market_rows import MarketRows, by_market, keep, whole_levels
+from wsrec.other_tools.outcome import ExportError, Outcome, TableRows, file_safe
 
 TABLES = (
     Table.TRADES,
@@ -63,21 +63,6 @@ EXCHANGES = {
     "kraken-futures": "cryptofacilities",
 }
 """Its names of the catalogue's feeds where they differ; OKX has one a kind of instrument (`exchange_name`)."""
-
-NAMES = {
-    "feed": "exchange",
-    "recv_time": "local_timestamp",
-    "exchange_time": "timestamp",
-    "trade_id": "id",
-    "liquidation_id": "id",
-    "size": "amount",
-    "bid_size": "bid_amount",
-    "ask_size": "ask_amount",
-    "bid_sizes": "bid_amounts",
-    "ask_sizes": "ask_amounts",
-    "next_funding_time": "funding_timestamp",
-}
-"""Its names of columns, for `--names tardis`; the others keep theirs."""
 
 _TICKER = ("funding_rate", "predicted_funding_rate", "open_interest", "last_price", "index_price", "mark_price")
 _DAY_US = 86_400_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.tables.book_capture import Received
+from tests.order_books.book_capture import Received
 from wsrec.feed.schema import Feed
 
 START = 1_795_352_400_000_000_000

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""An order book in memory, compiled: equivalent to `wsrec.tables.book`, with the levels in arrays.
+"""An order book in memory, compiled: equivalent to `wsrec.order_books.book`, with the levels in arrays.
 
 Each side is three arrays with free space at both ends, from the worst to the best level. A level is searched for from
 the best one on, and a new one moves the shorter part.
@@ -10,7 +10,7 @@ from libc.stdint cimport int8_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove
 
-from wsrec.tables.book import LEVELS_MAX, Levels
+from wsrec.order_books.book import LEVELS_MAX, Levels
 
 cdef enum:
     SET = 0
@@ -134,7 +134,7 @@ cdef void remove(Side *side, double price) noexcept nogil:
 
 
 cdef class Book:
-    """As `wsrec.tables.book.Book`."""
+    """As `wsrec.order_books.book.Book`."""
 
     cdef Side bids
     cdef Side asks

@@ -13,8 +13,8 @@ from tests.tables.recorded import record, topics_of
 from wsrec.cli.main import main
 from wsrec.feed.load import find_feed
 from wsrec.options.export import Tool
-from wsrec.tables.other_tools import tables_of
-from wsrec.tables.tardis import DATASETS
+from wsrec.other_tools.export_to import tables_of
+from wsrec.other_tools.tardis import DATASETS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "other-tools.md").read_text()
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

@@ -1,0 +1,1 @@
+"""Tables in the forms of other tools: hftbacktest, nautilus, tardis."""
