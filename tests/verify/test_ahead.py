@@ -20,8 +20,7 @@ def test_results_come_in_order_and_are_made_once(threads):
         made.append(item)
         return item * item
 
-    with Ahead(threads) as ahead:
-        assert list(ahead.map(work, range(40))) == [item * item for item in range(40)]
+    assert list(Ahead(threads).map(work, range(40))) == [item * item for item in range(40)]
     assert sorted(made) == list(range(40))
 
 
@@ -37,8 +36,7 @@ def test_who_waits_works_too():
             others_run.set()
         return item
 
-    with Ahead(1) as ahead:
-        assert list(ahead.map(work, range(3))) == [0, 1, 2]
+    assert list(Ahead(1).map(work, range(3))) == [0, 1, 2]
     assert threading.current_thread() in by.values()
     assert len(set(by.values())) == 2
 
@@ -51,10 +49,8 @@ def test_few_more_than_there_are_threads_are_made_ahead():
             taken.append(item)
             yield item
 
-    with Ahead(2) as ahead:
-        results = ahead.map(lambda item: item, items())
-        for result in results:
-            assert len(taken) - result <= 5
+    for result in Ahead(2).map(lambda item: item, items()):
+        assert len(taken) - result <= 5
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])
@@ -65,15 +61,26 @@ def test_an_error_is_raised_after_the_results_before_it(threads):
         return item
 
     seen = []
-    with Ahead(threads) as ahead, pytest.raises(ValueError, match="the sixth"):
-        seen.extend(result for result in ahead.map(work, range(20)))
+    with pytest.raises(ValueError, match="the sixth"):
+        seen.extend(result for result in Ahead(threads).map(work, range(20)))
     assert seen == list(range(5))
 
 
 def test_no_thread_is_left():
     before = threading.active_count()
-    with Ahead(2) as ahead:
-        results = ahead.map(str, range(50))
-        assert next(results) == "0"
-        results.close()
+    results = Ahead(2).map(str, range(50))
+    assert next(results) == "0"
+    results.close()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_an_error_of_the_items_is_raised_after_the_results_before_it(threads):
+    def items():
+        yield from range(5)
+        raise ValueError("no more")
+
+    seen = []
+    with pytest.raises(ValueError, match="no more"):
+        seen.extend(result for result in Ahead(threads).map(str, items()))
+    assert seen == ["0", "1", "2", "3", "4"]

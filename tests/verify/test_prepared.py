@@ -25,8 +25,7 @@ def path(capture):
 
 
 def read(path, threads):
-    with Ahead(threads) as ahead:
-        yield from Preparation(find_feed("binance-usdm")).file(path, {0}, ahead)
+    yield from Preparation(find_feed("binance-usdm")).file(path, {0}, Ahead(threads))
 
 
 @pytest.mark.parametrize("threads", [1, 3])

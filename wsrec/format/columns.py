@@ -24,8 +24,14 @@ _BATCH_BYTES = 64 << 20
 Bools = npt.NDArray[np.bool_]
 
 
-def batches(path: Path, columns: Sequence[str], most: int | None = None) -> Iterator[Any]:
-    """The rows of a message file in order of hand-off, so many at a time as fit into some 64 MB, and at most `most`.
+def batches(path: Path, columns: Sequence[str], most: int | None = None, *, use_threads: bool = True) -> Iterator[Any]:
+    """The rows of a message file in order of hand-off, so many at a time as fit into some 64 MB.
+
+    Args:
+        path: the file.
+        columns: what of them to read, as for `row_batches`.
+        most: how many rows a batch may have.
+        use_threads: whether Arrow decodes several columns at the same time.
 
     Raises:
         CaptureError: it is no message file of this version.
@@ -35,7 +41,7 @@ def batches(path: Path, columns: Sequence[str], most: int | None = None) -> Iter
     with open_messages(path) as file:
         parts, is_sorted = ordered_parts(file)
         for groups in parts:
-            yield from part_batches(file, columns, groups, most, is_sorted=is_sorted)
+            yield from part_batches(file, columns, groups, most, is_sorted=is_sorted, use_threads=use_threads)
 
 
 def ordered_parts(file: pq.ParquetFile) -> tuple[list[range], bool]:

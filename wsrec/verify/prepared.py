@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -15,19 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from wsrec.arrays import codes
 from wsrec.decode.columns import FieldColumns
 from wsrec.decode.implementation import FieldReader
 from wsrec.feed.schema import Feed
-from wsrec.format.capture import open_messages
-from wsrec.format.capture import words as word_columns
-from wsrec.format.columns import batches, ordered_parts, part_batches
-from wsrec.format.layout import MESSAGES
+from wsrec.format.columns import batches
 from wsrec.format.schema import UTC_NS
 from wsrec.verify.ahead import Ahead
-from wsrec.verify.files import UNREADABLE
 from wsrec.verify.row_checks import RowChecks, checked
 from wsrec.verify.rows import COLUMNS, Rows, Words
 
@@ -81,38 +75,16 @@ class Preparation:
         Args:
             path: the file.
             conns: the connections that it may have rows of.
-            ahead: the threads that prepare a row group each (of a sorted file a block). Without any, a batch is
-                prepared when it is asked for.
+            ahead: the threads that prepare, a batch each.
 
         Raises:
             CaptureError: it is no message file of this version.
             pa.ArrowException, OSError, ValueError: it is damaged further on; the rows before were yielded.
 
         """
-        if not ahead.threads:
-            for batch in batches(path, COLUMNS, _BATCH_ROWS):
-                if batch.num_rows:
-                    yield self._prepared(batch, conns)
-            return
-        with open_messages(path) as file:
-            metadata, (parts, is_sorted) = file.metadata, ordered_parts(file)
-
-        def prepare(groups: range) -> tuple[deque[Prepared], Exception | None]:
-            done: deque[Prepared] = deque()
-            try:
-                with pq.ParquetFile(path, metadata=metadata, read_dictionary=word_columns(MESSAGES)) as file:
-                    # Arrow's own threads are for several columns of one row group
-                    found = part_batches(file, COLUMNS, groups, _BATCH_ROWS, is_sorted=is_sorted, use_threads=False)
-                    done.extend(self._prepared(batch, conns) for batch in found if batch.num_rows)
-            except UNREADABLE as error:
-                return done, error
-            return done, None
-
-        for group, error in ahead.map(prepare, parts):
-            while group:
-                yield group.popleft()
-            if error is not None:
-                raise error
+        # Arrow's own threads decode several columns of a row group: more than one thread beside this one
+        found = batches(path, COLUMNS, _BATCH_ROWS, use_threads=ahead.threads > 1)
+        yield from ahead.map(lambda batch: self._prepared(batch, conns), (each for each in found if each.num_rows))
 
     def _prepared(self, batch: pa.RecordBatch, conns: AbstractSet[int]) -> Prepared:
         rows = Rows(batch)

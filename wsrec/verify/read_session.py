@@ -73,14 +73,14 @@ def read_session(item: SessionItem, meter: Meter | None = None) -> Reading:
     """
     task, known, began = item.task, item.known, time_ns()
     meter = Meter(0, None) if meter is None else meter
-    with Ahead(item.threads - 1) as ahead:
-        reading = _continued(task, meter, known, ahead)
-        if reading is None or known is None:
-            reading, known = SessionReading(task, meter, ahead), None
-        else:
-            meter.add(known.size)
-        for pair in task.pairs[known.pairs if known else 0 :]:
-            reading.read(pair)
+    ahead = Ahead(item.threads - 1)
+    reading = _continued(task, meter, known, ahead)
+    if reading is None or known is None:
+        reading, known = SessionReading(task, meter, ahead), None
+    else:
+        meter.add(known.size)
+    for pair in task.pairs[known.pairs if known else 0 :]:
+        reading.read(pair)
     # before its end, which changes it
     wanted = item.remembers and reading.sound and not reading.ended
     state = freeze(reading) if wanted else None
