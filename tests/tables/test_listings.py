@@ -18,6 +18,7 @@ from tests.conftest import events_of, messages_of
 from tests.venues.listings import LISTINGS
 from tests.venues.mock import feed_keys, local_copy
 from wsrec import open_capture
+from wsrec.decode.row_columns import InexactError
 from wsrec.feed.load import find_feed, load_feed
 from wsrec.feed.table_columns import Table
 from wsrec.options.record import InstrumentsMode
@@ -66,15 +67,23 @@ class TestListings:
         assert multipliers(self.listings, [("BTC-USD", 150)], unit=unit) == [size]
         assert multipliers(self.listings, [("BTC-USD", 150)], unit=None) == [None]
 
+    def test_zero_is_a_number(self):
+        assert multipliers(Listings(FEED, [(0, answer(A=0))]), [("A", 1)]) == [0.0]
+
     def test_a_symbol_that_no_listing_names_has_none(self):
         rows = [("XRP-USD", 150), (None, 150), ("BTC-USD", 150)]
         assert multipliers(self.listings, rows) == [None, None, 100.0]
         assert not Listings(FEED, [])
 
-    def test_decimals_are_exact_or_null(self):
-        listings = Listings(FEED, [(0, answer(A="0.000000000000000001", B="0.0000000000000000001", C="1e20"))])
-        rows = [("A", 1), ("B", 1), ("C", 1)]
-        assert multipliers(listings, rows, pa.decimal128(38, 18)) == [Decimal("1e-18"), None, None]
+    def test_decimals_are_exact_or_refused(self):
+        listings = Listings(FEED, [(0, answer(A="0.0000000000000000010000", B="0.0000000000000000001", C="1e20"))])
+        kind = pa.decimal128(38, 18)
+        assert multipliers(listings, [("A", 1), ("D", 1)], kind) == [Decimal("1e-18"), None]
+        for name in "BC":
+            with pytest.raises(InexactError, match="does not hold exactly") as refused:
+                multipliers(listings, [("A", 1), (name, 1)], kind)
+            assert refused.value.index == 1
+        assert multipliers(listings, [("B", 1)], kind, unit="base") == [None]
 
 
 class TestRequests:

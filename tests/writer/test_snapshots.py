@@ -150,6 +150,9 @@ class TestThread:
         said = capsys.readouterr().err
         assert "f: 2 snapshots not fetched before the session's end" in said
         assert "g: 1 instrument listing not fetched before the session's end" in said
+        work.request(request(hangs.url, 9))
+        assert "f: no snapshot from shown: the session ended" in capsys.readouterr().err
+        assert len(work.done) == 4
 
     @pytest.mark.parametrize(("body", "problem"), [(b"", "it is empty"), (b"<html>later", "it is not JSON")])
     def test_what_is_no_snapshot_is_stored_said_and_fetched_again(self, work, web, capsys, body, problem):

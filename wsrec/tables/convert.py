@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from wsrec.arrays import Int64s
 from wsrec.decode.instrument_rows import InstrumentReader
 from wsrec.decode.packed import json_of
+from wsrec.decode.row_columns import InexactError
 from wsrec.decode.table_blocks import LeftOut, Messages, NumberRefusedError, TableBlock
 from wsrec.decode.table_implementation import TableReader
 from wsrec.feed.instruments import CHANNEL
@@ -296,7 +297,11 @@ class Converter:
         if self.listings and "multiplier" in schema.names and "size_unit" in given:
             times = given["recv_time"].cast(pa.int64()).to_numpy()
             kind = schema.field("multiplier").type
-            given |= self.listings.columns(given["symbol"], given["size_unit"], times, kind)
+            try:
+                given |= self.listings.columns(given["symbol"], given["size_unit"], times, kind)
+            except InexactError as error:
+                where = f"{given['symbol'][error.index]} in the listing for message {given['seq'][error.index]}"
+                raise RefusedNumberError(f"multiplier: {error}: {where} of session {self._session}") from error
         columns = [given[field.name] if field.name in given else pa.nulls(count, field.type) for field in schema]
         typed = [
             column if column.type == field.type else column.cast(field.type)

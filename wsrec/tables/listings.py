@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from decimal import Context, Decimal, DecimalException
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wsrec.decode.instrument_rows import Instrument, InstrumentReader
+from wsrec.decode.row_columns import InexactError
 from wsrec.feed.instruments import CHANNEL
 from wsrec.feed.schema import Feed
 from wsrec.format.capture_file import CaptureFile
@@ -82,7 +83,10 @@ class Listings:
             symbol: the rows' symbols.
             unit: their `size_unit`.
             times: their `recv_time` (ns since the epoch).
-            kind: float64 or a decimal; of a decimal type, a multiplier with more digits is null.
+            kind: float64 or a decimal.
+
+        Raises:
+            InexactError: a multiplier does not fit the decimal type.
 
         """
         names = symbol.dictionary.to_pylist()
@@ -100,7 +104,12 @@ class Listings:
         in_contracts = pc.fill_null(pc.starts_with(unit.cast(pa.string()), "contracts"), False)
         place[~in_contracts.to_numpy(zero_copy_only=False).astype(np.bool_)] = 0
         instruments = [None, *(each.instrument for several in held for each in several)]
-        sizes = pa.array([None if each is None else _fitting(each.multiplier, kind) for each in instruments], kind)
+        stated = [None if each is None else each.multiplier for each in instruments]
+        fitting = [None if each is None else _fitting(each, kind) for each in stated]
+        for number in np.unique(place).tolist():
+            if fitting[number] is None and stated[number] is not None:
+                raise InexactError(int(np.flatnonzero(place == number)[0]), str(stated[number]), kind)
+        sizes = pa.array(fitting, kind)
         units = pa.array([None if each is None else each.multiplier_unit for each in instruments], pa.string())
         taken = pa.array(place)
         return {"multiplier": sizes.take(taken), "multiplier_unit": units.take(taken).dictionary_encode()}
@@ -110,9 +119,8 @@ def _at(held: list[_Held], time: int) -> _Held:
     return held[max(bisect_right(held, time, key=lambda each: each.since) - 1, 0)]
 
 
-def _fitting(multiplier: Decimal | None, kind: pa.DataType) -> Any:
-    if multiplier is None:
-        return None
+def _fitting(multiplier: Decimal, kind: pa.DataType) -> float | Decimal | None:
+    """A multiplier as a value of a type; None if it does not fit a decimal."""
     if not pa.types.is_decimal(kind):
         return float(multiplier)
     try:

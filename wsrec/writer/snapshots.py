@@ -152,6 +152,12 @@ class SnapshotThread(threading.Thread):
             host = ""
         due = _Due(request, host, time.monotonic() + request.wait, Backoff())
         with self._changed:
+            if self._stopping:
+                # too late for an event: the rows that asked for it are the last
+                ipc.warn(
+                    f"{request.feed}: no {request.what} from {request.public_url}: the session ended", conn=request.conn
+                )
+                return
             self._waiting.setdefault((request.conn, request.stream), due)
             self._changed.notify()
 
