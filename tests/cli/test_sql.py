@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -143,6 +144,48 @@ class TestExportedTables:
             shutil.copyfile(now, then)
             os.utime(then, ns=(0, 0))
         assert rows(capture, "select count(*) n from trades") == [{"n": TRADES}]
+
+    def test_are_not_read_where_a_file_that_came_later_tells_more_of_their_rows(self, tmp_path: Path) -> None:
+        capture, later = tmp_path / "capture", tmp_path / "later"
+        messages = [
+            (time, text.replace(b'"t": %d,' % number, b'"t": %d,' % (number // 2)))
+            for number, (time, text) in enumerate(trades(TRADES))
+        ]
+        record(capture, "binance", messages, topics_of(find_feed("binance"), ["trade"], SYMBOLS), 3, TRADES // 3)
+        files = sorted(capture.rglob("*-000002.parquet"))
+        for path in files:
+            (later / path.relative_to(capture)).parent.mkdir(parents=True)
+            path.rename(later / path.relative_to(capture))
+        export(capture)
+        question = "select state, count(*) n from trades group by 1 order by 1"
+        third = TRADES // 3
+        assert rows(capture, question) == [{"state": "ok", "n": 2 * third - 2}, {"state": "suspect", "n": 2}]
+        for path in files:
+            (later / path.relative_to(capture)).rename(path)
+        assert rows(capture, question) == [{"state": "ok", "n": TRADES}]
+
+    def test_are_read_where_a_later_file_tells_nothing_of_their_rows(self, tmp_path: Path) -> None:
+        capture, later = tmp_path / "capture", tmp_path / "later"
+        record(capture, "binance", trades(TRADES), topics_of(find_feed("binance"), ["trade"], SYMBOLS), 3, TRADES // 3)
+        files = sorted(capture.rglob("*-000003.parquet"))
+        for path in files:
+            (later / path.relative_to(capture)).parent.mkdir(parents=True)
+            path.rename(later / path.relative_to(capture))
+        export(capture)
+        made = sorted((capture / "tables").rglob("*.parquet"))
+        for path in made:
+            # what is read from them, and is in no message
+            table = pq.read_table(path)
+            price = table.schema.get_field_index("price")
+            changed = table.set_column(price, table.schema.field(price), pc.add(table["price"], 1.0))
+            about = pq.read_metadata(path).metadata
+            wsrec_own = {key: value for key, value in about.items() if key.startswith(b"wsrec.")}
+            pq.write_table(changed.replace_schema_metadata(wsrec_own), path)
+        for path in files:
+            (later / path.relative_to(capture)).rename(path)
+        found = {row["price"]: row["n"] for row in rows(capture, "select price, count(*) n from trades group by 1")}
+        assert found[60001.1] == sum(pq.read_metadata(path).num_rows for path in made)
+        assert found[60000.1] == TRADES - found[60001.1] > 0
 
     def test_what_is_not_exported_yet_is_made(self, capture: Path) -> None:
         export(capture)

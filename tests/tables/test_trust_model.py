@@ -79,6 +79,7 @@ _ONCE_FALSE = {
     609: "a writer died twice, and its successor knew the numbers of the last file only",
     1155: "a number that may come late was missing later than the row that passed it over",
     1348: "a subscription failed without an answer, so nothing came twice",
+    4410: "a writer died while one connection replaced another, before a subscription was confirmed",
     2032: "the recorder was killed before a number that may come late was given up",
 }
 

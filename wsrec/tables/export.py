@@ -27,6 +27,7 @@ from wsrec.format.manifest import digest_of
 from wsrec.format.reading import Capture
 from wsrec.options.export import ColumnNames, Format, Numbers, TimeUnit
 from wsrec.tables.convert import Converter, RefusedNumberError
+from wsrec.tables.facts import Extent
 from wsrec.tables.file_rows import FileRows
 from wsrec.tables.reading import (
     check_channels,
@@ -42,6 +43,10 @@ from wsrec.tables.table_file import TableFile, UnwritableError
 
 # files that one worker exports after another: few bytes, so that all end at about the same time
 _ITEM_BYTES, _ITEM_FILES = 128 << 20, 32
+
+
+FACTS = ("session_files_sha256", "session_facts_sha256", "extent")
+"""Keys of an exported file's metadata that say what its session's files told of its rows (`wsrec.tables.facts`)."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -238,6 +243,7 @@ def _export_file(file: CaptureFile, session: SessionTables, item: ExportItem, fe
             **source_of(file),
             "unfinished": is_unfinished,
             "declarations_sha256": declarations_of(feed),
+            **(_facts_of(file, session) if outputs else {}),
         }
         for output in outputs.values():
             result.bytes += output.finish(_about(file, session.converter, request, about))
@@ -257,6 +263,12 @@ def _export_file(file: CaptureFile, session: SessionTables, item: ExportItem, fe
     result.rounded = {str(table): count for table, count in converter.rounded.items() if count}
     result.left_out = left_out_of(file, converter)
     return result
+
+
+def _facts_of(file: CaptureFile, session: SessionTables) -> dict[str, Any]:
+    """What the rows' states depend on beside the messages file."""
+    extent = Extent.of(file)
+    return dict(zip(FACTS, (session.files_sha256, session.facts_sha256(extent), extent), strict=True))
 
 
 def left_out_of(file: CaptureFile, converter: Converter) -> list[LeftOut]:

@@ -13,6 +13,7 @@ from wsrec.feed.schema import Feed
 from wsrec.feed.sequence_rules import SequenceRule
 from wsrec.format.columns import times
 from wsrec.monitor.comparison import REASONS, Link
+from wsrec.monitor.confirmations import TAKES_NS
 from wsrec.ring.events import EventKind
 from wsrec.tables.breaks import AFTERWARDS, Answered, Begin, Break, BreakKind, Join, Overlap, Unchecked, Undecided
 from wsrec.tables.file_rows import FileRows, resumptions
@@ -211,13 +212,31 @@ class SessionEvents:
 
     def _uncompared(self, file: int, event: _Event) -> Iterator[Break]:
         """The first rows on a new connection whose writer died before they could be compared with the old one's."""
-        new = _integer(event.detail.get("to_conn"))
+        old, new = (_integer(event.detail.get(name)) for name in ("from_conn", "to_conn"))
         if new is None or new not in self._opened:
             return
         place, opened_in = self._opened[new]
-        if any(opened_in < each.file <= file for each in self.resumptions):
-            found = _break(event, BreakKind.RESUMED, conns=frozenset([new]))
-            yield found._replace(conn=new, start=place, place=place)
+        if not any(opened_in < each.file <= file for each in self.resumptions):
+            return
+        found = _break(event, BreakKind.RESUMED, conns=frozenset([new]))
+        yield found._replace(conn=new, start=place, place=place)
+        ended = self._ended.get(old, event.place)
+        for channel, symbol in sorted(self._unconfirmed(new, place, ended), key=repr):
+            why = "not known to be confirmed when the old connection ended, as the writer died"
+            of_stream = _break(event, BreakKind.LOST_INTERVAL, channels=frozenset([channel]), why=why)
+            yield of_stream._replace(
+                conn=new, conns=self._turns(new), channel=channel, symbol=symbol, start=ended, place=ended
+            )
+
+    def _unconfirmed(self, conn: int, since: int, until: int) -> set[tuple[str, str | None]]:
+        """The streams requested on a connection since a moment that may not have begun until another."""
+        mine = [each for each in self.begins if each.conn == conn and each.place >= since]
+        requested = {stream for each in mine for stream in each.streams or ()}
+        if self.feed.ack is None:
+            begun = [each.streams or frozenset() for each in mine if each.place + TAKES_NS <= until]
+        else:
+            begun = [each.streams for each in self.confirmed if each.conn == conn and since <= each.place <= until]
+        return requested.difference(*begun)
 
     def _unsubscribed(self, event: _Event) -> Iterator[Break]:
         """Streams that were refused, or may have begun on a new connection only after the old one had ended."""

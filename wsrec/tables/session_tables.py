@@ -27,6 +27,7 @@ from wsrec.format.stage_times import message_field
 from wsrec.options.export import Numbers
 from wsrec.ring.events import EventKind
 from wsrec.tables.convert import NEEDED, Converter
+from wsrec.tables.facts import Extent, facts_digest, files_digest
 from wsrec.tables.file_rows import FileRows, first_handoff
 from wsrec.tables.gaps import COLUMNS as GAP_COLUMNS
 from wsrec.tables.gaps import gap_rows
@@ -55,6 +56,7 @@ class SessionTables:
 
     Attributes:
         converter: that of the last file, with its counts.
+        files_sha256: a digest of which files the session has (`wsrec.tables.facts`).
 
     Raises:
         CaptureError: an events file is damaged.
@@ -75,11 +77,12 @@ class SessionTables:
         self._feed, self._files, self._tables, self._numbers = feed, list(files), list(tables), numbers
         self._wanted, self._channels = channels, _read_channels(feed, self._tables, channels)
         events = [(file.number, batch) for file in event_files for batch in file.batches(_EVENT_COLUMNS)]
-        listed = {number for number, batch in events if _has_listing(batch)}
+        self._listed = {number for number, batch in events if _has_listing(batch)}
         connections = _last_connections(self._files, later)
-        self._listings = Listings.of_files(feed, _with_listings(self._files, later, listed))
+        self._listings = Listings.of_files(feed, _with_listings(self._files, later, self._listed))
         rows = FileRows.of(self._files) if rows is None else rows
         self._events = SessionEvents(feed, connections, events, rows)
+        self.files_sha256 = files_digest(rows, event_files)
         self._ends = sorted(end for _, batch in events for end in _disconnections(batch))
         self._stateful = _stateful_channels(feed, self._tables)
         self._in_band = in_band_channels(feed)
@@ -102,6 +105,10 @@ class SessionTables:
             rows = chosen_rows(table, batch, selection)
             if rows.num_rows:
                 yield table, rows
+
+    def facts_sha256(self, extent: Extent) -> str:
+        """A digest of what the session's files tell of the rows of one of them (`wsrec.tables.facts`)."""
+        return facts_digest(self._events, self._listed, extent)
 
     def _made(self, file: CaptureFile, selection: Selection) -> Iterator[tuple[Table, pa.RecordBatch]]:
         if outside(file, selection):

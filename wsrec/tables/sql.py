@@ -1,8 +1,10 @@
 """A capture as views of DuckDB: messages, events, and those tables that a question names.
 
 Exported tables in the capture are read where they are current: later than the messages file, of all its rows and bytes,
-by the declarations of today, and not of a session that was still being recorded. What else a question needs is
-converted into a temporary folder first. Nothing can be written: the one statement that is run is a SELECT.
+by the declarations of today, not of a file that was still being recorded, and with all that the session's files tell of
+its rows now (`wsrec.tables.facts`): of a journal that was recovered later, or a loss that a later file reports. What
+else a question needs is converted into a temporary folder first. Nothing can be written: the one statement that is run
+is a SELECT.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +29,23 @@ from wsrec.format.folders import regular
 from wsrec.format.layout import EVENTS, MESSAGES
 from wsrec.format.reading import Capture
 from wsrec.options.export import Format, Numbers, TimeUnit
-from wsrec.tables.export import Exported, ExportItem, Request, declarations_of, export_files, merge, path_of, source_of
+from wsrec.tables.export import (
+    FACTS,
+    Exported,
+    ExportItem,
+    Request,
+    declarations_of,
+    export_files,
+    merge,
+    path_of,
+    source_of,
+)
+from wsrec.tables.facts import Extent, files_digest
 from wsrec.tables.file_rows import FileRows
 from wsrec.tables.reading import declared_feed
 from wsrec.tables.schema import TABLES_VERSION, table_schema
-from wsrec.tables.session_files import groups
+from wsrec.tables.session_files import Group, groups
+from wsrec.tables.session_tables import SessionTables
 from wsrec.tables.table_file import written_schema
 from wsrec.units import clean, did_you_mean
 
@@ -197,10 +212,11 @@ class _Tables:
             paths = tuple(str(file.path) for file in group.whole)
             events = tuple(str(file.path) for file in group.event_files)
             rows = tuple(FileRows.of(group.whole))
+            facts = _Facts(group, rows)
             for number, file in enumerate(group.whole):
                 if file not in group.files:
                     continue
-                current = self._current(file, table)
+                current = self._current(file, table, facts)
                 if current is not None:
                     found.append(current)
                     continue
@@ -220,7 +236,7 @@ class _Tables:
             raise CaptureError(made.errors[0])
         return found + sorted((self._temporary / f"table={table}").rglob("*.parquet"))
 
-    def _current(self, file: CaptureFile, table: Table) -> Path | None:
+    def _current(self, file: CaptureFile, table: Table, facts: _Facts) -> Path | None:
         """The exported file with all rows that a messages file makes of a table; None if there is none."""
         out = next((above.parent for above in file.path.absolute().parents if above.name == MESSAGES), None)
         if out is None:
@@ -241,13 +257,37 @@ class _Tables:
             "unfinished": False,
             **source_of(file),
         }
-        about = {name: json.loads(metadata.get(f"{_PREFIX}{name}".encode(), '""')) for name in expected}
-        return path if about == expected and schema.equals(_SCHEMAS[table]) else None
+        about = {name: json.loads(metadata.get(f"{_PREFIX}{name}".encode(), '""')) for name in (*expected, *FACTS)}
+        is_of_file = {name: about[name] for name in expected} == expected and schema.equals(_SCHEMAS[table])
+        return path if is_of_file and facts.are_those_of(about) else None
 
     def _declared(self, file: CaptureFile) -> str:
         if file.feed not in self._declarations:
             self._declarations[file.feed] = declarations_of(declared_feed(file))
         return self._declarations[file.feed]
+
+
+class _Facts:
+    """What the files of a session tell of the rows of each, now."""
+
+    def __init__(self, group: Group, rows: Sequence[FileRows]) -> None:
+        self._group, self._rows = group, rows
+        self._files = files_digest(rows, group.event_files)
+
+    @cached_property
+    def _session(self) -> SessionTables:
+        group = self._group
+        return SessionTables(declared_feed(group.whole[0]), group.whole, group.event_files, [], rows=self._rows)
+
+    def are_those_of(self, about: Mapping[str, Any]) -> bool:
+        """Whether they told the same when a table was made, by its metadata (`FACTS`)."""
+        if about["session_files_sha256"] == self._files:
+            return True
+        try:
+            extent = Extent(*about["extent"])
+        except TypeError:
+            return False
+        return bool(about["session_facts_sha256"] == self._session.facts_sha256(extent))
 
 
 _SCHEMAS = {table: written_schema(table_schema(table, Numbers.FLOAT), Format.PARQUET, TimeUnit.NS) for table in Table}
