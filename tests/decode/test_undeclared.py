@@ -226,6 +226,19 @@ class TestTimes:
         made = Made(reader, {"t": -1, "b": [["1", "2"], ["3", "4"]]}, declared)
         assert (len(made.rows[Table.BOOK_CHANGES]), len(made.nulls)) == (3, 1)
 
+    def test_of_several_places_only_those_of_no_value_are_counted(self, reader: Any) -> None:
+        columns = {"price": "p", "size": "q", "trade_time": ["t", "u"]}
+        declared = {**TRADES, "columns": columns}
+        assert Made(reader, {"p": 1, "q": 2, "t": -1, "u": 1_700_000_000_000}, declared).nulls == []
+        assert len(Made(reader, {"p": 1, "q": 2, "t": -1, "u": -1}, declared).nulls) == 2
+
+    def test_a_text_without_what_is_looked_for_is_counted(self, reader: Any) -> None:
+        interval = {"path": "n", "capture": "^([^_]+)_"}
+        declared = {"table": "candles", "columns": {"interval": interval, "open": "o"}}
+        assert Made(reader, {"n": "1m_BTC", "o": 1}, declared).left_out == []
+        made = Made(reader, {"n": "BTC", "o": 1}, declared)
+        assert (len(made.rows[Table.CANDLES]), len(made.nulls)) == (1, 1)
+
     def test_numbers_beyond_64_bits_are_refused(self, reader: Any) -> None:
         declared = {**BOOK, "columns": {"update_id": "u"}}
         made = Made(reader, {"u": 2**63, "b": [["1", "2"]]}, declared)

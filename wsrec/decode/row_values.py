@@ -238,7 +238,19 @@ def cells_reader(
     reads = [_cell_reader(cell, column, rows, unit) for cell in cells]
     if len(reads) == 1:
         return reads[0]
-    return lambda row: next((value for read in reads if (value := read(row)) is not None), None)
+    return lambda row: _first(reads, row)
+
+
+def _first(reads: Sequence[Read], row: Row) -> Any:
+    """The first value of several places; what is there at one before it and cannot be taken is not missed then."""
+    before = len(row.nulls or ())
+    for read in reads:
+        value = read(row)
+        if value is not None:
+            if row.nulls is not None:
+                del row.nulls[before:]
+            return value
+    return None
 
 
 def _cell_reader(cell: Cell, column: TableColumn, rows: tuple[Step, ...], unit: TimeUnit) -> Read:
@@ -284,7 +296,9 @@ def _converter(cell: Cell, column: TableColumn, unit: TimeUnit) -> Callable[[Any
             return None
         if search is not None:
             found = search(text)
-            text = "".join(part for part in found.groups() if part) if found else ""
+            if found is None:
+                raise NoValueError(f"found {text[:40]!r}, without what is looked for,")
+            text = "".join(part for part in found.groups() if part)
             if not text:
                 return None
         if cell.positive or cell.negative:

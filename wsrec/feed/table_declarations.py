@@ -100,7 +100,7 @@ class Cell(Model):
     clip: bool = Field(default=False, description="A number below zero counts as 0.")
     none: Texts = Field(default=(), description="Texts and numbers that stand for no value: `['', '0']`.")
     capture: Regex | None = Field(
-        default=None, description="Regular expression: its groups, joined; no value if it is not found."
+        default=None, description="Regular expression: its groups, joined; null, and counted, if it is not found."
     )
     case: Case = Field(default=Case.KEEP, description="Change the letter case of a text.")
     unit: TimeUnit | None = Field(default=None, description="Of a time; by default that of the channel's times.")
