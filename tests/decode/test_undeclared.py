@@ -134,6 +134,16 @@ class TestSizes:
         made = Made(reader, {"v": "-1"}, {"table": table or "derivative_ticker", "columns": {column: "v"}})
         assert (made.rows, len(made.reasons)) == ({}, 1)
 
+    @pytest.mark.parametrize(("column", "table"), [("count", "trades"), ("trades", "candles")])
+    def test_so_are_counts(self, reader: Any, column: str, table: str) -> None:
+        declared = {
+            **TRADES,
+            "table": table,
+            "columns": {**(TRADES["columns"] if table == "trades" else {}), column: "n"},
+        }
+        made = Made(reader, {"p": 1, "q": 2, "n": -1}, declared)
+        assert (made.rows, len(made.reasons)) == ({}, 1)
+
     def test_zero_has_no_sign(self, reader: Any) -> None:
         made = Made(reader, {"p": "1", "q": "-0.0"}, TRADES)
         assert str(made.rows[Table.TRADES][0]["size"]) == "0.0"

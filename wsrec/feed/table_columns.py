@@ -149,7 +149,7 @@ COLUMNS: dict[Table, tuple[TableColumn, ...]] = {
         _FLAGS,
         _integer("first_trade_id", "of an aggregate: its first trade"),
         _integer("last_trade_id", "of an aggregate: its last trade"),
-        _integer("count", "of an aggregate: how many trades were joined"),
+        TableColumn("count", Kind.COUNT, "of an aggregate: how many trades were joined"),
     ),
     Table.QUOTES: (
         *_BEST,
@@ -249,7 +249,7 @@ COLUMNS: dict[Table, tuple[TableColumn, ...]] = {
         _word("volume_unit", "what `volume` counts", SIZE_UNITS),
         _size("base_volume", "in base currency, where `volume` counts something else"),
         _size("quote_volume", "in quote currency"),
-        _integer("trades", "number of trades"),
+        TableColumn("trades", Kind.COUNT, "number of trades"),
         TableColumn("closed", Kind.TRUTH, "whether it is final"),
     ),
     Table.GAPS: (
