@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from wsrec.engine.work import Item
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import Table
 from wsrec.format.capture_file import CaptureFile
@@ -24,7 +23,7 @@ from wsrec.format.layout import EVENTS
 from wsrec.tables.file_rows import FileRows
 from wsrec.tables.reading import declared_feed, wanted_channels
 from wsrec.tables.selection import Selection, outside
-from wsrec.tables.session_files import Group
+from wsrec.tables.session_files import Group, SessionItem
 from wsrec.tables.session_tables import SessionTables, remembers
 
 # of book_changes, those that books are made of
@@ -38,24 +37,15 @@ _ITEM_BYTES = 4 << 20
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
-class BookItem(Item, frozen=True, kw_only=True):
+class BookItem(SessionItem, frozen=True, kw_only=True):
     """Neighbouring messages files of one feed of one session, whose rows are needed for books.
 
     Attributes:
-        files: their paths.
-        earlier: paths of the messages files of the session and feed before them.
-        later: paths of those behind them.
-        event_files: paths of all events files of the session and feed.
-        rows: the rows of all its messages files.
         selection: which rows.
         spool: an existing folder for them on this machine; None: they come with the result.
 
     """
 
-    earlier: tuple[str, ...]
-    later: tuple[str, ...]
-    event_files: tuple[str, ...]
-    rows: tuple[FileRows, ...]
     selection: Selection
     spool: str | None = None
 

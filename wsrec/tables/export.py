@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from wsrec.engine.work import Engine, EngineError, Item, Progress, reduce
+from wsrec.engine.work import Engine, EngineError, Progress, reduce
 from wsrec.feed.load import load_feed
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import Table
@@ -37,7 +37,7 @@ from wsrec.tables.reading import (
 )
 from wsrec.tables.schema import TABLES_VERSION
 from wsrec.tables.selection import Selection, outside
-from wsrec.tables.session_files import Group, groups
+from wsrec.tables.session_files import Group, SessionItem, groups
 from wsrec.tables.session_tables import SessionTables
 from wsrec.tables.table_file import TableFile, UnwritableError
 
@@ -82,24 +82,15 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         return Selection(self.since, self.until, frozenset(map(str.casefold, self.symbols)), self.channels)
 
 
-class ExportItem(Item, frozen=True, kw_only=True):
+class ExportItem(SessionItem, frozen=True, kw_only=True):
     """Neighbouring messages files of one feed of one session, to be exported together.
 
     Attributes:
-        files: their paths.
-        earlier: paths of the messages files of the session and feed before them.
-        later: paths of those behind them.
-        event_files: paths of all events files of the session and feed.
-        rows: the rows of all its messages files.
         request: what is exported.
         unfinished: those files that are copies of what an unfinished session has journalled.
 
     """
 
-    earlier: tuple[str, ...]
-    later: tuple[str, ...]
-    event_files: tuple[str, ...]
-    rows: tuple[FileRows, ...]
     request: Request
     unfinished: frozenset[str] = frozenset()
 

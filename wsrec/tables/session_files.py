@@ -13,10 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from wsrec.engine.work import Item
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import CaptureError
 from wsrec.format.folders import parquet_files
 from wsrec.format.layout import EVENTS, MESSAGES, NAME, FileKind
+from wsrec.tables.file_rows import FileRows
 
 
 class Group(NamedTuple):
@@ -35,6 +37,23 @@ class Group(NamedTuple):
     files: list[CaptureFile]
     event_files: list[CaptureFile]
     whole: list[CaptureFile]
+
+
+class SessionItem(Item, frozen=True, kw_only=True):
+    """Neighbouring messages files of one feed of one session, for a worker, with what tells of their rows.
+
+    Attributes:
+        earlier: paths of the messages files of the session and feed before them.
+        later: paths of those behind them.
+        event_files: paths of all events files of the session and feed.
+        rows: the rows of all its messages files.
+
+    """
+
+    earlier: tuple[str, ...]
+    later: tuple[str, ...]
+    event_files: tuple[str, ...]
+    rows: tuple[FileRows, ...]
 
 
 def groups(files: Sequence[CaptureFile], event_files: Sequence[CaptureFile]) -> list[Group]:
