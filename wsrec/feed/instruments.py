@@ -16,7 +16,7 @@ from wsrec.feed.channel import check_snapshot_url
 from wsrec.feed.errors import ConflictError
 from wsrec.feed.masking import mask_url
 from wsrec.feed.table_columns import Kind, TableColumn
-from wsrec.feed.table_declarations import Cells, Conditions, RowPath
+from wsrec.feed.table_declarations import Cells, Conditions, RowPath, with_constants
 from wsrec.feed.values import Model
 
 CHANNEL = "instruments"
@@ -91,12 +91,7 @@ class Instruments(Model):
         """A word of a column that has only certain words is a constant."""
         if not isinstance(data, dict) or not isinstance(columns := data.get("columns"), dict):
             return data
-        words = {column.name: column.words for column in INSTRUMENT_COLUMNS}
-        constant = {
-            name: {"value": place} if isinstance(place, str) and place in words.get(name, ()) else place
-            for name, place in columns.items()
-        }
-        return {**data, "columns": constant}
+        return {**data, "columns": with_constants(columns, INSTRUMENT_COLUMNS)}
 
     @model_validator(mode="after")
     def _known_columns(self) -> Instruments:

@@ -11,6 +11,7 @@ where the rows are the members of an object, `$channel` and `$symbol` are those 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
@@ -225,6 +226,16 @@ Snapshot = Annotated[
     Discriminator(_snapshot_tag),
 ]
 
+
+def with_constants(declared: dict[str, Any], columns: Sequence[TableColumn]) -> dict[str, Any]:
+    """The declared places of columns, where a word of a column that has only certain words is a constant."""
+    words = {column.name: column.words for column in columns if column.kind is Kind.WORD}
+    return {
+        name: {"value": place} if isinstance(place, str) and place in words.get(name, ()) else place
+        for name, place in declared.items()
+    }
+
+
 REQUIRED = {Table.TRADES: ("price", "size"), Table.LIQUIDATIONS: ("price", "size")}
 """Columns without which a row is none."""
 STATEMENTS = (Table.TICKERS, Table.DERIVATIVE_TICKER)
@@ -303,12 +314,7 @@ class TableDeclaration(Model):
             return data
         table = next((table for table in Table if table == data.get("table")), None)
         declared = COLUMNS[table] if table is not None else ()
-        words = {column.name: column.words for column in declared if column.kind is Kind.WORD}
-        constant = {
-            name: {"value": place} if isinstance(place, str) and place in words.get(name, ()) else place
-            for name, place in columns.items()
-        }
-        return {**data, "columns": constant}
+        return {**data, "columns": with_constants(columns, declared)}
 
     @model_validator(mode="after")
     def _consistent(self) -> TableDeclaration:
