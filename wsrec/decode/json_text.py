@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -24,8 +25,14 @@ decode = msgspec.json.Decoder(float_hook=decimal).decode
 """Decodes JSON; every number not written as an integer becomes a `Decimal`. Raises one of `UNREADABLE`."""
 
 
-def decoded(payload: bytes | memoryview) -> Any:
-    """Decode a message, repaired if necessary (`mended`); None if it is not JSON."""
+def decoded(payload: bytes | memoryview, decode: Callable[[bytes | memoryview], Any] = decode) -> Any:
+    """Decode a message, repaired if necessary (`mended`); None if it is not JSON.
+
+    Args:
+        payload: the message.
+        decode: how, where numbers are to be something else than `Decimal`.
+
+    """
     try:
         return decode(payload)
     except UNREADABLE:

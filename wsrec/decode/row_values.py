@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from wsrec.decode.json_text import UNREADABLE, mended
+from wsrec.decode import json_text
 from wsrec.decode.scalars import INT64_MAX, INT64_MIN, integer_of, time_of
 from wsrec.feed.fields import TimePlace
 from wsrec.feed.paths import Every, Step, scalar_text, steps, values
@@ -78,14 +78,7 @@ _decode = msgspec.json.Decoder(float_hook=Digits).decode
 
 def decoded(payload: bytes | memoryview) -> Any:
     """Decode a message with its numbers as written; None if it is not JSON."""
-    try:
-        return _decode(payload)
-    except UNREADABLE:
-        pass
-    try:
-        return _decode(mended(payload))
-    except UNREADABLE:
-        return None
+    return json_text.decoded(payload, _decode)
 
 
 def row_steps(path: str) -> tuple[Step, ...]:

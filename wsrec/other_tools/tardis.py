@@ -64,7 +64,6 @@ EXCHANGES = {
 }
 """Its names of the catalogue's feeds where they differ; OKX has one a kind of instrument (`exchange_name`)."""
 
-_TICKER = ("funding_rate", "predicted_funding_rate", "open_interest", "last_price", "index_price", "mark_price")
 _DAY_US = 86_400_000_000
 _US = pa.timestamp("us", tz="UTC")
 
