@@ -257,6 +257,11 @@ class TestSlowness:
         time.sleep(0.05)
         assert len(asked) == count
 
+    def test_where_spark_is_in_this_process_there_is_no_worker_to_wait_for(self) -> None:
+        assert spark.Spark("local[2]")._waits_for() is None
+        assert spark.Spark("local[2]")._connects_to() is None
+        assert "address of a Spark master" in str(spark.Spark("spark://h:1")._connects_to())
+
 
 class TestAddress:
     def test_nothing_listens(self, capture: Capture) -> None:

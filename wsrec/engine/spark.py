@@ -35,9 +35,10 @@ _STANDALONE = "spark://"
 _IS_IT_ONE = "is that the address of a Spark master, of the same major version?"
 # items of large results for each processor at a time, and as many on the way
 _WAVE = 2
-# seconds for a connection; until a notice, and the next
+# seconds for a connection; until a notice, and the next; at the start Java is started, too
 _TIMEOUT = 5.0
 _PATIENCE, _REPEAT = 10.0, 60.0
+_PATIENCE_AT_START = 20.0
 
 
 class Spark:
@@ -70,7 +71,7 @@ class Spark:
             conf.setIfMissing(key, value)
         _check_address(self._master)
         try:
-            with _notice_if_slow(self._master, lambda: f"no answer yet: {_IS_IT_ONE}"):
+            with _notice_if_slow(self._master, self._connects_to, _PATIENCE_AT_START):
                 self._context = SparkContext(conf=conf)
         except PySparkException as error:
             hint = "; Spark needs Java 17 or later: JAVA_HOME, or `java` in PATH" if "JAVA" in str(error) else ""
@@ -132,10 +133,14 @@ class Spark:
             raise EngineError(f"{self._master}: {_reason(error)}") from error
         return found
 
+    def _connects_to(self) -> str | None:
+        """What is waited for at the start; None if it is no standalone master."""
+        return f"no answer yet: {_IS_IT_ONE}" if self._master.startswith(_STANDALONE) else None
+
     def _waits_for(self) -> str | None:
         """What the cluster waits for; None if a worker is at work, or may be."""
-        # the first one is this process
-        if len(self._context.statusTracker().getExecutorInfos()) > 1:
+        # the first one is this process, which is all of them where Spark is in it
+        if self._master.startswith("local") or len(self._context.statusTracker().getExecutorInfos()) > 1:
             return None
         return (
             "no worker has taken the work yet: are workers registered with the master, with free processors, and the "
@@ -192,12 +197,12 @@ def _check_address(master: str) -> None:
 
 
 @contextlib.contextmanager
-def _notice_if_slow(master: str, waits_for: Callable[[], str | None]) -> Iterator[None]:
+def _notice_if_slow(master: str, waits_for: Callable[[], str | None], patience: float | None = None) -> Iterator[None]:
     """Say on standard error what a block waits for, after some seconds and then now and again."""
     done = threading.Event()
 
     def watch() -> None:
-        wait = _PATIENCE
+        wait = _PATIENCE if patience is None else patience
         while not done.wait(wait):
             # the application may have ended meanwhile
             with contextlib.suppress(Exception):
