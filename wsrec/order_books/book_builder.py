@@ -291,8 +291,8 @@ class BookBuilder:
             start = place
         if self.why is None:
             self._apply_now(rows, start, end)
-            states = rows.states[start:end]
-            self._base = int(states[-1]) if states[-1] != HISTORY else self._base
+            state = int(rows.states[end - 1])
+            self._base = state if state != HISTORY else self._base
         elif self._fetched:
             self._pending.append((rows, start, end))
             self._pending_rows += end - start

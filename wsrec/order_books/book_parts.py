@@ -7,6 +7,7 @@ of the real Binance USD-M recording takes 9 bytes in place of 139.
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -147,9 +148,11 @@ def make_changes(item: BookItem) -> MadeChanges:
         buffer = pa.BufferOutputStream()
         error = _write(item, buffer)
         return MadeChanges(rows=buffer.getvalue().to_pybytes(), error=error)
-    with tempfile.NamedTemporaryFile(dir=item.spool, suffix=".arrow", delete=False) as file:
+    descriptor, path = tempfile.mkstemp(dir=item.spool, suffix=".arrow")
+    os.close(descriptor)
+    with pa.OSFile(path, "wb") as file:
         error = _write(item, file)
-    return MadeChanges(rows=file.name, error=error)
+    return MadeChanges(rows=path, error=error)
 
 
 def _write(item: BookItem, sink: Any) -> CaptureError | None:

@@ -69,7 +69,7 @@ class _Line:
 
     def _apply(self, time: int) -> None:
         if self._rows is not None:
-            stop = int(np.searchsorted(self._rows.times, time, side="right"))
+            stop = int(self._rows.times.searchsorted(time, side="right"))
             self.builder.apply(self._rows, self._at, stop)
             self._at = max(self._at, stop)
 
