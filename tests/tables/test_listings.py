@@ -211,3 +211,50 @@ def test_a_recording_stores_its_listing_and_its_rows_have_the_size(wsrec, exchan
     exported = json.loads(wsrec.run("export", out, "--feed", feed, "--out", tmp_path / "t", "--json").stdout)
     said = {each["reason"]: each["count"] for each in exported["left_out"] if each["channel"] == "instruments"}
     assert said == {"a listing of instruments: it is not JSON": len(texts) - 1}
+
+
+def test_of_several_writers_one_fetches_the_listing_for_all(wsrec, exchange, https, ca_file, tmp_path):
+    listed = answer(BTC_USD=100, ETH_USD=10)
+    server = https(lambda _: (200, {}, listed))
+    deadline = time.monotonic() + 30
+
+    async def handler(connection):
+        request = json.loads(await connection.recv())
+        confirmed = {"id": request["id"], "status": "ok", "subbed": request["sub"]}
+        await connection.send(gzip.compress(json.dumps(confirmed).encode()))
+        trade = {"amount": 8, "ts": 1592904814962, "id": 95306843320000, "price": 177.3, "direction": "sell"}
+        message = {"ch": request["sub"], "ts": 1592904815036, "tick": {"data": [trade]}}
+        while not server.requested and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        # any other writer would have fetched its own by then
+        await asyncio.sleep(1.5)
+        await connection.send(gzip.compress(json.dumps(message).encode()))
+        await asyncio.sleep(0.2)
+        await connection.close(1000)
+
+    keys = feed_keys("htx-coin-swap")
+    declared = {**keys["instruments"], "urls": f"{server.url}/contracts"}
+    limits = {**keys["limits"], "streams_per_connection": 1}
+    feed = local_copy("htx-coin-swap", exchange(handler).url, tmp_path, instruments=declared, limits=limits)
+    out, cpus = tmp_path / "out", sorted(os.sched_getaffinity(0))[:2]
+    options = [
+        "--symbols",
+        "BTC-USD,ETH-USD",
+        "--channels",
+        "trades",
+        "--until-close",
+        "--ca-file",
+        ca_file,
+        "--out",
+        out,
+    ]
+    result = wsrec.run("record", feed, *options, "--cpu", ",".join(map(str, cpus)))
+    assert result.returncode in (0, 4), result.stderr
+    assert len(server.requested) == 1
+    (fetched,) = [row for row in messages_of(out).to_pylist() if row["direction"] == "rest"]
+    assert fetched["text"].encode() == listed
+    # and the rows of both have their sizes
+    rows = [row for _, batch in read_tables(open_capture(out), [Table.TRADES]) for row in batch.to_pylist()]
+    assert len({row["session"] for row in rows}) == len(cpus) == 2
+    sizes = {row["symbol"]: row["multiplier"] for row in rows}
+    assert sizes == {"BTC-USD": 100.0, "ETH-USD": 10.0}

@@ -95,18 +95,21 @@ def changes(
     first: int = 0,
     rows: Sequence[FileRows] | None = None,
     later: Sequence[Path] = (),
+    listings: Sequence[Path] = (),
 ) -> Iterator[pa.RecordBatch]:
     """The rows of `book_changes` of the files of one feed of one session, from the `first` of them on.
 
     `rows` are those of all messages files of the session and feed; None: `files` are all of them. `later` are those
-    behind `files`.
+    behind `files`, `listings` files of other sessions with listings of instruments for this one.
 
     Raises:
         CaptureError: a file is damaged.
 
     """
     channels = wanted_channels(feed, selection.channels)
-    session = SessionTables(feed, files, event_files, [Table.BOOK_CHANGES], channels, rows=rows, later=later)
+    session = SessionTables(
+        feed, files, event_files, [Table.BOOK_CHANGES], channels, rows=rows, later=later, listings=listings
+    )
     for file in files[first:]:
         for _, batch in session.tables(file, selection):
             yield batch
@@ -132,6 +135,7 @@ def items_of(group: Group, feed: Feed, selection: Selection, most: float, spool:
                     later=tuple(paths[begin + 1 :]),
                     event_files=tuple(str(each.path) for each in group.event_files),
                     rows=rows,
+                    listings=tuple(map(str, group.listings)),
                     selection=selection,
                     spool=spool,
                 )
@@ -160,8 +164,8 @@ def _write(item: BookItem, sink: Any) -> CaptureError | None:
         files = [CaptureFile(Path(path)) for path in (*item.earlier, *item.files)]
         event_files = [CaptureFile(Path(path), EVENTS) for path in item.event_files]
         feed = declared_feed(files[0])
-        later = [Path(path) for path in item.later]
-        for batch in changes(feed, files, event_files, item.selection, len(item.earlier), item.rows, later):
+        later, listings = ([Path(path) for path in of] for of in (item.later, item.listings))
+        for batch in changes(feed, files, event_files, item.selection, len(item.earlier), item.rows, later, listings):
             rows = batch.select(_COLUMNS)
             # a stream each: the words of a batch's dictionaries are its own
             with pa.ipc.new_stream(sink, rows.schema, options=_COMPRESSED) as stream:

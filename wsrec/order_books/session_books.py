@@ -118,7 +118,9 @@ class SessionBooks:
         if self._last is None:
             return iter(())
         files, event_files = self._group.files, self._group.event_files
-        return changes(self._feed, files, event_files, self._selection(), rows=self._rows)
+        return changes(
+            self._feed, files, event_files, self._selection(), rows=self._rows, listings=self._group.listings
+        )
 
     def items(self, most: float, spool: str | None) -> list[BookItem]:
         """What workers can read of these side by side: `wsrec.order_books.book_parts.items_of`."""

@@ -20,7 +20,7 @@ from wsrec.format import claim, heartbeat
 from wsrec.format.heartbeat import Heartbeat
 from wsrec.format.layout import session_folder
 from wsrec.ipc import LogLine, Renew, Resubscribe, Settled, SummaryLine
-from wsrec.options.record import RecordOptions
+from wsrec.options.record import InstrumentsMode, RecordOptions
 from wsrec.plan.connections import ConnectionPlan, divided
 from wsrec.receive.job import ReceiverJob, ResumeInfo
 from wsrec.ring.bytering import ByteRing
@@ -59,6 +59,8 @@ class Pair:
         name: str,
     ) -> None:
         self.session = session
+        # the feeds whose listings of instruments its writer fetches
+        self.fetches = set[str]()
         self.plans = plans
         self.standbys = standbys
         self.cpu = cpu
@@ -129,7 +131,12 @@ class Pair:
             **shared._asdict(),
             connections=public,
             feeds=tuple(
-                FeedJob.of(feed, proxies[feed.name], options.instruments, options.snapshots)
+                FeedJob.of(
+                    feed,
+                    proxies[feed.name],
+                    options.instruments if feed.name in self.fetches else InstrumentsMode.NEVER,
+                    options.snapshots,
+                )
                 for feed in feeds
                 if feed.name in proxies
             ),

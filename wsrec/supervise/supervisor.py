@@ -83,6 +83,13 @@ class Supervisor:
             )
             for index, cpu in enumerate(cpus)
         ]
+        # the first writer that has a feed's connections fetches its listing for all
+        first: dict[str, Pair] = {}
+        for pair in self.pairs:
+            for plan in pair.plans:
+                first.setdefault(plan.feed, pair)
+        for feed, pair in first.items():
+            pair.fetches.add(feed)
         self._stopping = asyncio.Event()
         self._reason = ""
         # monotonic time (s) of the first signal of a person or a service manager

@@ -201,7 +201,8 @@ def export_files(item: ExportItem) -> Exported:
         feed = _feed(files[0], request.feed_file)
         channels = wanted_channels(feed, request.channels)
         later = [Path(path) for path in item.later]
-        session = SessionTables(feed, files, event_files, request.tables, channels, request.numbers, item.rows, later)
+        about = item.rows, later, [Path(path) for path in item.listings]
+        session = SessionTables(feed, files, event_files, request.tables, channels, request.numbers, *about)
     except CaptureError as error:
         result.fail(error)
         return result
@@ -349,6 +350,7 @@ def items_of(
                     later=tuple(paths[end:]),
                     event_files=events,
                     rows=rows,
+                    listings=tuple(map(str, group.listings)),
                     request=request,
                     unfinished=unfinished.intersection(paths[begin:end]),
                 )

@@ -46,18 +46,19 @@ class Extent(NamedTuple):
         return cls(file.number, -1 if file.last_seq is None else file.last_seq, max(ends, default=-1))
 
 
-def files_digest(rows: Sequence[FileRows], event_files: Sequence[CaptureFile]) -> str:
+def files_digest(rows: Sequence[FileRows], event_files: Sequence[CaptureFile], of_run: Sequence[str] = ()) -> str:
     """A digest of which files a session has; where it is the same, so is all that they tell."""
-    known = [each._replace(begin=None) for each in rows], [(file.number, file.size, file.rows) for file in event_files]
-    return _digest(known)
+    events = [(file.number, file.size, file.rows) for file in event_files]
+    return _digest([[each._replace(begin=None) for each in rows], events, list(of_run)])
 
 
-def facts_digest(events: SessionEvents, listed: Collection[int], extent: Extent) -> str:
+def facts_digest(events: SessionEvents, listed: Collection[int], of_run: Sequence[str], extent: Extent) -> str:
     """A digest of what a session's files tell of the rows of one of them.
 
     Args:
         events: what its events say.
         listed: the numbers of the files with a listing of instruments.
+        of_run: the names of files of other sessions with listings for this one.
         extent: how far the file's rows go.
 
     """
@@ -87,6 +88,7 @@ def facts_digest(events: SessionEvents, listed: Collection[int], extent: Extent)
         events.lacks(extent.number),
         [each._replace(begin=None) for each in events.rows if each.number <= extent.number],
         frozenset(number for number in listed if number <= extent.number or number == min(listed)),
+        list(of_run),
     ]
     return _digest(known)
 

@@ -21,6 +21,7 @@ from wsrec.decode.row_columns import InexactError
 from wsrec.feed.instruments import CHANNEL
 from wsrec.feed.schema import Feed
 from wsrec.format.capture_file import CaptureFile
+from wsrec.ring.events import EventKind
 
 Int64s = npt.NDArray[np.int64]
 
@@ -140,3 +141,11 @@ def _answers(files: Iterable[CaptureFile]) -> Iterable[tuple[int, bytes]]:
                 if left and answer is not None:
                     left -= 1
                     yield time, answer
+
+
+def has_listing(events: pa.RecordBatch) -> bool:
+    """Whether a listing of instruments came, by events with `kind` and `channel`: it is in the messages file beside."""
+    of_listings = pc.equal(events["channel"].cast(pa.string()), CHANNEL)
+    return bool(
+        pc.any(pc.and_(of_listings, pc.equal(events["kind"].cast(pa.string()), EventKind.SNAPSHOT.value))).as_py()
+    )

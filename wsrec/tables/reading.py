@@ -55,7 +55,9 @@ def read_tables(
         feed = known[group.feed]
         channels = wanted_channels(feed, selection.channels)
         try:
-            session = SessionTables(feed, group.whole, group.event_files, wanted, channels, numbers)
+            session = SessionTables(
+                feed, group.whole, group.event_files, wanted, channels, numbers, listings=group.listings
+            )
         except CaptureError as error:
             _failed(error, on_failed)
             continue

@@ -8,7 +8,8 @@ in its folder. A file that was copied elsewhere is alone.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,9 @@ from wsrec.format.errors import CaptureError
 from wsrec.format.folders import parquet_files
 from wsrec.format.layout import EVENTS, MESSAGES, NAME, FileKind
 from wsrec.tables.file_rows import FileRows
+from wsrec.tables.listings import has_listing
+
+_RUN = re.compile(r"(?P<run>.+)-r[0-9]+", re.DOTALL)
 
 
 class Group(NamedTuple):
@@ -29,6 +33,8 @@ class Group(NamedTuple):
         files: the messages files that are asked for.
         event_files: all events files that are there.
         whole: all messages files that are there.
+        listings: messages files of other sessions with listings of instruments for this one: of several writers of a
+            recording (`--cpu`) one fetches them for all.
 
     """
 
@@ -37,6 +43,7 @@ class Group(NamedTuple):
     files: list[CaptureFile]
     event_files: list[CaptureFile]
     whole: list[CaptureFile]
+    listings: list[Path]
 
 
 class SessionItem(Item, frozen=True, kw_only=True):
@@ -47,6 +54,7 @@ class SessionItem(Item, frozen=True, kw_only=True):
         later: paths of those behind them.
         event_files: paths of all events files of the session and feed.
         rows: the rows of all its messages files.
+        listings: paths of files of other sessions with listings of instruments for this one.
 
     """
 
@@ -54,13 +62,14 @@ class SessionItem(Item, frozen=True, kw_only=True):
     later: tuple[str, ...]
     event_files: tuple[str, ...]
     rows: tuple[FileRows, ...]
+    listings: tuple[str, ...]
 
 
 def groups(files: Sequence[CaptureFile], event_files: Sequence[CaptureFile]) -> list[Group]:
     """The files by session and feed, in order of their first messages."""
     found: dict[tuple[str, str], Group] = {}
     for file in files:
-        group = found.setdefault((file.session, file.feed), Group(file.feed, file.session, [], [], []))
+        group = found.setdefault((file.session, file.feed), Group(file.feed, file.session, [], [], [], []))
         group.files.append(file)
         group.whole.append(file)
     for file in event_files:
@@ -74,7 +83,53 @@ def groups(files: Sequence[CaptureFile], event_files: Sequence[CaptureFile]) -> 
                 known += _others(listed(folder / kind / f"feed={group.feed}"), kind, group, known)
         for known in (group.files, group.event_files, group.whole):
             known.sort(key=lambda file: file.number)
+    for of_session in found.values():
+        if (run := _RUN.fullmatch(of_session.session)) is not None and _lists_elsewhere(of_session):
+            of_session.listings.extend(_listings_of(run["run"], of_session, found.values(), listed))
     return list(found.values())
+
+
+def _lists_elsewhere(group: Group) -> bool:
+    """Whether a session's feed has a listing of instruments, and its own files have none."""
+    with contextlib.suppress(CaptureError):
+        return bool(group.files[0].metadata.feed_config.get("instruments")) and not _listing_numbers(group.event_files)
+    return False
+
+
+def _listings_of(
+    run: str, group: Group, known: Collection[Group], listed: Callable[[Path], dict[str, list[Path]]]
+) -> Iterator[Path]:
+    """The messages files with listings of the other sessions of a recording."""
+    messages: dict[Path, CaptureFile] = {}
+    events: dict[Path, CaptureFile] = {}
+    others = [each for each in known if each.feed == group.feed and _is_of(run, each.session)]
+    for other in others:
+        messages |= {file.path.absolute(): file for file in other.whole}
+        events |= {file.path.absolute(): file for file in other.event_files}
+    for folder in sorted({each for file in group.files if (each := _capture(file.path)) is not None}):
+        for kind in (MESSAGES, EVENTS):
+            found = messages if kind == MESSAGES else events
+            sessions = listed(folder / kind / f"feed={group.feed}")
+            for path in (path for name, paths in sessions.items() if _is_of(run, name) for path in paths):
+                with contextlib.suppress(CaptureError):
+                    found.setdefault(path.absolute(), CaptureFile(path, kind))
+    with_listing = {(file.session, number) for file in events.values() for number in _listing_numbers([file])}
+    chosen = [file for file in messages.values() if (file.session, file.number) in with_listing]
+    yield from (file.path for file in sorted(chosen, key=lambda file: (file.first_time or 0, file.path)))
+
+
+def _is_of(run: str, session: str) -> bool:
+    return (found := _RUN.fullmatch(session)) is not None and found["run"] == run
+
+
+def _listing_numbers(event_files: Sequence[CaptureFile]) -> set[int]:
+    """The numbers of the files with listings; of a damaged file it is not known."""
+    found = set[int]()
+    for file in event_files:
+        with contextlib.suppress(CaptureError):
+            if any(has_listing(batch) for batch in file.batches(["kind", "channel"])):
+                found.add(file.number)
+    return found
 
 
 def _capture(path: Path) -> Path | None:

@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsrec.feed.instruments import CHANNEL
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import Table
 from wsrec.feed.table_declarations import TableDeclaration
@@ -31,7 +30,7 @@ from wsrec.tables.facts import Extent, facts_digest, files_digest
 from wsrec.tables.file_rows import FileRows, first_handoff
 from wsrec.tables.gaps import COLUMNS as GAP_COLUMNS
 from wsrec.tables.gaps import gap_rows
-from wsrec.tables.listings import Listings
+from wsrec.tables.listings import Listings, has_listing
 from wsrec.tables.selection import EVERYTHING, Selection, chosen_rows, outside
 from wsrec.tables.session_events import SessionEvents
 from wsrec.tables.trust import Trust
@@ -53,6 +52,7 @@ class SessionTables:
         numbers: the type of numbers.
         rows: the rows of all messages files of the session and feed; None: `files` are all of them.
         later: those messages files behind `files`; only what tells of the rows of `files` is read.
+        listings: messages files of other sessions with listings of instruments for this one.
 
     Attributes:
         converter: that of the last file, with its counts.
@@ -73,17 +73,19 @@ class SessionTables:
         numbers: Numbers = Numbers.FLOAT,
         rows: Sequence[FileRows] | None = None,
         later: Sequence[Path] = (),
+        listings: Sequence[Path] = (),
     ) -> None:
         self._feed, self._files, self._tables, self._numbers = feed, list(files), list(tables), numbers
         self._wanted, self._channels = channels, _read_channels(feed, self._tables, channels)
         events = [(file.number, batch) for file in event_files for batch in file.batches(_EVENT_COLUMNS)]
-        self._listed = {number for number, batch in events if _has_listing(batch)}
+        self._listed = {number for number, batch in events if has_listing(batch)}
         connections = _last_connections(self._files, later)
-        self._listings = Listings.of_files(feed, _with_listings(self._files, later, self._listed))
+        self._listings = Listings.of_files(feed, _with_listings(self._files, later, self._listed, listings))
         rows = FileRows.of(self._files) if rows is None else rows
         self._events = SessionEvents(feed, connections, events, rows)
-        self.files_sha256 = files_digest(rows, event_files)
+        self.files_sha256 = files_digest(rows, event_files, [path.name for path in listings])
         self._ends = sorted(end for _, batch in events for end in _disconnections(batch))
+        self._of_run = [path.name for path in listings]
         self._stateful = _stateful_channels(feed, self._tables)
         self._in_band = in_band_channels(feed)
         self._trust = Trust(self._events, self._in_band)
@@ -108,7 +110,7 @@ class SessionTables:
 
     def facts_sha256(self, extent: Extent) -> str:
         """A digest of what the session's files tell of the rows of one of them (`wsrec.tables.facts`)."""
-        return facts_digest(self._events, self._listed, extent)
+        return facts_digest(self._events, self._listed, self._of_run, extent)
 
     def _made(self, file: CaptureFile, selection: Selection) -> Iterator[tuple[Table, pa.RecordBatch]]:
         if outside(file, selection):
@@ -183,13 +185,15 @@ def _last_connections(files: Sequence[CaptureFile], later: Sequence[Path]) -> li
     return files[-1].metadata.connections if files else []
 
 
-def _with_listings(files: Sequence[CaptureFile], later: Sequence[Path], listed: Collection[int]) -> list[CaptureFile]:
+def _with_listings(
+    files: Sequence[CaptureFile], later: Sequence[Path], listed: Collection[int], listings: Sequence[Path]
+) -> list[CaptureFile]:
     """The files with listings of instruments."""
     found = [file for file in files if file.number in listed]
-    for path in later:
-        if (name := NAME.fullmatch(path.name)) is not None and int(name["number"]) in listed:
-            with contextlib.suppress(CaptureError):
-                found.append(CaptureFile(path))
+    named = ((path, NAME.fullmatch(path.name)) for path in later)
+    for path in (*(path for path, name in named if name and int(name["number"]) in listed), *listings):
+        with contextlib.suppress(CaptureError):
+            found.append(CaptureFile(path))
     return found
 
 
@@ -246,14 +250,6 @@ def _disconnections(events: pa.RecordBatch) -> Iterator[tuple[int, int]]:
     sound = pc.and_(pc.and_(events["monotonic"].is_valid(), events["conn"].is_valid()), ended)
     chosen = events.select(["monotonic", "conn"]).filter(sound)
     yield from zip(chosen["monotonic"].to_pylist(), chosen["conn"].to_pylist(), strict=True)
-
-
-def _has_listing(events: pa.RecordBatch) -> bool:
-    """Whether a listing of instruments came: then its answer is in the messages file beside."""
-    of_listings = pc.equal(events["channel"].cast(pa.string()), CHANNEL)
-    return bool(
-        pc.any(pc.and_(of_listings, pc.equal(events["kind"].cast(pa.string()), EventKind.SNAPSHOT.value))).as_py()
-    )
 
 
 def _divided(batch: pa.RecordBatch, ends: Sequence[tuple[int, int]]) -> Iterator[tuple[pa.RecordBatch, Sequence[int]]]:

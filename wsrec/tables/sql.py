@@ -228,6 +228,7 @@ class _Tables:
                         later=paths[number + 1 :],
                         event_files=events,
                         rows=rows,
+                        listings=tuple(map(str, group.listings)),
                         request=request,
                     )
                 )
@@ -272,12 +273,13 @@ class _Facts:
 
     def __init__(self, group: Group, rows: Sequence[FileRows]) -> None:
         self._group, self._rows = group, rows
-        self._files = files_digest(rows, group.event_files)
+        self._files = files_digest(rows, group.event_files, [path.name for path in group.listings])
 
     @cached_property
     def _session(self) -> SessionTables:
         group = self._group
-        return SessionTables(declared_feed(group.whole[0]), group.whole, group.event_files, [], rows=self._rows)
+        feed = declared_feed(group.whole[0])
+        return SessionTables(feed, group.whole, group.event_files, [], rows=self._rows, listings=group.listings)
 
     def are_those_of(self, about: Mapping[str, Any]) -> bool:
         """Whether they told the same when a table was made, by its metadata (`FACTS`)."""
