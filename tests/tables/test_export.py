@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +91,17 @@ class TestFiles:
         first = {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")}
         run(out, "--out", tmp_path, "--jobs", 2)
         assert {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")} == first
+
+    def test_the_python_reader_makes_the_same_bytes(self, out: Path, tmp_path: Path) -> None:
+        run(out, "--out", tmp_path / "own")
+        command = [sys.executable, "-m", "wsrec", "export", out, "--out", tmp_path / "python"]
+        subprocess.run(command, check=True, env=os.environ | {"WSREC_PURE": "1"}, capture_output=True)
+        own, python = (
+            {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.parquet")}
+            for name in ("own", "python")
+        )
+        assert len(own) >= 6
+        assert own == python
 
     def test_below_the_capture_they_are_no_messages(self, out: Path) -> None:
         before = len(open_capture(out).files)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.ipc
@@ -115,7 +116,7 @@ class TableFile:
             self._held, self._held_rows = [rest], rest.num_rows
 
     def _group(self, rows: pa.Table) -> None:
-        whole = rows.unify_dictionaries().combine_chunks()
+        whole = _with_own_words(rows.unify_dictionaries().combine_chunks())
         if isinstance(self._writer, pq.ParquetWriter):
             self._writer.write_table(whole, row_group_size=ROW_GROUP_ROWS)
         else:
@@ -200,6 +201,23 @@ def written_schema(schema: pa.Schema, kind: Format, time: TimeUnit) -> pa.Schema
             field = field.with_type(pa.string())
         fields.append(field)
     return pa.schema(fields)
+
+
+def _with_own_words(rows: pa.Table) -> pa.Table:
+    """The same with dictionaries of the words that occur, in order: whoever made the rows may list others, too."""
+    for number, field in enumerate(rows.schema):
+        if not pa.types.is_dictionary(field.type) or not rows.num_rows:
+            continue
+        column = rows.column(number).combine_chunks()
+        used = column.indices.unique().drop_null().to_numpy()
+        if np.array_equal(used, np.arange(len(column.dictionary))):
+            continue
+        codes = np.zeros(len(column.dictionary), np.int32)
+        codes[used] = np.arange(len(used))
+        indices = pa.array(codes).take(column.indices)
+        own = pa.DictionaryArray.from_arrays(indices, column.dictionary.take(pa.array(used)))
+        rows = rows.set_column(number, field, own.cast(field.type))
+    return rows
 
 
 def _written(rows: pa.RecordBatch, schema: pa.Schema, kind: Format) -> pa.Table:
