@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from wsrec.cli.command import Command, CommandError
 from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.click_types import FolderType
+from wsrec.engine.allocator import allocator
 from wsrec.engine.choose import engine_for
 from wsrec.engine.work import EngineError
 from wsrec.format.folders import cannot_read
@@ -62,6 +64,7 @@ def verify(paths: tuple[Path, ...], json: bool, quiet: bool, again: bool, memory
     74 standard output cannot be written.
     """
     options = taken(EngineOptions, settled(_ENGINE, given))
+    os.environ.update(allocator())
     folder = memory or default_folder()
     known = None if folder is None else Memory(folder, again=again)
     try:

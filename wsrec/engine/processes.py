@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 
 from wsrec import parent_death
 from wsrec.child_environment import worker_environment
+from wsrec.engine.allocator import allocator
 from wsrec.engine.work import EngineError, Failure, Item, Progress
 
 R = TypeVar("R")
@@ -104,7 +105,7 @@ class _Worker:
                 pass_fds=[theirs.fileno()],
                 # the terminal's Ctrl-C is for this process
                 start_new_session=True,
-                env=parent_death.with_parent_death(worker_environment()),
+                env=parent_death.with_parent_death({**worker_environment(), **allocator()}),
             )
         with contextlib.suppress(OSError):
             # if it has ended already, its first item says so
