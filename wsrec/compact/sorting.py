@@ -16,7 +16,7 @@ import pyarrow as pa
 from wsrec.format.columns import words
 from wsrec.format.sorted_rows import SEQ
 
-BLOCK_BYTES = 48 << 20
+BLOCK_BYTES = 64 << 20
 """Bytes of a block's rows in memory."""
 READ_ROWS = 1 << 13
 """Rows that are read at a time."""

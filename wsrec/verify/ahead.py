@@ -35,7 +35,7 @@ class Ahead(NamedTuple):
         if not self.threads:
             yield from map(function, items)
             return
-        work = _Work(function, iter(items), self.threads + 2)
+        work = _Work(function, iter(items), self.threads + 1)
         threads = [Thread(target=work.help, name=f"ahead {number}", daemon=True) for number in range(self.threads)]
         try:
             for thread in threads:
