@@ -107,3 +107,41 @@ def test_sessions_of_which_a_row_was_once_called_sound(seed: int, tmp_path: Path
 def test_no_row_after_a_missing_message_is_called_sound_and_none_is_only_a_copy(seed: int, tmp_path: Path) -> None:
     counted = sum((checked(each, tmp_path / str(each)) for each in range(seed, seed + 10)), Counter[str]())
     assert counted["ok"] > counted["suspect"]
+
+
+def spoil(out: Path, chance: random.Random) -> str:
+    """Take away or damage one file of a capture, or both of a pair; what was done."""
+    files = sorted((out / "messages").rglob("*.parquet"))
+    chosen = chance.choice(files)
+    events = out / "events" / chosen.relative_to(out / "messages")
+    match chance.choice(["pair", "messages", "events", "damaged"]):
+        case "pair":
+            chosen.unlink()
+            events.unlink(missing_ok=True)
+            return f"{chosen.name} and its events are gone"
+        case "messages":
+            chosen.unlink()
+            return f"{chosen.name} is gone"
+        case "events":
+            events.unlink(missing_ok=True)
+            return f"the events of {chosen.name} are gone"
+        case _:
+            chosen.write_bytes(chosen.read_bytes()[:-9])
+            return f"{chosen.name} is damaged"
+
+
+@pytest.mark.parametrize("seed", thinned(range(0, 80, 10)))
+def test_without_some_of_its_files_a_capture_proves_no_more(seed: int, tmp_path: Path) -> None:
+    for each in range(seed, seed + 10):
+        out, chance = tmp_path / str(each), random.Random(each)
+        out.mkdir()
+        session = Session(chance, "s0", _AHEAD)
+        session.play()
+        recording = Recording(session, chance, out)
+        recording.run()
+        if recording.unsound or recording.unrecovered or recording.unjournalled or not (out / "messages").exists():
+            continue
+        what = spoil(out, chance)
+        for found in rows(out):
+            proved = [claim for claim in false_claims(session, found) if "state='ok'" in claim]
+            assert proved == [], (each, what)
