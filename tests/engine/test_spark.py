@@ -85,7 +85,7 @@ from wsrec.engine.spark import Spark
 
 with Spark(sys.argv[1]) as engine:
     for name in ("wsrec.cli.report", "wsrec.cli.verify", "wsrec.cli.export", "wsrec.order_books.books"):
-        importlib.import_module(name).engine_for = lambda options: contextlib.nullcontext(engine)
+        importlib.import_module(name).engine_for = lambda *_: contextlib.nullcontext(engine)
     for line in sys.stdin:
         command, workers = json.loads(line)
         # beside this process
@@ -131,8 +131,10 @@ class Application:
     def notice(self, words: str) -> None:
         """Wait for a line on standard error."""
         assert self._process.stderr is not None
+        said = []
         while words not in (line := self._process.stderr.readline()):
-            assert line, "it ended"
+            assert line, "".join(said)
+            said.append(line)
 
     def end(self) -> None:
         """Have it end in order."""

@@ -180,7 +180,10 @@ def _by_workers(books: Iterable[SessionBooks], options: EngineOptions) -> Iterat
     except CaptureError as error:
         # those before it are shown first
         damage = error
-    with tempfile.TemporaryDirectory(prefix="wsrec-book-") as folder, engine_for(options) as engine:
+    with (
+        tempfile.TemporaryDirectory(prefix="wsrec-book-") as folder,
+        engine_for(options, make_changes.__module__) as engine,
+    ):
         most = sum(each.size for each in sessions) / (engine.parallelism * _SHARES)
         # a cluster's workers are on other machines
         spool = folder if options.spark is None else None
