@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tables.events import UTC, connections, event, feed, message, message_batch, session
+from tests.tables.events import UTC, connections, event, event_batch, feed, message, message_batch, session
 from wsrec.feed.table_columns import STATES
 from wsrec.tables.file_rows import FileRows
 from wsrec.tables.session_events import SessionEvents
@@ -181,6 +181,12 @@ class TestFiles:
         files = (file(2, 4, 9),)
         found = in_files(Trust(session(files=files)), files, self.ROWS[4:10])
         assert found == ["unproved", "ok", "unproved", "ok", "ok", "ok"]
+
+    def test_behind_a_file_without_its_events_the_first_of_each_stream_is_unproved(self) -> None:
+        files = (file(1, 0, 3), file(2, 4, 9))
+        of = SessionEvents(feed(), connections(), [(2, event_batch([]))], files)
+        found = in_files(Trust(of), files, self.ROWS[:10])
+        assert found == [*["unproved"] * 4, "unproved", "ok", "unproved", "ok", "ok", "ok"]
 
     def test_a_file_without_its_events_proves_nothing(self) -> None:
         files = (file(1, 0, 9),)

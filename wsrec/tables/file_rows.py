@@ -69,7 +69,7 @@ class Resumption(NamedTuple):
         seq: `seq` of its first row.
         known_from: `seq` of the first row that the checks know.
 
-    What came before the session's first file that is here is not known either.
+    What came before the session's first file that is here is not known either; nor is what a file without events tells.
 
     """
 

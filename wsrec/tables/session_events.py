@@ -16,7 +16,7 @@ from wsrec.monitor.comparison import REASONS, Link
 from wsrec.monitor.confirmations import TAKES_NS
 from wsrec.ring.events import EventKind
 from wsrec.tables.breaks import AFTERWARDS, Answered, Begin, Break, BreakKind, Join, Overlap, Unchecked, Undecided
-from wsrec.tables.file_rows import FileRows, resumptions
+from wsrec.tables.file_rows import FileRows, Resumption, resumptions
 
 
 class SessionEvents:
@@ -81,6 +81,10 @@ class SessionEvents:
             self._event_files.add(file)
             for event in _rows(batch):
                 self._take(file, event)
+        # what broke in a file without its events is not known behind it
+        for before, after in pairwise(files):
+            if self.lacks(before.number):
+                self.resumptions.append(Resumption(after.number, after.first_seq, after.first_seq))
         self.undecided = self._undecided()
         for number, hole in _holes(files):
             self.breaks.append(hole)
