@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wsrec.client.errors import ConnectionClosed
     from wsrec.client.implementation import Message
     from wsrec.client.stamps import Stamps
+    from wsrec.format.copies import RepeatedFileWarning
     from wsrec.format.errors import CaptureError, UnreadableError
     from wsrec.format.reading import Capture, DamagedFile, DamagedFileWarning, SessionInfo, open_capture
     from wsrec.host.clock import Anchor, anchor
@@ -35,6 +36,7 @@ __all__ = [
     "HandshakeRefused",
     "Message",
     "ProxyError",
+    "RepeatedFileWarning",
     "SessionInfo",
     "StampSource",
     "Stamps",
@@ -60,6 +62,7 @@ _HOMES = {
     "HandshakeRefused": "wsrec.wire.errors",
     "Message": "wsrec.client.implementation",
     "ProxyError": "wsrec.net.tunnel",
+    "RepeatedFileWarning": "wsrec.format.copies",
     "SessionInfo": "wsrec.format.reading",
     "StampSource": "wsrec.stages",
     "Stamps": "wsrec.client.stamps",

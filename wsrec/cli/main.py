@@ -5,12 +5,16 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import warnings
+from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 import click
 
 from wsrec import parent_death
 from wsrec.cli.command import Group
+from wsrec.units import clean
 
 _COMMANDS = (
     *(
@@ -68,6 +72,24 @@ def main(ctx: click.Context) -> None:
     Completion (bash):     eval "$(_WSREC_COMPLETE=bash_source wsrec)"
     """
     parent_death.hold()
+    ctx.call_on_close(_show_warnings())
     if ctx.invoked_subcommand in _READING and threading.current_thread() is threading.main_thread():
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         ctx.call_on_close(lambda: signal.signal(signal.SIGTERM, before))
+
+
+def _show_warnings() -> Callable[[], None]:
+    """Print the warnings of wsrec's readers in a line each; returns what ends that."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if category.__module__.startswith("wsrec."):
+            click.echo(f"wsrec: {clean(str(message), 1000)}", err=True)
+        else:
+            before(message, category, *where, **more)
+
+    def end() -> None:
+        warnings.showwarning = before
+
+    warnings.showwarning = show
+    return end

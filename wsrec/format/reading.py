@@ -18,6 +18,7 @@ import pyarrow.dataset
 
 from wsrec.format.capture import events_beside, events_files, message_files
 from wsrec.format.capture_file import ORDERS, SCHEMAS, CaptureFile
+from wsrec.format.copies import RepeatedFileWarning, difference, once
 from wsrec.format.errors import CaptureError, NoCaptureError, UnreadableError
 from wsrec.format.layout import EVENTS, MESSAGES, FileKind
 from wsrec.format.merging import merged
@@ -107,8 +108,11 @@ def open_capture(
             a file when the footers are read, or while its rows are. `warn` issues a `DamagedFileWarning` and continues
             with the rest. A function is called with each `DamagedFile` instead. `Capture.damaged` lists all of them.
 
+    A file that is there twice, as in a capture and its backup, is read once, and a `RepeatedFileWarning` names it.
+
     Raises:
-        CaptureError: a file or folder does not exist, or a folder contains no message file.
+        CaptureError: a file or folder does not exist, a folder contains no message file, or two files are the same one
+            of the same session by their names, but differ.
         UnreadableError: a `CaptureError`: the system refuses to read a folder.
         TypeError: `path` is none of these.
         ValueError: `damaged` is none of these, or `path` is an empty list.
@@ -167,9 +171,19 @@ class Capture:
                 events.setdefault(_identified(other, folders), other)
         self._finished: dict[FileKind, list[Path]] = {MESSAGES: [*messages.values()], EVENTS: [*events.values()]}
         self._paths: dict[FileKind, list[Path]] = {
-            kind: [*paths, *self._unfinished.files(kind, paths)] for kind, paths in self._finished.items()
+            kind: self._once([*paths, *self._unfinished.files(kind, paths)], kind)
+            for kind, paths in self._finished.items()
         }
         self._files: dict[FileKind, list[CaptureFile]] = {}
+
+    def _once(self, paths: list[Path], kind: FileKind) -> list[Path]:
+        """The files without copies, of which a warning tells, and without those that are there twice and differ."""
+        found = once(paths, kind)
+        for first, second in found.differing:
+            self._report(second, CaptureError(difference(first, second)), kind)
+        if kind == MESSAGES and found.notice is not None:
+            warnings.warn(found.notice, RepeatedFileWarning, stacklevel=_depth())
+        return found.paths
 
     def paths(self, kind: FileKind) -> list[Path]:
         """The files of a kind, `messages` or `events`, none of which is opened for it."""

@@ -8,6 +8,7 @@ first message is due and closed after its last, so memory holds one batch of row
 from __future__ import annotations
 
 import heapq
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,8 +20,10 @@ import pyarrow as pa
 
 from wsrec.format.capture import message_files
 from wsrec.format.capture_file import CaptureFile
+from wsrec.format.copies import RepeatedFileWarning, difference, once
 from wsrec.format.errors import CaptureError, NoCaptureError, UnreadableError
 from wsrec.format.folders import NO_FILE, cannot_read, is_file
+from wsrec.format.layout import MESSAGES
 from wsrec.replay import text
 from wsrec.replay.message import Message, NoSourceError, SourceError, UnreadableSourceError
 
@@ -103,7 +106,12 @@ def _parts(sources: Sequence[str | Path]) -> list[Part[Message]]:
 
 def _files(sources: Sequence[str | Path]) -> list[Path]:
     with _as_source_errors():
-        return message_files(sources)
+        found = once(message_files(sources), MESSAGES)
+        if found.differing:
+            raise CaptureError(difference(*found.differing[0]))
+    if found.notice is not None:
+        warnings.warn(found.notice, RepeatedFileWarning, stacklevel=2)
+    return found.paths
 
 
 def _is_parquet(path: Path) -> bool:
