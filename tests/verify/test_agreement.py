@@ -58,3 +58,17 @@ def test_a_detail_of_another_type_is_another_finding():
     take(agreement, 1, 1, event=False)
     agreement.reported("gap", 0, ("trade", "A"), 1, {**finding(1, 1).detail, "missing": True})
     assert len(agreement.unrecorded) == len(agreement.unfounded) == 1
+
+
+def test_of_the_same_moment_the_order_is_that_of_the_names():
+    places = [(conn, channel, symbol) for conn in (None, 2) for channel in (None, "a", "b") for symbol in (None, "Z")]
+    for seed in range(5):
+        agreement = Agreement()
+        random.Random(seed).shuffle(places)
+        for conn, channel, symbol in places:
+            stale = Finding(kind=EventKind.STALE, time=3, conn=conn, channel=channel, symbol=symbol)
+            agreement.found([stale])
+            agreement.reported("gap", conn, (channel, symbol), 3, {})
+        for left in (agreement.unrecorded, agreement.unfounded):
+            found = [(each.conn, each.channel, each.symbol) for each in left]
+            assert found == sorted(places, key=lambda place: tuple((each is not None, each) for each in place))

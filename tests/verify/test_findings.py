@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import events_of
 from tests.effort import thinned
 from tests.real_messages import DATA
+from tests.tables.recorded import record as record_messages
 from tests.verify.conftest import Numbered, forge
 from tests.verify.real_sessions import FEEDS, RealSession
 from wsrec.monitor.feed_monitor import FOUND
@@ -71,3 +72,21 @@ def test_an_event_that_was_taken_out_and_one_that_was_put_in_are_contradictions(
 
     forge(out, path, without)
     assert any("has no event" in each for each in contradictions(out))
+
+
+def test_a_row_with_neither_text_nor_data_is_a_contradiction(tmp_path):
+    # the feed announces that it will close a connection, in messages of no channel
+    record_messages(
+        tmp_path,
+        "binance-usdm",
+        [(1_795_000_000_000_000_000 + at, b'{"result":null,"id":%d}' % at) for at in range(20)],
+    )
+    (path,) = (tmp_path / "messages").rglob("*.parquet")
+    assert contradictions(tmp_path) == []
+
+    def without(table):
+        texts = [None if at == 7 else text for at, text in enumerate(table["text"].to_pylist())]
+        return table.set_column(table.schema.get_field_index("text"), table.schema.field("text"), [texts])
+
+    forge(tmp_path, path, without)
+    assert "1 row: not exactly one of text and data has the payload" in contradictions(tmp_path)

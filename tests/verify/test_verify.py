@@ -23,6 +23,9 @@ from tests.effort import examples
 from tests.verify.conftest import FEED, Numbered, forge, lines_of, message_paths, write_lines
 from wsrec.counts import COUNTERS
 from wsrec.format import layout
+from wsrec.format.capture_file import CaptureFile
+from wsrec.format.errors import CaptureError
+from wsrec.format.layout import EVENTS, MESSAGES
 from wsrec.verify.model import Kind, State, VerifyStatus
 from wsrec.verify.verify import verify
 
@@ -353,6 +356,41 @@ class TestForged:
 
         forge(out, message_paths(out)[1], change)
         assert status(out) is DAMAGED
+
+    @pytest.mark.parametrize(("key", "value"), [("first_seq", b"{}"), ("events", b"true"), ("stage1", b'{"nic":1.0}')])
+    def test_metadata_that_other_readers_call_damaged(self, out, key, value):
+        events = sorted((out / "events").rglob("*.parquet"))[-1]
+        for path in (message_paths(out)[1], *([events] if key != "stage1" else [])):
+            forge(
+                out,
+                path,
+                lambda t: t.replace_schema_metadata({**t.schema.metadata, f"wsrec.{key}".encode(): value}),
+            )
+            with pytest.raises(CaptureError) as error:
+                CaptureFile(path, MESSAGES if path != events else EVENTS)
+            assert str(error.value).removeprefix(f"{path}: ") in findings(out, Kind.DAMAGED)
+            assert str(path) in findings(out, Kind.DAMAGED)
+
+    def test_figures_of_another_type(self, out):
+        path = message_paths(out)[1]
+        stages = json.loads(pq.read_metadata(path).metadata[b"wsrec.stages"])
+        step = next(each for each in stages["first"].values())
+        step["negative"] = False
+        assert not status(out)
+
+        def change(table: pa.Table) -> pa.Table:
+            return table.replace_schema_metadata(
+                {**table.schema.metadata, b"wsrec.stages": json.dumps(stages).encode()}
+            )
+
+        forge(out, path, change)
+        assert "wsrec.stages differs from the rows" in findings(out, Kind.CONTRADICTION)
+
+    @pytest.mark.parametrize("kind", ["messages", "events"])
+    def test_a_number_of_events(self, out, kind):
+        path = sorted((out / kind).rglob("*.parquet"))[-1]
+        forge(out, path, lambda t: t.replace_schema_metadata({**t.schema.metadata, b"wsrec.events": b"12345"}))
+        assert "wsrec.events" in findings(out, Kind.CONTRADICTION)
 
     def test_an_events_file_that_leaves_the_session_to_another_message_file(self, out):
         path = sorted((out / "events").rglob("*.parquet"))[-1]

@@ -21,7 +21,7 @@ from wsrec.format.errors import (
 )
 from wsrec.format.folders import NO_FILE, is_file, parquet_files, regular
 from wsrec.format.layout import EVENTS, MESSAGES, OWN, other
-from wsrec.format.metadata import raw_metadata, stated_version
+from wsrec.format.metadata import FileMetadata, raw_metadata, read_metadata, stated_version
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
 from wsrec.format.sorted_rows import WORDS
 from wsrec.format.version import FORMAT_VERSION
@@ -134,7 +134,7 @@ def open_file(path: Path, kind: str) -> pq.ParquetFile:
         metadata(file)
     except ValueError as error:
         file.close()
-        raise CaptureError(f"{path}: its metadata is damaged ({first_line(error)}); set the file aside") from error
+        raise _damaged_metadata(path, error) from error
     schema, what = (MESSAGE_SCHEMA, "a message file") if kind == MESSAGES else (EVENT_SCHEMA, "an events file")
     # made anew at each access
     names = set(file.schema_arrow.names)
@@ -216,6 +216,23 @@ def metadata(file: pq.ParquetFile) -> dict[str, Any]:
 
     """
     return raw_metadata(file.metadata.metadata)
+
+
+def checked_metadata(path: Path, file: pq.ParquetFile) -> FileMetadata:
+    """The metadata of an open file.
+
+    Raises:
+        CaptureError: they do not fit this version.
+
+    """
+    try:
+        return read_metadata(file.metadata.metadata)
+    except ValueError as error:
+        raise _damaged_metadata(path, error) from error
+
+
+def _damaged_metadata(path: Path, error: ValueError) -> CaptureError:
+    return CaptureError(f"{path}: its metadata is damaged ({first_line(error)}); set the file aside")
 
 
 def events_beside(messages: Path) -> Path | None:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from msgspec import structs
 
-from wsrec.format.capture import check_readable, metadata, open_file, words
+from wsrec.format.capture import check_readable, checked_metadata, metadata, open_file, words
 from wsrec.format.columns import Bools, row_batches, times
 from wsrec.format.errors import CaptureError, UnreadableError, first_line
 from wsrec.format.folders import parquet_files
@@ -62,7 +62,7 @@ class CaptureFile:
         name = NAME.fullmatch(path.name)
         self.number = int(name["number"]) if name else 0
         with open_file(path, kind) as file:
-            about = self._about(file)
+            about = checked_metadata(path, file)
             if keep_footer:
                 self._kept = file.metadata, about
             self.feed, self.session = about.feed, about.session
@@ -90,7 +90,8 @@ class CaptureFile:
         if self._kept is not None and self.kind == MESSAGES:
             return self._kept[1]
         with open_file(self.path, self.kind) as file:
-            about, is_brief = self._about(file), self.kind == EVENTS and OF_SESSION[0] not in metadata(file)
+            about = checked_metadata(self.path, file)
+            is_brief = self.kind == EVENTS and OF_SESSION[0] not in metadata(file)
         return structs.replace(about, **self._of_session()) if is_brief else about
 
     def _of_session(self) -> dict[str, Any]:
@@ -118,13 +119,6 @@ class CaptureFile:
             return open_file(self.path, self.kind)
         check_readable(self.path)
         return pq.ParquetFile(self.path, metadata=self._kept[0], read_dictionary=words(self.kind))
-
-    def _about(self, file: pq.ParquetFile) -> FileMetadata:
-        try:
-            return read_metadata(file.metadata.metadata)
-        except ValueError as error:
-            what = f"its metadata is damaged ({first_line(error)}); set the file aside"
-            raise CaptureError(f"{self.path}: {what}") from error
 
     def batches(
         self,

@@ -85,18 +85,18 @@ class Agreement:
 
     @property
     def unrecorded(self) -> list[Reported]:
-        """Findings without their events, in the order of time."""
+        """Findings without their events, in an order that depends on them alone: that of time first of all."""
         return self._left(1)
 
     @property
     def unfounded(self) -> list[Reported]:
-        """Events without a finding, in the order of time."""
+        """Events without a finding, in the same order."""
         return self._left(-1)
 
     def _left(self, by: int) -> list[Reported]:
         for place in list(self._lone):
             self._compare(place, *self._lone.pop(place))
-        return sorted((each for each, count in self._open.items() if count * by > 0), key=lambda each: each.stage)
+        return sorted((each for each, count in self._open.items() if count * by > 0), key=_order)
 
     def _count(self, place: _Place, detail: Mapping[str, Any], by: int) -> None:
         other = self._lone.pop(place, None)
@@ -111,6 +111,12 @@ class Agreement:
         self._open[reported] += by
         if not self._open[reported]:
             del self._open[reported]
+
+
+def _order(each: Reported) -> tuple[Any, ...]:
+    # null comes first
+    places = ([] if value is None else [value] for value in (each.conn, each.channel, each.symbol))
+    return (each.stage, each.kind, *places, each.detail)
 
 
 def _reported(

@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsrec.format.capture import damage, metadata, open_file
+from wsrec.format.capture import checked_metadata, damage, metadata, open_file
 from wsrec.format.capture_file import SCHEMAS
 from wsrec.format.errors import CaptureError, UnreadableError, first_line
 from wsrec.format.folders import NO_FILE, cannot_read, is_file
@@ -114,6 +114,13 @@ def _about(file: pq.ParquetFile, kind: FileKind, path: Path, pair: Pair, report:
     missing = [key for key in METADATA_KEYS if key not in about and key not in _left_out(kind, pair)]
     if missing:
         report(Kind.CONTRADICTION, path, f"its metadata lack wsrec.{missing[0]}")
+    checked = checked_metadata(path, file)
+    if kind == EVENTS and checked.events != file.metadata.num_rows:
+        report(
+            Kind.CONTRADICTION,
+            path,
+            f"wsrec.events differs from its rows{_both(checked.events, file.metadata.num_rows)}",
+        )
     for key, value in (("feed", pair.feed), ("session", pair.session)):
         if key in about and about[key] != value:
             report(Kind.CONTRADICTION, path, f"its metadata say {key} {about[key]!r}, its name says {value!r}")
@@ -144,11 +151,16 @@ def check_figures(path: Path, about: dict[str, Any], line: ManifestLine | None, 
 
     """
     for key, value in read.items():
-        if key in METADATA_KEYS and about.get(key) != value:
+        if key in METADATA_KEYS and not _same(about.get(key), value):
             report(Kind.CONTRADICTION, path, f"wsrec.{key} differs from the rows{_both(about.get(key), value)}")
         if line is not None and hasattr(line, key) and getattr(line, key) != value:
             both = _both(getattr(line, key), value)
             report(Kind.CONTRADICTION, path, f"the manifest's {key} differs from the file{both}")
+
+
+def _same(stated: Any, found: Any) -> bool:
+    """Whether two values are the same JSON; for Python 1, 1.0 and true are equal."""
+    return msgspec.json.encode(stated, order="sorted") == msgspec.json.encode(found, order="sorted")
 
 
 def _both(stated: Any, found: Any) -> str:

@@ -104,7 +104,22 @@ def open_pair(pair: Pair, root: Path, log: FindingLog) -> PairFiles:
     if about is not None and beside is not None and about.get(_HASH) != beside.get(_HASH):
         # the events file may refer to it by the hash alone
         log.add(Kind.CONTRADICTION, str(pair.events), f"its wsrec.{_HASH} is not that of the message file beside it")
+    if about is not None:
+        _check_events(pair, about, beside, log)
     return PairFiles(pair, about, beside, frozenset(refused))
+
+
+def _check_events(pair: Pair, about: dict[str, Any], beside: dict[str, Any] | None, log: FindingLog) -> None:
+    """Check that a message file states the events of its events file, which states its own."""
+    if beside is not None:
+        events = beside.get("events")
+    elif pair.line is not None and pair.line.events_path is None:
+        events = 0
+    else:
+        return
+    if (stated := about.get("events")) != events:
+        what = f"wsrec.events is {stated}, the events file beside it has {events}"
+        log.add(Kind.CONTRADICTION, str(pair.messages), what)
 
 
 def _take_line_of(pair: Pair, root: Path, digest: str) -> bool:
