@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,6 +125,71 @@ class TestHistogram:
         other = {**histogram([1]).to_json(), "sub_bucket_bits": 5}
         with pytest.raises(ValueError, match="5 sub-bucket bits"):
             Histogram.from_json(other)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"min": "a"},
+            {"min": None},
+            {"min": 2.0},
+            {"min": True},
+            {"min": -5},
+            {"min": -(2**63)},
+            {"max": []},
+            {"max": 1e300},
+            {"max": 2**64 - 1},
+            {"max": 3},
+            {"max": 400},
+            {"sum": "9"},
+            {"sum": 1509.0},
+            {"sum": 1e308},
+            {"sum": True},
+            {"sum": 2**64 - 1},
+            {"sum": -5},
+            {"negative": "0"},
+            {"negative": False},
+            {"negative": -1},
+            {"negative": 1},
+            {"negative": 10**15},
+            {"buckets": None},
+            {"buckets": {}},
+            {"buckets": []},
+            {"buckets": [2]},
+            {"buckets": [-1, 1]},
+            {"buckets": [2, -3]},
+            {"buckets": [2, 0]},
+            {"buckets": [2, 1, 0, 1]},
+            {"buckets": [2, 2**62, 1, 2**62, 1, 2**62]},
+            {"buckets": [2, 2**64]},
+            {"buckets": [BUCKETS, 1]},
+            {"buckets": [2**62, 1, 2**62, 1]},
+            {"buckets": [[2, 1], [5, 2]]},
+            {"buckets": ["2", "1"]},
+            {"buckets": [2.5, 1.5]},
+            {"buckets": [0, 1] * 300_000},
+        ],
+    )
+    def test_figures_of_no_durations_are_refused(self, change: dict[str, Any]) -> None:
+        stored = histogram([2, 7, 1500]).to_json()
+        with pytest.raises(ValueError):
+            Histogram.from_json({**stored, **change})
+        with pytest.raises(ValueError):
+            Histogram.from_json(list(stored))
+
+    @given(st.lists(st.integers(-1000, LIMIT + 1000)), st.data())
+    def test_a_figure_that_is_accepted_may_be_true(self, values: list[int], data: st.DataObject) -> None:
+        stored = histogram(values).to_json()
+        figure = data.draw(st.sampled_from(["sum", "min", "max", "negative"]))
+        other = data.draw(st.one_of(st.none(), st.integers(-(2**70), 2**70), st.integers(-2000, 2000)))
+        try:
+            found = Histogram.from_json({**stored, figure: other})
+        except ValueError:
+            return
+        assert found.to_json() == {**stored, figure: other}
+        assert found.negative <= found.count
+        if found.min is not None and found.max is not None:
+            assert found.min * found.count <= found.sum <= found.max * found.count
+            assert found.min <= (found.quantile(0.5) or 0) <= found.max
 
     def test_counts_are_written_in_place(self) -> None:
         shared = np.zeros(BUCKETS, np.int64)

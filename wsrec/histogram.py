@@ -7,8 +7,10 @@ in a file's metadata (sparse JSON) or in a process that reads hundreds of files 
 
 from __future__ import annotations
 
-from typing import Any
+from operator import mul
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -23,6 +25,20 @@ _LINEAR = 1 << SUB_BUCKET_BITS
 _INT64_MAX = (1 << 63) - 1
 
 Int64s = npt.NDArray[np.int64]
+
+_Natural = Annotated[int, msgspec.Meta(ge=0, le=_INT64_MAX)]
+_Duration = Annotated[int, msgspec.Meta(ge=-_INT64_MAX - 1, le=_INT64_MAX)]
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    """A histogram as JSON."""
+
+    sub_bucket_bits: int
+    sum: int
+    min: _Duration | None
+    max: _Duration | None
+    negative: _Natural
+    buckets: list[_Natural]
 
 
 def bucket_index(ns: Int64s) -> Int64s:
@@ -142,21 +158,58 @@ class Histogram:
         }
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Histogram:
+    def from_json(cls, value: Any) -> Histogram:
         """Inverse of `to_json`.
 
         Raises:
-            ValueError: the resolution differs from this version's.
+            ValueError: it is not of this form, its figures are those of no durations, or the resolution differs from
+                this version's.
 
         """
-        if value["sub_bucket_bits"] != SUB_BUCKET_BITS:
-            raise ValueError(f"histogram of {value['sub_bucket_bits']} sub-bucket bits, not {SUB_BUCKET_BITS}")
+        try:
+            stored = msgspec.convert(value, _Stored)
+        except msgspec.ValidationError as error:
+            raise ValueError(str(error)) from error
+        if stored.sub_bucket_bits != SUB_BUCKET_BITS:
+            raise ValueError(f"histogram of {stored.sub_bucket_bits} sub-bucket bits, not {SUB_BUCKET_BITS}")
+        distances, counts = stored.buckets[::2], stored.buckets[1::2]
+        # in Python's numbers, which do not overflow
+        if len(distances) != len(counts) or sum(distances) >= BUCKETS or 0 in distances[1:] or 0 in counts:
+            raise ValueError("a histogram's buckets are not in order, or none of this resolution's")
+        if sum(counts) > _INT64_MAX:
+            raise ValueError("a histogram's counts are beyond 64 bits")
         histogram = cls()
-        pairs = np.array(value["buckets"], np.int64).reshape(-1, 2)
-        histogram.counts[np.cumsum(pairs[:, 0])] = pairs[:, 1]
-        histogram.sum, histogram.min, histogram.max = value["sum"], value["min"], value["max"]
-        histogram.negative = value["negative"]
+        histogram.counts[np.cumsum(np.array(distances, np.int64))] = counts
+        histogram.sum, histogram.min, histogram.max = stored.sum, stored.min, stored.max
+        histogram.negative = stored.negative
+        histogram._check()
         return histogram
+
+    def _check(self) -> None:
+        """Check that there are durations with these figures.
+
+        Raises:
+            ValueError: there are none.
+
+        """
+        used = self.counts.nonzero()[0]
+        low, high = self.min, self.max
+        if low is None or high is None or not len(used):
+            if len(used) or (low, high, self.sum, self.negative) != (None, None, 0, 0):
+                raise ValueError("a histogram's extremes do not fit its buckets")
+            return
+        if low > high or bucket_index(np.array([low, high])).tolist() != used[[0, -1]].tolist():
+            raise ValueError("a histogram's extremes do not fit its buckets")
+        counts, floors, ends = (each.tolist() for each in (self.counts[used], FLOOR[used], FLOOR[used + 1]))
+        below_zero = counts[0] if high < 0 else min(self.negative, counts[0])
+        if self.negative != below_zero or bool(self.negative) != (low < 0):
+            raise ValueError("a histogram's negative durations do not fit its buckets")
+        # negative ones count as zero in their bucket; the last bucket has no end of its own
+        top = max(high, 0)
+        tops = [min(end - 1, top) if end < FLOOR[-1] else top for end in ends]
+        least = low * self.negative + sum(map(mul, counts, (max(floor, low) for floor in floors)))
+        if not least <= self.sum <= min(high, -1) * self.negative + sum(map(mul, counts, tops)):
+            raise ValueError("a histogram's sum does not fit its buckets")
 
 
 def quantile(counts: Int64s, q: float) -> int | None:

@@ -82,7 +82,16 @@ def test_merged_or_stored_they_are_those_of_all_rows(one: list[Row], other: list
         {"behind": {"total": {**Histogram().to_json(), "buckets": [BUCKETS, 1]}}},
         {"behind": {"total": {**Histogram().to_json(), "buckets": [1]}}},
         {"behind": {"total": {**Histogram().to_json(), "sub_bucket_bits": 3}}},
+        {"behind": []},
         {"after_read": "many"},
+        {"after_read": -5},
+        {"after_read": True},
+        {"after_read": 0.0},
+        {"after_read": 3, "latest": 5},
+        {"latest": "x"},
+        {"latest": [1]},
+        {"latest": 1.5},
+        {"latest": 7},
     ],
 )
 def test_what_is_not_of_this_form_is_refused(change: dict[str, Any]) -> None:
@@ -90,3 +99,39 @@ def test_what_is_not_of_this_form_is_refused(change: dict[str, Any]) -> None:
         StageHistograms.from_json({**StageHistograms().to_json(), **change})
     with pytest.raises(ValueError):
         StageHistograms.from_json({})
+
+
+# one of the rows has no stage 1, one has it after RECV_END, by 100 ns; the shortest steps are -130, 1 and 2 ns
+_ROWS: list[Row] = [(0, True, 5, (10, 20, 30, 40)), (0, True, None, (1, 2, 3, 4)), (0, True, -130, (10, 20, 30, 40))]
+
+
+@pytest.mark.parametrize(
+    "change", [{"latest": 128}, {"latest": None}, {"after_read": 2}, {"after_read": 0}, {"latest": 2**64}]
+)
+def test_stamps_after_the_read_that_the_steps_do_not_allow_are_refused(change: dict[str, Any]) -> None:
+    stored = counted([_ROWS]).to_json()
+    assert (stored["after_read"], stored["latest"]) == (1, 100)
+    with pytest.raises(ValueError):
+        StageHistograms.from_json({**stored, **change})
+
+
+@given(ROWS)
+def test_they_fit_the_rows_that_they_are_of(rows: list[Row]) -> None:
+    received = [nic for _, received, nic, _ in rows if received]
+    stamped = sum(nic is not None for nic in received)
+    found = counted([rows])
+    assert found.fits(len(received), stamped)
+    assert not found.fits(len(received) + 1, stamped)
+    assert not found.fits(len(received), stamped + 1)
+
+
+@pytest.mark.parametrize("key", [*(step.key for step in STEPS), TOTAL.key, TOTAL_WITHOUT_NIC.key])
+def test_a_step_with_other_rows_or_another_sum_does_not_fit(key: str) -> None:
+    found, longer = counted([_ROWS]), counted([_ROWS])
+    found.steps[key][0].add(np.array([0]))
+    assert not found.fits(3, 2)
+    longer.steps[key][0].sum += 1
+    assert not longer.fits(3, 2)
+    moved = counted([_ROWS])
+    moved.steps[key] = moved.steps[key][::-1]
+    assert not moved.fits(3, 2)

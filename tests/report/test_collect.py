@@ -554,6 +554,54 @@ class TestStated:
             expected.stage1.none,
         )
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"min": "a"},
+            {"max": None},
+            {"sum": 1e308},
+            {"sum": 2**64 - 1},
+            {"negative": 10**15},
+            {"buckets": [3, -7, 1, 407]},
+            {"buckets": [3, 2**62, 1, 2**62]},
+            {"buckets": [], "min": None, "max": None, "sum": 0, "negative": 0},
+            {"buckets": [0, 1] * 300_000},
+        ],
+    )
+    @pytest.mark.parametrize("key", [STEPS[0].key, STEPS[3].key])
+    def test_a_file_with_forged_figures_is_read(self, capture: Capture, key: str, change: dict[str, Any]) -> None:
+        columns = some_columns()
+        about = stated(columns)
+        expected = only(collect([capture.write(columns, stage1=about["stage1"])]))
+        about["stages"]["first"][key].update(change)
+        found = only(collect([capture.write(columns, **about)]))
+        assert structs.replace(found, file_bytes=0) == structs.replace(expected, file_bytes=0)
+
+    @pytest.mark.parametrize("wrong", ["first", "ledger", "stage1"])
+    def test_a_file_with_figures_that_outweigh_each_other_is_read(self, capture: Capture, wrong: str) -> None:
+        columns = some_columns()
+        about = stated(columns)
+        expected = only(collect([capture.write(columns, stage1=about["stage1"])]))
+        if wrong == "first":
+            stages = about["stages"]
+            for key, step in stages["first"].items():
+                # the rows of one step are behind others, those of the rest are not
+                if key == STEPS[2].key:
+                    stages["first"] = {name: each for name, each in stages["first"].items() if name != key}
+                    stages["behind"] = {**stages["behind"], key: step}
+        elif wrong == "ledger":
+            about["ledger"]["recv"]["rows"] = {
+                "text": 10_000,
+                "binary": about["ledger"]["recv"]["rows"]["text"] - 10_000,
+            }
+        else:
+            about["stage1"]["kernel"] += 1000
+            about["stage1"]["none: openssl"] -= 1000
+        found = only(collect([capture.write(columns, **about)]))
+        assert found.stages == expected.stages
+        assert (found.stage1.kernel, found.stage1.none) == (expected.stage1.kernel, expected.stage1.none)
+        assert min(found.stage1.reasons.values(), default=0) >= 0
+
     def test_what_the_writer_states_is_what_the_rows_say(self, tmp_path: Path) -> None:
         messages = list(itertools.islice(usdm_messages(), 3000))
         record(tmp_path / "out", "binance-usdm", messages, files=2)

@@ -7,8 +7,9 @@ the rows again and compares, and `wsrec report` adds up what is stored, which co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -26,8 +27,19 @@ LIVE = (*STEPS, TOTAL)
 Durations = tuple[Int64s, Flags | None]
 """A step's durations (ns), undefined where there is none, and which rows have one; None: all of them."""
 
+_INT64_MAX = (1 << 63) - 1
+
 # up to RECV_END, after which stage 1 cannot lie
 _READ = 3
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    """Stage histograms as JSON."""
+
+    first: dict[str, Any]
+    behind: dict[str, Any]
+    after_read: Annotated[int, msgspec.Meta(ge=0, le=_INT64_MAX)]
+    latest: Annotated[int, msgspec.Meta(ge=1, le=_INT64_MAX)] | None
 
 
 class StageHistograms:
@@ -124,22 +136,53 @@ class StageHistograms:
         return {**groups, "after_read": self.after_read, "latest": self.latest}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> StageHistograms:
+    def from_json(cls, value: Any) -> StageHistograms:
         """Inverse of `to_json`.
 
         Raises:
-            ValueError: it is not of this form, or of another resolution.
+            ValueError: it is not of this form, of another resolution, or its figures are those of no rows.
 
         """
         found = cls()
         try:
-            for at, frames in enumerate(FRAMES):
-                for key, histogram in value[frames].items():
-                    found.steps[key][at].merge(Histogram.from_json(histogram))
-            found.after_read, found.latest = int(value["after_read"]), value["latest"]
-        except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+            stored = msgspec.convert(value, _Stored)
+            for pair_at, histograms in enumerate((stored.first, stored.behind)):
+                for key, histogram in histograms.items():
+                    found.steps[key][pair_at].merge(Histogram.from_json(histogram))
+        except (KeyError, ValueError, msgspec.ValidationError) as error:
             raise ValueError(f"stages: {error}") from error
+        found.after_read, found.latest = stored.after_read, stored.latest
+        if (found.latest is None) != (not found.after_read) or found.after_event < 0 or not found._explains_latest():
+            raise ValueError("stages: the stamps after RECV_END do not fit the steps")
         return found
+
+    def _explains_latest(self) -> bool:
+        """Whether the shortest steps allow a stage 1 that lies as far after RECV_END."""
+        if self.latest is None:
+            return True
+        shortest = [[self.steps[step.key][at].min for step in STEPS[:_READ]] for at in range(len(FRAMES))]
+        known = [[least for least in each if least is not None] for each in shortest]
+        return any(len(each) == _READ and self.latest <= -sum(each) for each in known)
+
+    def fits(self, received: int, stamped: int) -> bool:
+        """Whether they may be those of so many received rows, as wsrec writes them: only stage 1 may be missing.
+
+        Args:
+            received: number of received rows.
+            stamped: number of those with stage 1.
+
+        """
+        if (self.rows, sum(each.count for each in self.steps[STEPS[0].key])) != (received, stamped):
+            return False
+        return all(self._is_whole(at) for at in range(len(FRAMES)))
+
+    def _is_whole(self, at: int) -> bool:
+        """Whether the steps of one group have as many rows as each other, and the totals their sum."""
+        nic, *others = (self.steps[step.key][at] for step in STEPS)
+        total, without = self.steps[TOTAL.key][at], self.steps[TOTAL_WITHOUT_NIC.key][at]
+        counts = {each.count for each in others} | {nic.count + without.count}
+        is_summed = nic.sum + sum(each.sum for each in others) == total.sum + without.sum
+        return len(counts) == 1 and nic.count == total.count and is_summed
 
 
 def _among(group: Uint16s, rows: Flags | None) -> Uint16s:

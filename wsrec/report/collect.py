@@ -23,6 +23,7 @@ from wsrec.format.metadata import FileMetadata
 from wsrec.format.reading import DamagedFile, open_capture
 from wsrec.format.stage_histograms import StageHistograms
 from wsrec.report.model import Report, UnfinishedSession
+from wsrec.report.stage_latency import STAMPED
 from wsrec.report.tally import COLUMNS, STATED, RecordingTally
 
 _EVENT_COLUMNS = ("time", "kind", "conn", "channel", "symbol", "detail")
@@ -148,13 +149,16 @@ def _read_messages(path: Path, part: _Part) -> None:
 
 def _stated(about: FileMetadata, rows: int) -> StageHistograms | None:
     """The durations of a file's steps by its metadata; None if they, or its ledger, are not those of its rows."""
-    ledger, received = about.ledger, sum(about.ledger.recv.rows.values())
+    recv, own = about.ledger.recv, about.ledger.own
+    received, sources = sum(recv.rows.values()), about.stage1
+    figures = (*recv.rows.values(), *own.rows.values(), *sources.values(), recv.row_bytes, own.row_bytes)
+    if min(figures) < 0 or received + sum(own.rows.values()) != rows or sum(sources.values()) != received:
+        return None
     try:
         stages = StageHistograms.from_json(about.stages)
     except ValueError:
         return None
-    is_of_rows = received + sum(ledger.own.rows.values()) == rows
-    return stages if is_of_rows and stages.rows == received == sum(about.stage1.values()) else None
+    return stages if stages.fits(received, sum(sources.get(name, 0) for name in STAMPED)) else None
 
 
 def _read_events(path: Path, part: _Part) -> None:

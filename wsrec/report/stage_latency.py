@@ -19,6 +19,9 @@ from wsrec.units import duration
 COLUMNS = ("recv_source", *(step.key for step in STEPS), "frame_in_read")
 """What `StageLatencies.add` needs of a batch."""
 
+STAMPED = ("nic", "kernel")
+"""The sources of stage 1."""
+
 _SECOND = 1_000_000_000
 
 
@@ -38,7 +41,7 @@ class StageLatencies:
     def add_stored(self, histograms: StageHistograms, sources: Mapping[str, int]) -> None:
         """Count the received rows of a file by its metadata."""
         self._histograms.merge(histograms)
-        by_name = {name: sources.get(name, 0) for name in ("nic", "kernel")}
+        by_name = {name: sources.get(name, 0) for name in STAMPED}
         self._sources.update(by_name, none=sum(sources.values()) - sum(by_name.values()))
 
     def _count_sources(self, batch: Any, received: Flags | None, stamped: Flags | None) -> None:

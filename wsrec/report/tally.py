@@ -107,7 +107,7 @@ class RecordingTally:
         self._counts += about.counts
         self._gaps_checked |= about.gaps_checked
         for word, rows in about.stage1.items():
-            if word.startswith("none: "):
+            if word.startswith("none: ") and rows > 0:
                 self._reasons[word.removeprefix("none: ")] += rows
         clock = about.clock
         name = clock.get("clock")
