@@ -44,6 +44,13 @@ class TestList:
         assert re.search(r"closed\s+2026-09-23", run("list").stdout)
 
 
+def test_a_feed_of_the_catalogue_is_checked_by_its_name(tmp_path):
+    message = tmp_path / "trade.json"
+    message.write_text('{"e":"trade","E":1795352400000,"s":"BTCUSDT","t":1,"p":"1","q":"2","T":1795352400000,"m":true}')
+    assert "binance: binance, " in run("check", "binance").stdout
+    assert ": trades, 1 row" in run("check", "binance", str(message)).stdout
+
+
 class TestClosed:
     def test_is_shown_and_checked_and_not_planned(self):
         assert "2026-09-23" in run("show", "bitmex").stdout

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from wsrec.cli.feeds import feeds
 from wsrec.feed.feed_template import feed_template
-from wsrec.feed.load import catalogue
+from wsrec.feed.load import catalogue, find_feed
 
 FULL = re.sub(r"^( *)# (?=\s*(tables:|  ))", r"\1", feed_template("made-up").partition("channels:")[2], flags=re.M)
 TS = 1_795_352_400_123
@@ -214,6 +214,22 @@ def test_snapshots_that_were_fetched_are_read_from_a_capture(tmp_path: Path) -> 
         ("clear", None, "BTCUSDT"),
         ("set", "1.5", "BTCUSDT"),
     ]
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_show_names_the_tables_of_every_channel_that_declares_some(name: str) -> None:
+    feed, output = find_feed(name), CliRunner().invoke(feeds, ["show", name]).stdout
+    lines = {line.split()[0]: line.split() for line in output.splitlines() if line}
+    for key, channel in feed.channels.items():
+        shared = feed.channels[channel.tables].tables if isinstance(channel.tables, str) else channel.tables
+        for each in shared or ():
+            if each.table is not None:
+                assert str(each.table) in {word.strip(",") for word in lines[key]}, key
+
+
+@pytest.mark.parametrize(("name", "key", "table"), [("binance-usdm", "kline_{interval}", "candles")])
+def test_parametrised_channels_have_tables(name: str, key: str, table: str) -> None:
+    assert find_feed(name).table_names(key) == [table]
 
 
 def test_show_names_the_tables_of_a_channel() -> None:

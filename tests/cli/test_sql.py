@@ -304,7 +304,7 @@ class TestRefusals:
     def test_without_duckdb(self, recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "duckdb", None)
         problem = ask(recorded, "select 1", status=2)
-        assert problem == "wsrec sql: DuckDB is not installed: pip install 'wsrec[sql]'\n"
+        assert problem == "wsrec sql: DuckDB is not installed: pip install 'wsrec[sql]' (in a clone: '.[sql]')\n"
 
     def test_no_capture(self, tmp_path: Path) -> None:
         ask(tmp_path, "select 1", status=3)

@@ -339,3 +339,26 @@ class TestDoubt:
         rows = read(folder / "t", "book_changes").select(["seq", "state"]).to_pylist()
         first = min(row["seq"] for row in rows)
         return {(row["seq"] - first, row["state"]) for row in rows}
+
+
+class TestSummary:
+    def test_counts_of_one_and_no_rows(self, tmp_path: Path) -> None:
+        record(tmp_path, "binance", [(START, trade(1))], topics_of(find_feed("binance"), ["trade"], ["BTCUSDT"]))
+        output = run(tmp_path, "--out", tmp_path / "t", "--tables", "trades,quotes,gaps").stdout
+        assert re.search(r"^1 message, 1 row in 1 file \([\d,]+ bytes\) below .*; every number is exact$", output, re.M)
+        assert "\nquotes: no rows, as no message makes one\ngaps: no rows, as no gap is known\n" in output
+        assert "exact" not in run(tmp_path, "--out", tmp_path / "t", "--tables", "quotes", status=3).stdout
+
+    def test_that_no_gap_is_known_is_an_answer(self, tmp_path: Path) -> None:
+        record(tmp_path, "binance", [(START, trade(1))], topics_of(find_feed("binance"), ["trade"], ["BTCUSDT"]))
+        result = run(tmp_path, "--out", tmp_path / "t", "--tables", "gaps")
+        assert "gaps: no rows, as no gap is known\n" in result.stdout
+        assert result.stderr == ""
+
+    def test_books_without_a_snapshot_say_the_cure(self, tmp_path: Path) -> None:
+        data = {"e": "depthUpdate", "E": START // 10**6, "s": "BTCUSDT", "U": 1, "u": 2, "b": [["1", "2"]], "a": []}
+        text = json.dumps({"stream": "btcusdt@depth@100ms", "data": data}).encode()
+        record(tmp_path, "binance", [(START, text)], topics_of(find_feed("binance"), ["depth@100ms"], ["BTCUSDT"]))
+        output = run(tmp_path, "--out", tmp_path / "t").stdout
+        assert "book_changes: 1 row is suspect: " in output
+        assert "record with --snapshots start (docs/books.md)" in output

@@ -25,6 +25,7 @@ from wsrec.options.engine import EngineOptions
 from wsrec.options.export import ColumnNames, ExportOptions, TimeUnit, Tool
 from wsrec.options.option import declared
 from wsrec.other_tools.export_to import ToolExport, export_to, tables_of
+from wsrec.other_tools.market_rows import SUSPECT_BOOKS
 from wsrec.other_tools.outcome import ExportError
 from wsrec.report.terminal import reading_progress
 from wsrec.tables.export import Exported, LeftOut, Request
@@ -89,9 +90,11 @@ def export(sources: tuple[str, ...], json: bool, **given: Any) -> None:
     if json:
         click.echo(printable_json({"out": request.out, **msgspec.to_builtins(result)}))
     else:
-        _print(result, request, Console(highlight=False))
+        empty = [table for table in request.tables if options.tables and table not in result.rows]
+        _print(result, request, empty, Console(highlight=False))
     _exit_if_damaged(result)
-    if not result.files:
+    # that no gap is known is an answer
+    if not result.files and request.tables != (Table.GAPS,):
         raise CommandError("no message makes a row of these tables", EXIT_NOTHING)
 
 
@@ -217,13 +220,13 @@ def _as_object(result: ToolExport, tool: Tool, request: Request) -> dict[str, An
 def _print_tool(result: ToolExport, request: Request, console: Console) -> None:
     for line in result.outcome.lines():
         click.echo(clean(line, 1000))
-    exact = "every number is exact" if not result.rounded else f"{result.rounded:,} numbers are rounded to doubles"
     files = plural(len(result.outcome.files), "file")
-    click.echo(f"{result.messages:,} messages, {files} below {clean(request.out)}; {exact}")
+    exact = _exact(bool(result.outcome.files), result.rounded)
+    click.echo(f"{plural(result.messages, 'message')}, {files} below {clean(request.out)}{exact}")
     _print_reasons(result.left_out, console)
 
 
-def _print(result: Exported, request: Request, console: Console) -> None:
+def _print(result: Exported, request: Request, empty: list[Table], console: Console) -> None:
     grid = Grid(box=None, header_style="bold", pad_edge=False)
     grid.add_column("table", no_wrap=True)
     states = ("ok", "unproved", "suspect", "history")
@@ -236,15 +239,29 @@ def _print(result: Exported, request: Request, console: Console) -> None:
     if result.rows:
         print_table(grid, console)
     total = sum(result.rows.values())
-    exact = "every number is exact" if not sum(result.rounded.values()) else "rounded: not exact as a double"
-    written = f"{total:,} rows in {result.files:,} files ({result.bytes:,} bytes) below {clean(request.out)}"
-    click.echo(f"{result.messages:,} messages, {written}; {exact}")
+    files = f"{plural(result.files, 'file')} ({plural(result.bytes, 'byte')})"
+    exact = _exact(bool(total), sum(result.rounded.values()))
+    rows = f"{plural(total, 'row')} in {files}"
+    click.echo(f"{plural(result.messages, 'message')}, {rows} below {clean(request.out)}{exact}")
+    for table in empty:
+        click.echo(f"{table}: no rows, as {'no gap is known' if table is Table.GAPS else 'no message makes one'}")
+    if suspect := result.states.get(Table.BOOK_CHANGES, {}).get("suspect"):
+        verb = "is" if suspect == 1 else "are"
+        click.echo(f"book_changes: {plural(suspect, 'row')} {verb} suspect: {SUSPECT_BOOKS}")
     if result.unfinished:
         some = plural(result.unfinished, "file")
         click.echo(f"{some} of sessions that are not finished: export them again when they are")
     if result.cut:
         click.echo(f"{result.cut:,} times were cut to microseconds")
     _print_reasons(result.left_out, console)
+
+
+def _exact(has_rows: bool, rounded: int) -> str:
+    """What the summary says of the numbers."""
+    if not has_rows:
+        return ""
+    verb = "number is" if rounded == 1 else "numbers are"
+    return f"; {rounded:,} {verb} rounded to doubles" if rounded else "; every number is exact"
 
 
 def _print_reasons(left_out: list[LeftOut], console: Console) -> None:

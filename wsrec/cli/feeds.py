@@ -118,11 +118,13 @@ def show(name: str, json: bool) -> None:
 
 
 @feeds.command()
-@click.argument("file", type=PathParam(path_type=Path))
+@click.argument("file", type=PathParam(path_type=Path), shell_complete=feed_names, metavar="FILE|NAME")
 @click.argument("messages", nargs=-1, type=PathParam(path_type=Path), metavar="[MESSAGES]...")
 @_as_json
 def check(file: Path, messages: tuple[Path, ...], json: bool) -> None:
     """Check a feed's YAML file or a run config; print file, line and key of every mistake.
+
+    NAME is a feed of `wsrec feeds list`, to read messages with it.
 
     MESSAGES are files of real messages: the fields that the feed reads from each are printed, and the rows of tables
     that it makes, or why it makes none. A file is one JSON document, or has one message per line, or is a capture's
@@ -131,11 +133,13 @@ def check(file: Path, messages: tuple[Path, ...], json: bool) -> None:
     \b
     Example: wsrec feeds check my-exchange.yaml
              wsrec feeds check my-exchange.yaml trade.json book.json
+             wsrec feeds check binance trade.json
 
     Exit status: 0 no mistakes; 1 no field could be read from a message, or one that no declaration skips makes no rows
     in a channel with `tables`; 2 a mistake in the YAML; 74 standard output cannot be written.
     """
-    run = load_run(file)
+    named = None if file.exists() else catalogue().get(str(file))
+    run = load_run(file) if named is None else None
     if run is not None:
         if messages:
             raise ConfigError(f"{file}: found a run config, expected the YAML of a feed, to read messages with it")
@@ -147,7 +151,7 @@ def check(file: Path, messages: tuple[Path, ...], json: bool) -> None:
         if json:
             return _print_json({"file": str(file), "feeds": names})
         return click.echo(clean(f"{file}: {', '.join(names)}, no mistakes"))
-    feed = load_feed(file)
+    feed = load_feed(named or file)
     samples = [sample for each in messages for sample in samples_of(each)]
     readings = read_samples(feed, samples) if samples else []
     made = sample_rows(feed, samples, readings) if samples else []

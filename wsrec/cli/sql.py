@@ -49,6 +49,7 @@ class Form(StrEnum):
     "form",
     type=ChoiceParam(Form),
     default=str(Form.TABLE),
+    show_default=True,
     help="table, csv, json (a row a line), parquet.",
 )
 @click.option("--out", "-o", type=PathParam(dir_okay=False, path_type=Path), help="Write the rows to this file.")
@@ -57,7 +58,8 @@ def sql(source: str, question: str, form: Form, out: Path | None, **given: Any) 
     """Ask a capture in SQL: messages, events, trades, quotes, book_changes and the other tables are views.
 
     CAPTURE is an output folder of `wsrec record`, a part of one, a file or a pattern. Tables that are not exported
-    (`wsrec export CAPTURE`) are made for the question. DuckDB answers: `pip install 'wsrec[sql]'`.
+    (`wsrec export CAPTURE`) are made for the question. DuckDB answers: `pip install 'wsrec[sql]'`,
+    in a clone `'.[sql]'`.
 
     \b
     Examples:

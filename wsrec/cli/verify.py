@@ -60,8 +60,8 @@ def verify(paths: tuple[Path, ...], json: bool, quiet: bool, again: bool, memory
     \b
     Exit status: 0 no problem found; 1 damaged or contradictory; 2 wrong usage; 3 no capture there, or an empty one;
     4 sound, but with incomplete intervals, or a session that has not ended or is not recovered;
-    66 something cannot be read (no permission, an I/O error, or another version of the format);
-    74 standard output cannot be written.
+    66 something cannot be read (no permission, an I/O error, or another version of the format), or a worker of
+    --jobs or --spark failed; 74 standard output cannot be written.
     """
     options = taken(EngineOptions, settled(_ENGINE, given))
     os.environ.update(allocator())

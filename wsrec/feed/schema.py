@@ -215,14 +215,17 @@ class Feed(Model):
 
     def tables_of(self, channel: str | None) -> tuple[TableDeclaration, ...]:
         """The declarations of a channel's tables, by any of its names; none if it has none."""
-        found = self.channel_by_any_name.get(channel) if channel else None
-        tables = found.tables if found else ()
+        return self._declared(self.channel_by_any_name.get(channel) if channel else None)
+
+    def table_names(self, channel: str) -> list[str]:
+        """The tables that a channel's messages make rows of, by its key in `channels` or by any of its names."""
+        declared = self._declared(self.channels.get(channel) or self.channel_by_any_name.get(channel))
+        return list(dict.fromkeys(str(each.table) for each in declared if each.table is not None))
+
+    def _declared(self, channel: Channel | None) -> tuple[TableDeclaration, ...]:
+        tables = channel.tables if channel else ()
         shared = self.channels[tables].tables if isinstance(tables, str) else tables
         return shared if isinstance(shared, tuple) else ()
-
-    def table_names(self, channel: str | None) -> list[str]:
-        """The tables that a channel's messages make rows of."""
-        return list(dict.fromkeys(str(each.table) for each in self.tables_of(channel) if each.table is not None))
 
     @cached_property
     def counts_contracts(self) -> bool:

@@ -15,12 +15,12 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     jobs: Annotated[
         int,
-        Option("Read in this many processes on this machine.", Number(1), metavar="N", in_run=False),
+        Option("Work in this many processes on this machine.", Number(1), metavar="N", in_run=False),
     ] = 1
     spark: Annotated[
         str | None,
         Option(
-            "Read on an Apache Spark cluster, whose workers see the files under the same paths.",
+            "Work on an Apache Spark cluster, whose workers see the files under the same paths.",
             SparkMaster(),
             metavar="spark://HOST:PORT",
             excludes="jobs",

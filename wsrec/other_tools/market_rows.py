@@ -28,6 +28,14 @@ MATCH_TIMES = {
 }
 """The column with the matching engine's time; where it is null, `exchange_time` takes its place."""
 
+_AFTER_GAPS = "they come after a gap (--tables gaps lists those) or after what was left out"
+
+SUSPECT_BOOKS = (
+    f"{_AFTER_GAPS}, or before a snapshot of their book; where the exchange sends none, record with --snapshots start "
+    "(docs/books.md)"
+)
+"""Why rows of `book_changes` are suspect, and the cure."""
+
 NO_PRICE = "no price or size"
 """Reason for rows that say nothing to a tool."""
 
@@ -145,10 +153,8 @@ def _grouped(batch: pa.RecordBatch, names: tuple[str, ...]) -> Iterator[tuple[tu
 
 def _note_doubts(market: MarketRows, outcome: Outcome) -> None:
     if pc.any(pc.equal(market.rows["state"], "suspect")).as_py():
-        outcome.note(
-            f"{market.table.value}: some rows are `suspect` (after a gap, or before a snapshot), and treated as "
-            "the others: --tables gaps lists why"
-        )
+        why = SUSPECT_BOOKS if market.table is Table.BOOK_CHANGES else _AFTER_GAPS
+        outcome.note(f"{market.table.value}: some rows are `suspect`, and treated as the others: {why}")
 
 
 def _units(market: MarketRows) -> list[str]:

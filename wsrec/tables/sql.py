@@ -106,7 +106,7 @@ def answer(
 
 
 def _duckdb() -> Any:
-    cure = "pip install 'wsrec[sql]'"
+    cure = "pip install 'wsrec[sql]' (in a clone: '.[sql]')"
     try:
         import duckdb
     except ImportError as error:
