@@ -241,8 +241,8 @@ def _print(result: Exported, request: Request, empty: list[Table], console: Cons
     total = sum(result.rows.values())
     files = f"{plural(result.files, 'file')} ({plural(result.bytes, 'byte')})"
     exact = _exact(bool(total), sum(result.rounded.values()))
-    rows = f"{plural(total, 'row')} in {files}"
-    click.echo(f"{plural(result.messages, 'message')}, {rows} below {clean(request.out)}{exact}")
+    written = f"{plural(total, 'row')} in {files}"
+    click.echo(f"{plural(result.messages, 'message')}, {written} below {clean(request.out)}{exact}")
     for table in empty:
         click.echo(f"{table}: no rows, as {'no gap is known' if table is Table.GAPS else 'no message makes one'}")
     if suspect := result.states.get(Table.BOOK_CHANGES, {}).get("suspect"):
