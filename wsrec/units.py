@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -125,8 +126,14 @@ def system_error(error: OSError | OverflowError) -> str:
 
 
 def printable_json(value: Any) -> str:
-    """A struct as one JSON object that is safe on a terminal: control characters are escaped."""
-    return printable(msgspec.json.encode(value).decode())
+    """A struct as one JSON object that is safe on a terminal: control characters are escaped.
+
+    Bytes of a path that are not UTF-8 are escaped as Python has them (`\\udcff`), which Python's `json` reads again.
+    """
+    try:
+        return printable(msgspec.json.encode(value).decode())
+    except UnicodeEncodeError:
+        return printable(json.dumps(msgspec.to_builtins(value), separators=(",", ":")))
 
 
 def printable(json_text: str) -> str:

@@ -22,6 +22,7 @@ from wsrec.format.errors import (
 from wsrec.format.folders import NO_FILE, is_file, parquet_files, regular
 from wsrec.format.layout import EVENTS, MESSAGES, OWN, other
 from wsrec.format.metadata import FileMetadata, raw_metadata, read_metadata, stated_version
+from wsrec.format.parquet_file import ParquetFile
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
 from wsrec.format.sorted_rows import WORDS
 from wsrec.format.version import FORMAT_VERSION
@@ -150,10 +151,10 @@ def open_file(path: Path, kind: str) -> pq.ParquetFile:
 
 def _opened(path: Path, kind: str) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path, read_dictionary=words(kind))
+        return ParquetFile(path, read_dictionary=words(kind))
     except KeyError:
         # it has no such column, which is told in its turn
-        return pq.ParquetFile(path)
+        return ParquetFile(path)
 
 
 def words(kind: str) -> list[str]:

@@ -20,6 +20,7 @@ from wsrec.format.errors import CaptureError, UnreadableError, first_line
 from wsrec.format.folders import parquet_files
 from wsrec.format.layout import EVENTS, MESSAGES, NAME, FileKind, other
 from wsrec.format.metadata import OF_SESSION, FileMetadata, read_metadata
+from wsrec.format.parquet_file import ParquetFile
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, UTC_NS
 from wsrec.format.sorted_rows import SEQ, as_it_lies, in_order, sorted_blocks
 from wsrec.format.stage_times import MONOTONIC, message_field
@@ -118,7 +119,7 @@ class CaptureFile:
         if self._kept is None:
             return open_file(self.path, self.kind)
         check_readable(self.path)
-        return pq.ParquetFile(self.path, metadata=self._kept[0], read_dictionary=words(self.kind))
+        return ParquetFile(self.path, metadata=self._kept[0], read_dictionary=words(self.kind))
 
     def batches(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -55,7 +56,7 @@ def check_journal(path: Path) -> None:
     import pyarrow as pa
 
     try:
-        with pa.OSFile(str(regular(path))) as file:
+        with pa.OSFile(os.fsencode(regular(path))) as file:
             metadata = pa.ipc.open_stream(file).schema.metadata or {}
     except pa.ArrowInvalid:
         return

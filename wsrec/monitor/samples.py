@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -138,7 +139,8 @@ def _texts(file: Path, data: bytes) -> list[Sample]:
 
 def _rows(file: Path) -> list[Sample]:
     samples = []
-    with pq.ParquetFile(file) as parquet:
+    # by the bytes of its path, which need not be UTF-8
+    with pa.OSFile(os.fsencode(file)) as source, pq.ParquetFile(source) as parquet:
         named = [name for name in ("channel", "symbol") if name in parquet.schema_arrow.names]
         for batch in parquet.iter_batches(columns=["seq", "direction", "opcode", "text", "data", *named]):
             for row in batch.to_pylist():

@@ -71,7 +71,8 @@ class MadeChanges(msgspec.Struct, frozen=True, kw_only=True):
 
         """
         try:
-            with pa.BufferReader(self.rows) if isinstance(self.rows, bytes) else pa.OSFile(self.rows) as source:
+            is_path = isinstance(self.rows, str)
+            with pa.OSFile(os.fsencode(self.rows)) if is_path else pa.BufferReader(self.rows) as source:
                 size = source.size()
                 while source.tell() < size:
                     with pa.ipc.open_stream(source) as stream:
@@ -154,7 +155,7 @@ def make_changes(item: BookItem) -> MadeChanges:
         return MadeChanges(rows=buffer.getvalue().to_pybytes(), error=error)
     descriptor, path = tempfile.mkstemp(dir=item.spool, suffix=".arrow")
     os.close(descriptor)
-    with pa.OSFile(path, "wb") as file:
+    with pa.OSFile(os.fsencode(path), "wb") as file:
         error = _write(item, file)
     return MadeChanges(rows=path, error=error)
 

@@ -81,7 +81,7 @@ def _read(path: Path) -> Iterator[pa.RecordBatch]:
     if not path.exists():
         return
     size = path.stat().st_size
-    with pa.OSFile(str(path)) as file:
+    with pa.OSFile(os.fsencode(path)) as file:
         while file.tell() < size:
             with pa.ipc.open_stream(file) as stream:
                 yield from stream

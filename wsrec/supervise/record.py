@@ -74,6 +74,7 @@ def record(
         raise OptionError(
             "writer_cpu", f"found {options.writer_cpu}, where a receiver busy-polls; choose another one, or omit it"
         )
+    check_name(options.out)
     wanted = [_narrowed(each, selection) for each in wanted]
     with _resolved(wanted, options, selection.shard, proxies) as (chosen, options):
         plans = plan(chosen, proxies=proxies)
@@ -267,6 +268,19 @@ def check_descriptors(plans: Sequence[ConnectionPlan], receivers: int) -> None:
             "or record fewer --symbols or --channels"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard == resource.RLIM_INFINITY else hard, hard))
+
+
+def check_name(out: Path) -> None:
+    """Check that a recording can state its output folder, in JSON, for its processes and its recovery.
+
+    Raises:
+        OptionError: the path is not UTF-8.
+
+    """
+    try:
+        str(out).encode()
+    except UnicodeEncodeError as error:
+        raise OptionError("out", f"found {str(out)!r}, whose bytes are not UTF-8, expected another name") from error
 
 
 def check_writable(out: Path) -> None:

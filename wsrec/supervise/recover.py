@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pyarrow.parquet as pq
 
 from wsrec.format import manifest
 from wsrec.format.capture import message_files
 from wsrec.format.errors import EXIT_UNREADABLE, UnreadableError
-from wsrec.format.folders import regular
 from wsrec.format.layout import manifest_path, own_folder
 from wsrec.format.lock import OutputLock
+from wsrec.format.parquet_file import ParquetFile
 from wsrec.ring.events import EventKind
 from wsrec.writer.recovery import recover
 
@@ -130,7 +129,7 @@ def _reported(out: Path, line: manifest.ManifestLine) -> list[tuple[str, dict[st
     """The events about the recovery in a new file, in order of time."""
     if line.events_path is None:
         return []
-    rows = pq.ParquetFile(regular(out / line.events_path)).read(["kind", "conn", "detail"]).to_pylist()
+    rows = ParquetFile(out / line.events_path).read(["kind", "conn", "detail"]).to_pylist()
     kinds = (EventKind.RECOVERED, EventKind.LOST_INTERVAL)
     return [
         (row["kind"], msgspec.json.decode(row["detail"]))

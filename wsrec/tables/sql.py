@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from wsrec.engine.work import Engine, Progress, reduce
 from wsrec.feed.table_columns import Table
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import CaptureError
-from wsrec.format.folders import regular
 from wsrec.format.layout import EVENTS, MESSAGES
+from wsrec.format.parquet_file import ParquetFile
 from wsrec.format.reading import Capture
 from wsrec.options.export import Format, Numbers, TimeUnit
 from wsrec.tables.export import (
@@ -84,6 +83,8 @@ def answer(
     """
     duckdb = _duckdb()
     with tempfile.TemporaryDirectory(prefix="wsrec-sql-") as temporary:
+        if not _is_utf8(Path(temporary)):
+            raise SqlError(f"{clean(temporary)}: not UTF-8, as DuckDB needs a temporary folder: set TMPDIR")
         settings = {
             # nothing comes from the network, and no name of a column is one of a variable here
             "autoinstall_known_extensions": "false",
@@ -96,9 +97,9 @@ def answer(
             connection.execute("set TimeZone = 'UTC'")
             _check_is_select(duckdb, connection, question)
             tables = _Tables(capture, Path(temporary), engine, progress)
-            yield _bound(duckdb, connection, question, lambda view: _select(capture, view, tables)).to_arrow_reader(
-                _BATCH
-            )
+            names = _Names(Path(temporary))
+            rows = _bound(duckdb, connection, question, lambda view: _select(capture, view, tables, names))
+            yield rows.to_arrow_reader(_BATCH)
         except (duckdb.Error, pa.ArrowException) as error:
             raise SqlError(_in_one_line(error)) from error
         finally:
@@ -151,22 +152,22 @@ def _in_one_line(error: Exception) -> str:
     return f"no table {clean(name, 60)}: {hint}"
 
 
-def _select(capture: Capture, view: str, tables: _Tables) -> str:
+def _select(capture: Capture, view: str, tables: _Tables, names: _Names) -> str:
     """A SELECT of the rows of a view."""
     if view in (MESSAGES, EVENTS):
         files = capture.files if view == MESSAGES else capture.event_files
-        return " union all ".join(_raw(files)) or f"select {_nothing(capture.event_schema)}"
+        return " union all ".join(_raw(files, names)) or f"select {_nothing(capture.event_schema)}"
     found = tables.files(Table(view))
-    return _parquet(found) if found else f"select {_nothing(table_schema(Table(view)))}"
+    return _parquet(found, names) if found else f"select {_nothing(table_schema(Table(view)))}"
 
 
-def _raw(files: Sequence[CaptureFile]) -> Iterator[str]:
+def _raw(files: Sequence[CaptureFile], names: _Names) -> Iterator[str]:
     """A SELECT of the files of each feed of each session, with both as columns."""
     by_owner: dict[tuple[str, str], list[Path]] = {}
     for file in files:
         by_owner.setdefault((file.feed, file.session), []).append(file.path)
     for (feed, session), paths in by_owner.items():
-        yield _parquet(paths, f"{_text(feed)} as feed, {_text(session)} as session, *")
+        yield _parquet(paths, names, f"{_text(feed)} as feed, {_text(session)} as session, *")
 
 
 def _nothing(schema: pa.Schema) -> str:
@@ -174,16 +175,41 @@ def _nothing(schema: pa.Schema) -> str:
     return ", ".join(f'null as "{name}"' for name in schema.names) + " where false"
 
 
-def _parquet(paths: Sequence[Path], columns: str = "*") -> str:
+def _parquet(paths: Sequence[Path], names: _Names, columns: str = "*") -> str:
     """A SELECT of files."""
-    files = ", ".join(_text(_literal(path)) for path in paths)
+    files = ", ".join(_text(_literal(names.of(path))) for path in paths)
     # all names are of files that are there, and quoted
     return f"select {columns} from read_parquet([{files}], hive_partitioning = false)"  # noqa: S608
 
 
 def _literal(path: Path) -> str:
     """A path that is no pattern for DuckDB."""
-    return re.sub(r"[*?\[]", r"[\g<0>]", str(path.absolute()))
+    return re.sub(r"[*?\[]", r"[\g<0>]", str(path))
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class _Names:
+    """Absolute paths for DuckDB, which knows only UTF-8: others are linked in a temporary folder."""
+
+    def __init__(self, temporary: Path) -> None:
+        self._temporary = temporary
+        self._links = 0
+
+    def of(self, path: Path) -> Path:
+        path = path.absolute()
+        if _is_utf8(path):
+            return path
+        self._links += 1
+        link = self._temporary / f"link-{self._links}.parquet"
+        link.symlink_to(path)
+        return link
 
 
 def _text(text: str) -> str:
@@ -246,7 +272,7 @@ class _Tables:
         try:
             if path.stat().st_mtime_ns < file.path.stat().st_mtime_ns:
                 return None
-            with pq.ParquetFile(regular(path)) as exported:
+            with ParquetFile(path) as exported:
                 schema, metadata = exported.schema_arrow, exported.metadata.metadata or {}
         except (OSError, pa.ArrowException):
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,7 +117,11 @@ def write_parquet(rows: pa.RecordBatchReader, path: Path) -> None:
 
     """
     _check_names(rows.schema)
-    with whole_file(path) as unfinished, pq.ParquetWriter(unfinished, rows.schema, compression="zstd") as writer:
+    with (
+        whole_file(path) as unfinished,
+        pa.OSFile(os.fsencode(unfinished), "wb") as file,
+        pq.ParquetWriter(file, rows.schema, compression="zstd") as writer,
+    ):
         for batch in rows:
             writer.write_batch(batch)
 

@@ -78,7 +78,7 @@ class TableFile:
                 # of processes that were killed
                 remove_abandoned(path.parent, f".{glob.escape(path.name)}.*{_UNWRITTEN}")
                 _, self._claim = claim(self._make)
-                self._sink = pa.OSFile(str(self._partial), "wb")
+                self._sink = pa.OSFile(os.fsencode(self._partial), "wb")
                 self._writer = _writer(self._sink, self._schema, kind)
         except UnwritableError:
             self.discard()

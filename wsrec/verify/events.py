@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import pyarrow.parquet as pq
 
 from wsrec.format.columns import times
 from wsrec.format.errors import first_line
-from wsrec.format.folders import regular
+from wsrec.format.parquet_file import ParquetFile
 from wsrec.ring.events import EventKind
 from wsrec.units import named
 from wsrec.verify.epochs import topics_of
@@ -54,7 +53,7 @@ def read_events(path: Path, report: Report) -> Iterator[EventRow]:
     """Yield the events of a file; reports unknown ones."""
     before = 0
     try:
-        with pq.ParquetFile(regular(path)) as file:
+        with ParquetFile(path) as file:
             for batch in file.iter_batches():
                 moments, _ = times(batch, "time")
                 orders = batch.column("monotonic").fill_null(AFTERWARDS).to_pylist()

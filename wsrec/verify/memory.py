@@ -64,14 +64,14 @@ class PairMark(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         number: the pair's number in the session.
-        where: the manifest and the line's number.
+        where: the manifest and the line's number, as bytes of a path.
         line: SHA-256 of the line.
         files: its files.
 
     """
 
     number: int
-    where: str
+    where: bytes
     line: str
     files: tuple[FileMark, ...]
 
@@ -100,7 +100,7 @@ class _Proved(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     made_by: str
-    root: str
+    root: bytes
     feed: str
     session: str
     whole: bool
@@ -143,7 +143,7 @@ def marks_of(task: SessionTask) -> list[PairMark]:
     for pair in task.pairs:
         line = "" if pair.line is None else hashlib.sha256(msgspec.json.encode(pair.line)).hexdigest()
         files = tuple(_mark(task.root, path) for path in (pair.messages, pair.events) if path is not None)
-        marks.append(PairMark(pair.number, pair.where, line, files))
+        marks.append(PairMark(pair.number, os.fsencode(pair.where), line, files))
     return marks
 
 
@@ -218,7 +218,8 @@ class Memory:
         """
         if marks_of(task) != marks or not all(file.settled(began) for pair in marks for file in pair.files):
             return
-        with contextlib.suppress(OverflowError):  # a figure of a forged file that is no integer of 64 bits
+        # a figure of a forged file that is no integer of 64 bits, or its name is not UTF-8
+        with contextlib.suppress(OverflowError, UnicodeEncodeError):
             proved = _Proved(
                 **_about(task),
                 since=since,
@@ -309,7 +310,7 @@ def _about(task: SessionTask) -> dict[str, Any]:
     """What has to be the same for anything to be known of a session."""
     return {
         "made_by": this_wsrec(),
-        "root": str(task.root),
+        "root": os.fsencode(task.root),
         "feed": task.feed,
         "session": task.session,
         "whole": task.whole,

@@ -13,13 +13,12 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from wsrec.format.capture import metadata
 from wsrec.format.columns import row_batches
-from wsrec.format.folders import regular
 from wsrec.format.manifest import ManifestLine
 from wsrec.format.moment import Moment
+from wsrec.format.parquet_file import ParquetFile
 from wsrec.format.stage_times import MONOTONIC
 from wsrec.monitor.check import MonitorEvent
 from wsrec.ring import loss_evidence
@@ -37,7 +36,7 @@ def announces_end(out: Path, line: ManifestLine) -> bool:
     if line.events_path is None:
         return False
     try:
-        rows = pq.ParquetFile(regular(out / line.events_path)).read(["kind", "conn", "detail"]).to_pylist()
+        rows = ParquetFile(out / line.events_path).read(["kind", "conn", "detail"]).to_pylist()
         return any(
             row["kind"] == EventKind.SESSION_END
             or (
@@ -55,7 +54,7 @@ def about(out: Path, line: ManifestLine) -> dict[str, Any] | None:
     """The metadata of a finished file; None if it is missing or damaged."""
     path = line.path or line.events_path
     try:
-        with pq.ParquetFile(regular(out / str(path))) as file:
+        with ParquetFile(out / str(path)) as file:
             return metadata(file)
     except (OSError, ValueError):
         return None
@@ -74,7 +73,7 @@ def last_row(out: Path, lines: list[ManifestLine]) -> Moment | None:
         if line.number != last or line.path is None:
             continue
         try:
-            with pq.ParquetFile(regular(out / line.path)) as file:
+            with ParquetFile(out / line.path) as file:
                 *_, last_rows = row_batches(file, ["handoff_time", MONOTONIC], [file.num_row_groups - 1])
         except (OSError, ValueError):
             return None
@@ -88,7 +87,7 @@ def records_restart(out: Path, lines: list[ManifestLine], stage: int) -> bool:
         if line.events_path is None:
             continue
         try:
-            rows = pq.ParquetFile(regular(out / line.events_path)).read(["monotonic", "kind"]).to_pylist()
+            rows = ParquetFile(out / line.events_path).read(["monotonic", "kind"]).to_pylist()
         except (OSError, ValueError):
             # missing or damaged, which `wsrec verify` reports
             continue
@@ -108,7 +107,7 @@ def follow_landed(out: Path, lines: list[ManifestLine], feed: FeedWriter) -> Non
     for line in reversed(lines):
         try:
             if line.events_path is not None:
-                table = pq.ParquetFile(regular(out / line.events_path)).read(_EVENT_COLUMNS)
+                table = ParquetFile(out / line.events_path).read(_EVENT_COLUMNS)
                 for row in table.filter(pc.is_valid(table["monotonic"])).to_pylist():
                     moment, conn = row["monotonic"], row["conn"]
                     if row["kind"] == EventKind.DISCONNECT:
@@ -119,7 +118,7 @@ def follow_landed(out: Path, lines: list[ManifestLine], feed: FeedWriter) -> Non
                         events.append(MonitorEvent(EventKind(row["kind"]), moment, conn, detail))
             if line.path is None:
                 continue
-            with pq.ParquetFile(regular(out / line.path)) as file:
+            with ParquetFile(out / line.path) as file:
                 for batch in row_batches(file, _FOLLOWED):
                     conns = batch.column("conn").to_numpy()
                     since = np.zeros(1 << 16, np.int64)
@@ -141,7 +140,7 @@ def last_anchor(out: Path, lines: list[ManifestLine]) -> StoredAnchor | None:
     for line in sorted(lines, key=lambda line: line.number, reverse=True):
         if line.events_path is None or not (out / line.events_path).exists():
             continue
-        table = pq.ParquetFile(regular(out / line.events_path)).read(["kind", "detail"])
+        table = ParquetFile(out / line.events_path).read(["kind", "detail"])
         anchors = [row["detail"] for row in table.to_pylist() if row["kind"] == EventKind.ANCHOR]
         if anchors:
             return StoredAnchor.of(Event(EventKind.ANCHOR, detail=msgspec.json.decode(anchors[-1])))

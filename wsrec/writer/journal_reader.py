@@ -152,7 +152,7 @@ class _JournalFile:
         self._size = path.stat().st_size
         if not self._size:
             raise pa.ArrowInvalid(f"{path} is empty")
-        self._file = pa.OSFile(str(regular(path)))
+        self._file = pa.OSFile(os.fsencode(regular(path)))
         try:
             self._stream = pa.ipc.open_stream(self._file)
         except OSError as error:

@@ -26,6 +26,7 @@ import msgspec  # noqa: E402 (pyarrow imports pandas while it is imported)
 import pyarrow as pa  # noqa: E402
 
 from wsrec.format.layout import own_folder  # noqa: E402
+from wsrec.units import clean  # noqa: E402
 from wsrec.writer.batch import Batch  # noqa: E402
 from wsrec.writer.journal_reader import JournalReader  # noqa: E402
 from wsrec.writer.journal_recovery import JournalRecovery, number_of  # noqa: E402
@@ -109,7 +110,7 @@ def main(arguments: Sequence[str]) -> int:
             copy(folder, into / str(number))
             problems.append(None)
         except _PROBLEMS as error:
-            problems.append(f"{error}")
+            problems.append(clean(str(error), 2000))
     print(msgspec.json.encode(problems).decode())  # noqa: T201
     return 0
 
