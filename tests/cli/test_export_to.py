@@ -68,6 +68,9 @@ def test_hftbacktest(out: Path, tmp_path: Path) -> None:
     assert set(data["px"]) == {60000.1}
     assert np.all(data["local_ts"] > data["exch_ts"])
     assert lines[0] == "hftbacktest events: 60 written"
+    run(out, "--to", "hftbacktest", "--out", tmp_path, "--clock-shift", "123456789012")
+    later = np.load(tmp_path / "binance_BTCUSDT_20261122.npz")["data"]
+    assert list(later["local_ts"][:30] - data["local_ts"]) == [123_456_789_012] * 30
     assert any(line.startswith("binance: least latency ") for line in lines)
     assert any(re.match(r"\d+ messages, 2 files below ", line) for line in lines)
     assert "left out:" in lines
@@ -162,6 +165,8 @@ def test_its_names_for_columns(out: Path, tmp_path: Path) -> None:
         (("--to", "hftbacktest", "--time", "us"), "--time: found it beside --to"),
         (("--to", "nautilus", "--tables", "candles"), "--tables: found candles, which nautilus has nothing for"),
         (("--exchange-offset", "1s"), "--exchange-offset: found it without --to"),
+        (("--clock-shift", "1"), "--clock-shift: found it without --to"),
+        (("--to", "tardis", "--clock-shift", "1"), "--clock-shift: found it beside --to tardis"),
         (("--since", "2026-11-22T13:00Z", "--until", "2026-11-22T13:00Z"), "--until: found a time that is not after"),
         (("--to", "excel"), "expected hftbacktest, nautilus or tardis"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -184,8 +185,24 @@ def test_a_clock_that_was_behind_is_shifted_for_the_whole_feed_and_it_is_said(tm
     assert [event[1:3] for path in outcome.files for event in events_of(path)] == [(30, 32), (-10, 33)]
     assert outcome.notes == [
         "binance: least latency -30.0 ms (-30,000,000 ns): the recorder's clock was behind the exchange's; all local "
-        "times of binance are 32,000,000 ns later than recorded"
+        "times of binance are 32,000,000 ns later than recorded: other exports of the feed may need another shift, and "
+        "--clock-shift 32000000 gives them this one"
     ]
+
+
+def test_separate_exports_have_one_clock_with_a_given_shift(tmp_path: Path) -> None:
+    def rows(symbol: str, ahead: int) -> tuple[Table, pa.RecordBatch]:
+        time = START + ahead * MS
+        return batch(Table.TRADES, {"price": 1.0, "size": 1.0, "symbol": symbol, "exchange_time": time})
+
+    shifted = [
+        to_hftbacktest([rows(symbol, ahead)], tmp_path, clock_shift=30 * MS) for symbol, ahead in (("A", 30), ("B", 7))
+    ]
+    assert [event[2] for outcome in shifted for event in events_of(outcome.files[0])] == [30, 30]
+    assert "are 30,000,000 ns later than recorded, as --clock-shift says" in shifted[1].notes[0]
+    with pytest.raises(ExportError, match="--clock-shift: found 29999999, but binance needs at least 30000000"):
+        to_hftbacktest([rows("A", 30)], tmp_path / "no", clock_shift=30 * MS - 1)
+    assert not list((tmp_path / "no").iterdir())
 
 
 def test_no_time_of_the_exchange_is_made_up(tmp_path: Path) -> None:

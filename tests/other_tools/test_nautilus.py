@@ -182,7 +182,12 @@ def test_a_time_is_in_a_catalogue_once(tmp_path: Path) -> None:
         return batch(Table.TRADES, *({"price": 1.0, "size": 1.0, "seq": seq} for seq in seqs))
 
     first = to_nautilus([trades(1, 5)], tmp_path)
-    assert to_nautilus([trades(1, 5)], tmp_path).files == first.files, "made again, it is replaced"
+    assert not first.notes
+    again = to_nautilus([trades(1, 5)], tmp_path)
+    assert again.files == first.files == list(tmp_path.glob("data/trade_tick/*/*"))
+    assert again.notes == [
+        "1 file of the catalogue had the same instrument, first and last time: replaced, none is there twice"
+    ]
     to_nautilus([trades(6, 9)], tmp_path)
     with pytest.raises(ExportError, match=r"is of the same time.*give another --out"):
         to_nautilus([trades(3, 7)], tmp_path)

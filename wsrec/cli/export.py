@@ -24,7 +24,7 @@ from wsrec.format.reading import DamagedFile, open_capture
 from wsrec.options.engine import EngineOptions
 from wsrec.options.export import ColumnNames, ExportOptions, TimeUnit, Tool
 from wsrec.options.option import declared
-from wsrec.other_tools.export_to import ToolExport, export_to, tables_of
+from wsrec.other_tools.export_to import Clocks, ToolExport, export_to, tables_of
 from wsrec.other_tools.market_rows import SUSPECT_BOOKS
 from wsrec.other_tools.outcome import ExportError
 from wsrec.report.terminal import reading_progress
@@ -73,8 +73,13 @@ def export(sources: tuple[str, ...], json: bool, **given: Any) -> None:
         for name, usual in (("time", TimeUnit.NS), ("names", ColumnNames.WSREC)):
             if getattr(options, name) is not usual:
                 raise ConfigError(f"--{name}: found it beside --to, whose files have the tool's: give one")
-        _export_to(sources, options.to, request, options.exchange_offset, as_json=json)
+        offset = None if options.exchange_offset is None else round(options.exchange_offset * 1e9)
+        if options.clock_shift is not None and options.to is not Tool.HFTBACKTEST:
+            raise ConfigError(f"--clock-shift: found it beside --to {options.to}, expected --to hftbacktest")
+        _export_to(sources, options.to, request, Clocks(offset, options.clock_shift), as_json=json)
         return
+    if options.clock_shift is not None:
+        raise ConfigError("--clock-shift: found it without --to, expected --to hftbacktest")
     if options.exchange_offset is not None:
         raise ConfigError(
             "--exchange-offset: found it without --to, whose files need a time of the exchange in each row"
@@ -174,14 +179,11 @@ def _out(sources: tuple[str, ...], options: ExportOptions) -> Path:
     return folders[0] / "tables"
 
 
-def _export_to(
-    sources: tuple[str, ...], tool: Tool, request: Request, exchange_offset: float | None, *, as_json: bool
-) -> None:
-    offset = None if exchange_offset is None else round(exchange_offset * 1e9)
+def _export_to(sources: tuple[str, ...], tool: Tool, request: Request, clocks: Clocks, *, as_json: bool) -> None:
     damaged: list[DamagedFile] = []
     try:
         with reading_progress(Console(stderr=True)) as progress:
-            result = export_to(open_capture(sources, damaged=damaged.append), tool, request, offset, progress)
+            result = export_to(open_capture(sources, damaged=damaged.append), tool, request, clocks, progress)
     except CaptureError as error:
         raise CommandError(str(error), _DAMAGED) from error
     except ExportError as error:

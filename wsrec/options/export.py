@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 
 from wsrec.options.option import Option
-from wsrec.options.value_types import Choice, Duration, File, Folder, Instant, Names
+from wsrec.options.value_types import Choice, Duration, File, Folder, Instant, Names, Number
 
 
 class Format(StrEnum):
@@ -135,6 +135,16 @@ class ExportOptions(Rows, frozen=True, kw_only=True):
             "With `--to`: a row without a time of the exchange happened this long before it arrived.",
             Duration(),
             metavar="TIME",
+            in_run=False,
+        ),
+    ] = None
+    clock_shift: Annotated[
+        int | None,
+        Option(
+            "With `--to hftbacktest`: all local times are this much later (ns): several exports have one clock.",
+            Number(0, 10**17),
+            metavar="NS",
+            default="what the rows of the export need, as it prints",
             in_run=False,
         ),
     ] = None

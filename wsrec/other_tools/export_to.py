@@ -26,32 +26,52 @@ from wsrec.tables.reading import check_feed, read_tables
 Decimals = dict[tuple[str, str], tuple[int, int]]
 
 
+class Clocks(NamedTuple):
+    """What a user says of the times.
+
+    Attributes:
+        offset: how long before its arrival a row without any time of the exchange happened (ns).
+        shift: how much later local times are than recorded (ns), for the tool that compares them with the exchange's.
+
+    """
+
+    offset: int | None = None
+    shift: int | None = None
+
+
+_AS_RECORDED = Clocks()
+
+
 class _Exporter(NamedTuple):
     """What a tool takes.
 
     Attributes:
         tables: the tables that it has something for.
         usual: those that are exported if the user names none.
-        write: writes the files; takes the rows, the folder, the offset for rows without a time of the exchange (ns),
-            and the decimals of prices and sizes by feed and symbol, complete only after the rows.
+        write: writes the files; takes the rows, the folder, what is assumed of clocks, and the decimals of prices and
+            sizes by feed and symbol, complete only after the rows.
 
     """
 
     tables: tuple[Table, ...]
     usual: tuple[Table, ...]
-    write: Callable[[TableRows, Path, int | None, Decimals], Outcome]
+    write: Callable[[TableRows, Path, Clocks, Decimals], Outcome]
 
 
 _EXPORTERS = {
     Tool.HFTBACKTEST: _Exporter(
         hftbacktest.TABLES,
         hftbacktest.DEFAULT_TABLES,
-        lambda rows, out, offset, _: hftbacktest.to_hftbacktest(rows, out, exchange_offset=offset),
+        lambda rows, out, clocks, _: hftbacktest.to_hftbacktest(
+            rows, out, exchange_offset=clocks.offset, clock_shift=clocks.shift
+        ),
     ),
     Tool.NAUTILUS: _Exporter(
         nautilus.TABLES,
         nautilus.DEFAULT_TABLES,
-        lambda rows, out, offset, decimals: nautilus.to_nautilus(rows, out, exchange_offset=offset, decimals=decimals),
+        lambda rows, out, clocks, decimals: nautilus.to_nautilus(
+            rows, out, exchange_offset=clocks.offset, decimals=decimals
+        ),
     ),
     # its `timestamp` is the local one where there is no other
     Tool.TARDIS: _Exporter(tardis.TABLES, tardis.DEFAULT_TABLES, lambda rows, out, *_: tardis.to_tardis(rows, out)),
@@ -92,7 +112,7 @@ def tables_of(tool: Tool) -> tuple[tuple[Table, ...], tuple[Table, ...]]:
 
 
 def export_to(
-    capture: Capture, tool: Tool, request: Request, exchange_offset: int | None = None, progress: Progress | None = None
+    capture: Capture, tool: Tool, request: Request, clocks: Clocks = _AS_RECORDED, progress: Progress | None = None
 ) -> ToolExport:
     """Export a capture to a tool.
 
@@ -100,7 +120,7 @@ def export_to(
         capture: the capture.
         tool: the tool.
         request: which rows, of which tables, to which folder.
-        exchange_offset: how long before its arrival a row without any time of the exchange happened (ns).
+        clocks: what the user says of the times.
         progress: called from time to time, with bytes.
 
     Raises:
@@ -136,7 +156,7 @@ def export_to(
         on_file=count,
         on_failed=result.fail,
     )
-    result.outcome = _EXPORTERS[tool].write(rows, Path(request.out), exchange_offset, decimals)
+    result.outcome = _EXPORTERS[tool].write(rows, Path(request.out), clocks, decimals)
     result.left_out = summed(result.left_out)
     if (capture.damaged or result.errors or result.unreadable) and Table.BOOK_CHANGES in request.tables:
         result.outcome.note(

@@ -3,7 +3,8 @@
 Its data page (https://hftbacktest.readthedocs.io, "Data") asks for events in the order of both clocks: an event whose
 turn differs is there twice, once for the exchange's processor and once for the local one (`in_both_orders`). No event
 may arrive before it happened; where the recorder's clock was behind the exchange's, all local times of the feed are
-shifted by as much, as its `correct_local_timestamp` does, and the outcome says by how much.
+shifted by as much, as its `correct_local_timestamp` does, and the outcome says by how much. How much that is depends
+on the rows: several exports have one clock only if the user gives the same shift to all.
 """
 
 from __future__ import annotations
@@ -59,7 +60,14 @@ class _Day(NamedTuple):
     day: str
 
 
-def to_hftbacktest(rows: TableRows, out: Path, *, exchange_offset: int | None = None, base_latency: int = 0) -> Outcome:
+def to_hftbacktest(
+    rows: TableRows,
+    out: Path,
+    *,
+    exchange_offset: int | None = None,
+    clock_shift: int | None = None,
+    base_latency: int = 0,
+) -> Outcome:
     """Write `FEED_SYMBOL_YYYYMMDD.npz` a symbol and day (UTC, of the arrival), with the events as `data`.
 
     In memory at once are one symbol's events of a day, several times; the others are on the disk in `out`.
@@ -69,11 +77,12 @@ def to_hftbacktest(rows: TableRows, out: Path, *, exchange_offset: int | None = 
         out: the folder.
         exchange_offset: for rows without any time of the exchange: how long before their arrival they are taken to have
             happened (ns). None: they are refused.
-        base_latency: least latency (ns) after a shift of the local times.
+        clock_shift: how much later all local times are than recorded (ns). None: what the rows of each feed need.
+        base_latency: least latency (ns) after a shift of the local times that the rows need.
 
     Raises:
-        ExportError: a row has no time of the exchange and there is no `exchange_offset`; or the same rows are there
-            twice.
+        ExportError: a row has no time of the exchange and there is no `exchange_offset`; or it arrives before it
+            happened in spite of `clock_shift`; or the same rows are there twice.
 
     """
     outcome = Outcome()
@@ -81,7 +90,11 @@ def to_hftbacktest(rows: TableRows, out: Path, *, exchange_offset: int | None = 
         intake = _Intake(spool, outcome, exchange_offset)
         for market in by_market(rows, TABLES, "hftbacktest", outcome):
             intake.add(market)
-        shift = {feed: -latency + base_latency if latency < 0 else 0 for feed, latency in intake.least.items()}
+        if clock_shift is not None:
+            _check_shift(clock_shift, intake.least)
+            shift = dict.fromkeys(intake.least, clock_shift)
+        else:
+            shift = {feed: -latency + base_latency if latency < 0 else 0 for feed, latency in intake.least.items()}
         for key in sorted(spool.keys()):
             events = _events(spool.take(key))
             events["local_ts"] += shift[key.feed]
@@ -92,7 +105,7 @@ def to_hftbacktest(rows: TableRows, out: Path, *, exchange_offset: int | None = 
             outcome.files.append(path)
             outcome.written["hftbacktest events"] += len(ordered)
     for feed, latency in intake.least.items():
-        outcome.note(_latency_note(feed, latency, shift[feed]))
+        outcome.note(_latency_note(feed, latency, shift[feed], is_given=clock_shift is not None))
     return outcome
 
 
@@ -135,13 +148,25 @@ def _ranks(events: Events) -> npt.NDArray[np.intp]:
     return ranks
 
 
-def _latency_note(feed: str, latency: int, shift: int) -> str:
+def _check_shift(shift: int, least: dict[str, int]) -> None:
+    for feed, latency in least.items():
+        if latency + shift < 0:
+            raise ExportError(
+                f"--clock-shift: found {shift}, but {feed} needs at least {-latency} (ns), or messages would arrive "
+                "before they happened: give the largest shift that your exports need"
+            )
+
+
+def _latency_note(feed: str, latency: int, shift: int, *, is_given: bool) -> str:
     least = f"{feed}: least latency {duration(latency)} ({latency:,} ns)"
     if not shift:
         return least
+    shifted = f"all local times of {feed} are {shift:,} ns later than recorded"
+    if is_given:
+        return f"{least}: {shifted}, as --clock-shift says"
     return (
-        f"{least}: the recorder's clock was behind the exchange's; "
-        f"all local times of {feed} are {shift:,} ns later than recorded"
+        f"{least}: the recorder's clock was behind the exchange's; {shifted}: other exports of the feed may "
+        f"need another shift, and --clock-shift {shift} gives them this one"
     )
 
 

@@ -25,7 +25,7 @@ from wsrec.other_tools.outcome import ExportError, Outcome, TableRows
 from wsrec.other_tools.spool import Spool
 from wsrec.tables.claimed import remove_abandoned
 from wsrec.tables.whole_file import UNFINISHED, whole_file
-from wsrec.units import clean, duration
+from wsrec.units import clean, duration, plural
 
 TABLES = (Table.TRADES, Table.QUOTES, Table.BOOK_CHANGES)
 """The tables that it has types for."""
@@ -107,7 +107,7 @@ def to_nautilus(
     venues: Mapping[str, str] | None = None,
     decimals: Mapping[tuple[str, str], tuple[int, int]] | None = None,
 ) -> Outcome:
-    """Write a catalogue, or add to one.
+    """Write a catalogue, or add to one: a file of the same instrument, first and last time is replaced.
 
     An instrument is `SYMBOL.FEED` in the exchange's and the feed's words (`BTCUSDT.BINANCE`). Prices and sizes have as
     many decimals as `decimals` says, or as the instrument's most detailed ones in these rows. `ts_event` is the match's
@@ -137,11 +137,18 @@ def to_nautilus(
         for instrument, found in intake.decimals.items():
             for what, known in zip(found, (decimals or {}).get(intake.owners[instrument], (0, 0)), strict=True):
                 found[what] = max(found[what], known)
+        replaced = 0
         for key in sorted(spool.keys()):
             table = _ordered(spool.take(key), key.table)
-            path = _write(table, out, key, intake.decimals[key.instrument])
+            path, was_there = _write(table, out, key, intake.decimals[key.instrument])
+            replaced += was_there
             outcome.files.append(path)
             outcome.written[f"nautilus {_KINDS[key.table].folder}"] += table.num_rows
+    if replaced:
+        outcome.note(
+            f"{plural(replaced, 'file')} of the catalogue had the same instrument, first and last time: replaced, "
+            "none is there twice"
+        )
     return outcome
 
 
@@ -370,7 +377,8 @@ def _ordered(rows: pa.Table, table: Table) -> pa.Table:
     return rows.set_column(rows.schema.get_field_index("flags"), "flags", pa.array(flags))
 
 
-def _write(rows: pa.Table, out: Path, key: _Key, decimals: dict[str, int]) -> Path:
+def _write(rows: pa.Table, out: Path, key: _Key, decimals: dict[str, int]) -> tuple[Path, bool]:
+    """Write a file of the catalogue; returns its path, and whether it takes the place of one."""
     kind = _KINDS[key.table]
     folder = out / "data" / kind.folder / key.instrument.replace("/", "")
     folder.mkdir(parents=True, exist_ok=True)
@@ -388,9 +396,10 @@ def _write(rows: pa.Table, out: Path, key: _Key, decimals: dict[str, int]) -> Pa
     }
     schema = pa.schema([pa.field(name, each, nullable=False) for name, each in kind.columns.items()], metadata)
     columns = [_raw(rows[name]) if name in kind.numbers else rows[name] for name in kind.columns]
+    was_there = path.exists()
     with whole_file(path) as unfinished:
         pq.write_table(pa.table(columns, schema), unfinished, compression="zstd", row_group_size=_ROW_GROUP)
-    return path
+    return path, was_there
 
 
 def _raw(column: pa.ChunkedArray) -> pa.Array:
