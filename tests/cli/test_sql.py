@@ -60,7 +60,7 @@ def capture(recorded: Path, tmp_path: Path) -> Path:
 def ask(capture: Path, question: str, *arguments: object, status: int = 0) -> str:
     result = CliRunner().invoke(main, ["sql", str(capture), question, *map(str, arguments)])
     assert result.exit_code == status, result.output
-    return result.output
+    return result.output if status else result.stdout
 
 
 def rows(capture: Path, question: str) -> list[dict[str, Any]]:
@@ -115,6 +115,26 @@ class TestExportedTables:
         assert rows(capture, "select count(*) n from trades") == [{"n": TRADES}]
         shutil.rmtree(capture / "tables")
         assert ".parquet: " in ask(capture, "select count(*) n from trades", status=1)
+
+    def test_are_read_after_their_messages_were_sorted(self, capture: Path) -> None:
+        export(capture)
+        assert CliRunner().invoke(main, ["compact", str(capture)]).exit_code == 0
+        spoil_messages(capture)
+        assert rows(capture, "select count(*) n from trades") == [{"n": TRADES}]
+        manifest = capture / ".wsrec" / "manifest.jsonl"
+        lines = manifest.read_text().splitlines(keepends=True)
+        manifest.write_text("".join(line for line in lines if '"replaces":null' in line))
+        ask(capture, "select count(*) n from trades", status=1)
+
+    def test_what_was_made_instead_is_said(self, capture: Path) -> None:
+        arguments = ["sql", str(capture), "select count(*) from trades"]
+        said = CliRunner().invoke(main, arguments).stderr
+        assert said == (
+            "wsrec sql: trades of 2 files made for this question, without a current export in the capture (`wsrec "
+            "export` makes one)\n"
+        )
+        export(capture)
+        assert not CliRunner().invoke(main, arguments).stderr
 
     @pytest.mark.parametrize(
         "arguments",

@@ -83,7 +83,7 @@ def sql(source: str, question: str, form: Form, out: Path | None, **given: Any) 
         with (
             engine_for(taken(EngineOptions, settled(_OPTIONS, given))) as engine,
             reading_progress(Console(stderr=True)) as progress,
-            answer(capture, question, engine, progress) as rows,
+            answer(capture, question, engine, progress, _notice) as rows,
         ):
             _write(rows, form, out)
     except NoCaptureError as error:
@@ -94,6 +94,10 @@ def sql(source: str, question: str, form: Form, out: Path | None, **given: Any) 
         raise CommandError(str(error), _DAMAGED) from error
     except (SqlError, SameNameError) as error:
         raise ConfigError(str(error)) from error
+
+
+def _notice(text: str) -> None:
+    click.echo(f"wsrec sql: {text}", err=True)
 
 
 def _write(rows: pa.RecordBatchReader, form: Form, out: Path | None) -> None:

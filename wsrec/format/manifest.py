@@ -137,14 +137,26 @@ def listed_as(out: Path, known: ManifestLine, digest: str) -> ManifestLine | Non
         OSError: the manifest cannot be read.
 
     """
+    chain = chains(out).get(known.pair, [])
+    return next((line for line in reversed(chain) if line.sha256 == digest and line.path == known.path), None)
+
+
+def chains(out: Path) -> dict[tuple[str, str, int], list[ManifestLine]]:
+    """The lines of each pair, each of which took the place of the one before; lines that cannot be read are left out.
+
+    Raises:
+        OSError: the manifest cannot be read.
+
+    """
     path = manifest_path(out)
-    chain: list[ManifestLine] = []
+    found: dict[tuple[str, str, int], list[ManifestLine]] = {}
     for number, text in enumerate(read_file(path).split(b"\n")[:-1], 1):
         with contextlib.suppress(msgspec.DecodeError, OtherVersionError):
             line = decode_line(text, path, number)
-            if line.pair == known.pair and (not chain or line.follows(chain)):
+            chain = found.setdefault(line.pair, [])
+            if not chain or line.follows(chain):
                 chain.append(line)
-    return next((line for line in reversed(chain) if line.sha256 == digest and line.path == known.path), None)
+    return found
 
 
 def names_by_digest(out: Path) -> dict[str, str]:

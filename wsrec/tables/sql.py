@@ -1,10 +1,10 @@
 """A capture as views of DuckDB: messages, events, and those tables that a question names.
 
-Exported tables in the capture are read where they are current: later than the messages file, of all its rows and bytes,
-by the declarations of today, not of a file that was still being recorded, and with all that the session's files tell of
-its rows now (`wsrec.tables.facts`): of a journal that was recovered later, or a loss that a later file reports. What
-else a question needs is converted into a temporary folder first. Nothing can be written: the one statement that is run
-is a SELECT.
+Exported tables in the capture are read where they are current: later than the messages file, of all its rows and bytes
+(or of those that it had before `wsrec compact` sorted it, by the manifest), by the declarations of today, not of a
+file that was still being recorded, and with all that the session's files tell of its rows now (`wsrec.tables.facts`):
+of a journal that was recovered later, or a loss that a later file reports. What else a question needs is converted
+into a temporary folder first. Nothing can be written: the one statement that is run is a SELECT.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from wsrec.feed.table_columns import Table
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import CaptureError
 from wsrec.format.layout import EVENTS, MESSAGES
+from wsrec.format.manifest import ManifestLine, chains
 from wsrec.format.parquet_file import ParquetFile
 from wsrec.format.reading import Capture
 from wsrec.options.export import Format, Numbers, TimeUnit
@@ -46,13 +47,16 @@ from wsrec.tables.schema import TABLES_VERSION, table_schema
 from wsrec.tables.session_files import Group, groups
 from wsrec.tables.session_tables import SessionTables
 from wsrec.tables.table_file import written_schema
-from wsrec.units import clean, did_you_mean
+from wsrec.units import clean, did_you_mean, plural
 
 VIEWS = (MESSAGES, EVENTS, *map(str, Table))
 """The views."""
 
 OLDEST = 2
 """The first version of DuckDB that keeps nanoseconds of times with a zone."""
+
+Chains = Mapping[tuple[str, str, int], Sequence[ManifestLine]]
+"""The lines of each pair of files in a manifest (`wsrec.format.manifest.chains`)."""
 
 _BATCH = 10_000
 _PREFIX = "wsrec."
@@ -64,7 +68,11 @@ class SqlError(Exception):
 
 @contextmanager
 def answer(
-    capture: Capture, question: str, engine: Engine, progress: Progress | None = None
+    capture: Capture,
+    question: str,
+    engine: Engine,
+    progress: Progress | None = None,
+    notice: Callable[[str], None] | None = None,
 ) -> Iterator[pa.RecordBatchReader]:
     """The rows that a SELECT gives, within the `with` block.
 
@@ -73,6 +81,7 @@ def answer(
         question: one SELECT statement in DuckDB's SQL.
         engine: where messages are converted.
         progress: called from time to time while they are.
+        notice: called once with the tables that were made for the question, if any was.
 
     Raises:
         SqlError: it is no such statement, or names what is not there, or DuckDB is not installed; also while the rows
@@ -99,6 +108,8 @@ def answer(
             tables = _Tables(capture, Path(temporary), engine, progress)
             names = _Names(Path(temporary))
             rows = _bound(duckdb, connection, question, lambda view: _select(capture, view, tables, names))
+            if tables.made and notice is not None:
+                notice(_made(tables.made))
             yield rows.to_arrow_reader(_BATCH)
         except (duckdb.Error, pa.ArrowException) as error:
             raise SqlError(_in_one_line(error)) from error
@@ -136,6 +147,13 @@ def _bound(duckdb: Any, connection: Any, question: str, select: Callable[[str], 
                 raise
             connection.execute(f'create view "{view}" as {select(view)}')
             made.add(view)
+
+
+def _made(made: Mapping[Table, int]) -> str:
+    names = [f"{table} of {plural(files, 'file')}" for table, files in made.items()]
+    return (
+        f"{', '.join(names)} made for this question, without a current export in the capture (`wsrec export` makes one)"
+    )
 
 
 def _missing(error: Exception) -> str | None:
@@ -217,12 +235,19 @@ def _text(text: str) -> str:
 
 
 class _Tables:
-    """The files of a capture's tables: exported ones, and what is converted for this question."""
+    """The files of a capture's tables: exported ones, and what is converted for this question.
+
+    Attributes:
+        made: of how many messages files with such rows each table was converted.
+
+    """
 
     def __init__(self, capture: Capture, temporary: Path, engine: Engine, progress: Progress | None) -> None:
         self._capture, self._temporary = capture, temporary
         self._engine, self._progress = engine, progress
         self._declarations: dict[str, str] = {}
+        self._chains: dict[Path, Chains] = {}
+        self.made: dict[Table, int] = {}
 
     def files(self, table: Table) -> list[Path]:
         """The files with the rows of a table.
@@ -261,6 +286,9 @@ class _Tables:
         made = reduce(self._engine, export_files, merge, items, self._progress) or Exported()
         if made.errors:
             raise CaptureError(made.errors[0])
+        # one without such rows has no exported file either
+        if made.files:
+            self.made[table] = made.files
         return found + sorted((self._temporary / f"table={table}").rglob("*.parquet"))
 
     def _current(self, file: CaptureFile, table: Table, facts: _Facts) -> Path | None:
@@ -284,9 +312,23 @@ class _Tables:
             "unfinished": False,
             **source_of(file),
         }
-        about = {name: json.loads(metadata.get(f"{_PREFIX}{name}".encode(), '""')) for name in (*expected, *FACTS)}
+        names = *expected, *FACTS, "source_sha256"
+        about = {name: json.loads(metadata.get(f"{_PREFIX}{name}".encode(), '""')) for name in names}
+        if about["source_bytes"] != file.size and self._was_sorted(out, file, about["source_sha256"]):
+            expected["source_bytes"] = about["source_bytes"]
         is_of_file = {name: about[name] for name in expected} == expected and schema.equals(_SCHEMAS[table])
         return path if is_of_file and facts.are_those_of(about) else None
+
+    def _was_sorted(self, out: Path, file: CaptureFile, digest: Any) -> bool:
+        """Whether a file had this SHA-256 before it was sorted: its rows are the same, by the manifest."""
+        if out not in self._chains:
+            try:
+                self._chains[out] = chains(out)
+            except OSError:
+                self._chains[out] = {}
+        chain = self._chains[out].get((file.feed, file.session, file.number), [])
+        places = [place for place, line in enumerate(chain) if line.sha256 == digest]
+        return bool(places) and any(line.bytes == file.size for line in chain[places[0] + 1 :])
 
     def _declared(self, file: CaptureFile) -> str:
         if file.feed not in self._declarations:
