@@ -27,6 +27,7 @@ from wsrec.format import claim, manifest
 from wsrec.format.capture_file import CaptureFile
 from wsrec.options.engine import EngineOptions
 from wsrec.replay.source import Source
+from wsrec.units import plural
 from wsrec.verify.memory import Memory
 from wsrec.verify.model import Kind
 from wsrec.verify.verify import verify
@@ -376,8 +377,19 @@ class TestCommand:
             "rows": 179,
             "bytes_before": found["sorted"]["bytes_before"],
             "bytes_after": size,
+            "larger": found["sorted"]["larger"],
         }
         assert found["skipped"] == found["problems"] == []
+
+    def test_files_that_became_larger_are_counted(self, out):
+        before = [path.stat().st_size for path in message_files(out)]
+        dry = json.loads(run(out, "--dry-run", "--json").stdout)
+        assert dry["sorted"]["larger"] is None
+        said = run(out).output
+        pairs = zip(before, message_files(out), strict=True)
+        larger = sum(path.stat().st_size > size for size, path in pairs)
+        assert larger, "so small ones do"
+        assert f"larger than before: {plural(larger, 'file')}; docs/compact.md says why" in said
 
     def test_several_processes_make_the_same_files(self, out, compacted):
         with engine_for(EngineOptions(jobs=2)) as engine:

@@ -31,9 +31,10 @@ _OPTIONS = (*declared(CompactOptions), *declared(EngineOptions))
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--json", is_flag=True, help="Print one JSON object; sizes in bytes, times in ns.")
 def compact(out: Path, dry_run: bool, json: bool, **given: Any) -> None:
-    """Sort the message files of finished sessions by channel and symbol, and compress them better.
+    """Sort the message files of finished sessions by channel and symbol, and compress them more slowly and better.
 
-    DIR is an output folder of `wsrec record`. A question about one symbol then reads a small part of each file. Every
+    DIR is an output folder of `wsrec record`. A question about one symbol then reads a small part of each file. Most
+    files become smaller; where messages repeat their neighbours' text a file can become larger, which is said. Every
     row, event and count stays, and `wsrec verify` finds the same; each new file is compared with the old one row by
     row before it takes its place. Sessions that are being recorded, or not recovered, are left as they are.
 
@@ -79,6 +80,8 @@ def _lines(result: Compacted) -> list[str]:
     would = "would be " if result.dry_run else ""
     done, removed = result.sorted, result.removed
     lines = [f"{would}sorted: {plural(done.files, 'file')}, {plural(done.rows, 'row')}{_change(result)}"]
+    if done.larger:
+        lines.append(f"larger than before: {plural(done.larger, 'file')}; docs/compact.md says why")
     if result.already:
         lines.append(f"sorted before: {plural(result.already, 'file')}")
     if removed.before is not None:

@@ -27,6 +27,7 @@ class Sorted(msgspec.Struct, frozen=True, kw_only=True):
         rows: their rows.
         bytes_before: their size before.
         bytes_after: after it; of a dry run by the files of the same feed that were sorted before, null without any.
+        larger: how many of them are larger than before; null of a dry run.
 
     """
 
@@ -34,6 +35,7 @@ class Sorted(msgspec.Struct, frozen=True, kw_only=True):
     rows: int = 0
     bytes_before: int = 0
     bytes_after: int | None = 0
+    larger: int | None = 0
 
 
 class Removed(msgspec.Struct, frozen=True, kw_only=True):

@@ -70,7 +70,8 @@ class Compaction:
         lines = [pair.line for pair in todo]
         size = sum(size_of(self._out / str(line.path)) for line in lines)
         after = _expected(of, lines)
-        wanted = Sorted(files=len(todo), rows=sum(line.rows for line in lines), bytes_before=size, bytes_after=after)
+        rows = sum(line.rows for line in lines)
+        wanted = Sorted(files=len(todo), rows=rows, bytes_before=size, bytes_after=after, larger=None)
         removed = removal.summary(old, removal.sizes(self._out, old), self._before)
         return self._result(of, wanted, removed, dry_run=True)
 
@@ -144,7 +145,7 @@ class Compaction:
 
     def _sort(self, todo: list[FinishedPair], folder: Path, progress: Progress | None) -> Sorted:
         items = [self._item(pair, folder) for pair in todo]
-        files = rows = before = after = 0
+        files = rows = before = after = larger = 0
         results = self._engine.map(rewrite, items, progress)
         for pair, item, made in zip(todo, items, results, strict=True):
             if made.problem is not None:
@@ -154,9 +155,10 @@ class Compaction:
             elif self._put_in_place(pair, item, made):
                 files, rows = files + 1, rows + pair.line.rows
                 before, after = before + item.size, after + made.size
+                larger += made.size > item.size
             if self._failed:
                 break
-        return Sorted(files=files, rows=rows, bytes_before=before, bytes_after=after)
+        return Sorted(files=files, rows=rows, bytes_before=before, bytes_after=after, larger=larger)
 
     def _item(self, pair: FinishedPair, folder: Path) -> MessageFile:
         path = self._out / str(pair.line.path)
