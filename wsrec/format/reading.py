@@ -20,7 +20,7 @@ from wsrec.format.capture import events_beside, events_files, message_files
 from wsrec.format.capture_file import ORDERS, SCHEMAS, CaptureFile
 from wsrec.format.copies import RepeatedFileWarning, difference, once
 from wsrec.format.errors import CaptureError, NoCaptureError, UnreadableError
-from wsrec.format.layout import EVENTS, MESSAGES, FileKind
+from wsrec.format.layout import EVENTS, MESSAGES, NAME, FileKind
 from wsrec.format.merging import merged
 from wsrec.format.reading_arguments import Instant, check_closed, instant_ns, named_values, schema_of
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
@@ -180,10 +180,23 @@ class Capture:
         """The files without copies, of which a warning tells, and without those that are there twice and differ."""
         found = once(paths, kind)
         for first, second in found.differing:
-            self._report(second, CaptureError(difference(first, second)), kind)
+            self._report(second, CaptureError(self._difference(first, second)), kind)
         if kind == MESSAGES and found.notice is not None:
             warnings.warn(found.notice, RepeatedFileWarning, stacklevel=_depth())
         return found.paths
+
+    def _difference(self, first: Path, second: Path) -> str:
+        """What is to be said of two files that differ; copies of what is unfinished have names that tell nothing."""
+        name = NAME.fullmatch(second.name)
+        there = [each for each in self.unfinished if name is not None and each.session == name["session"]]
+        is_finished = any(second in paths for paths in self._finished.values())
+        if is_finished or len(there) < 2:
+            return difference(first, second)
+        one, other, *_ = there
+        return (
+            f"{one.out}: session {one.session} is unfinished there and in {other.out}, with other rows; "
+            "neither was read: name one of the two"
+        )
 
     def paths(self, kind: FileKind) -> list[Path]:
         """The files of a kind, `messages` or `events`, none of which is opened for it."""
