@@ -63,12 +63,11 @@ def once(paths: Iterable[Path], kind: FileKind) -> Once:
     by_name: dict[str, list[Path]] = {}
     for path in files:
         by_name.setdefault(path.name, []).append(path)
+    repeated = [same for named in by_name.values() if len(named) > 1 for same in _by_folder(named) if len(same) > 1]
     copies: list[tuple[Path, Path]] = []
     differing: list[tuple[Path, Path]] = []
-    for named in by_name.values():
-        if len(named) == 1 or _are_of_several_feeds(named):
-            continue
-        for first, *others in _by_owner(named, kind):
+    for same in repeated:
+        for first, *others in _by_owner(same, kind):
             different = [other for other in others if not _is_equal(first, other)]
             differing += [(first.path, other.path) for other in different]
             copies += [(other.path, first.path) for other in others if not different]
@@ -84,10 +83,13 @@ def difference(first: Path, second: Path) -> str:
     )
 
 
-def _are_of_several_feeds(paths: list[Path]) -> bool:
-    """Whether the folders of files of the same name show that no two are of the same feed."""
-    feeds = {path.absolute().parts[-4:-3] for path in paths}
-    return len(feeds) == len(paths) and all(feed and feed[0].startswith("feed=") for feed in feeds)
+def _by_folder(paths: list[Path]) -> list[list[Path]]:
+    """Files of the same name by the feed that their folders name; all together if one has no such folder."""
+    found: dict[str | None, list[Path]] = {}
+    for path in paths:
+        feeds = [part for part in path.absolute().parts[:-1] if part.startswith("feed=")]
+        found.setdefault(feeds[-1] if feeds else None, []).append(path)
+    return [paths] if None in found else list(found.values())
 
 
 def _by_owner(paths: list[Path], kind: FileKind) -> list[list[CaptureFile]]:
