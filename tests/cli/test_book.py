@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
+import wsrec
 from tests.order_books.book_capture import closed, opened, record
 from tests.order_books.small_books import SECOND, START, message, small_feed, snapshot
 from wsrec.feed.table_columns import Table
@@ -94,7 +95,7 @@ def test_files_have_the_rows(out: Path, tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["--symbol", "B"], 3, "out: holds no message of such a book in that time"),
+        (["--symbol", "B"], 3, "symbol: found 'B', which the capture does not have, expected A"),
         (["--at", "2026-11-22T12:00Z"], 3, "out: holds no message of such a book in that time"),
         (["--at", "2026-11-22T13:00Z", "--every", "1s"], 2, "--every cannot be combined with --at"),
         (
@@ -117,3 +118,8 @@ def test_mistakes_and_nothing_found(out: Path, arguments: list[str], status: int
 def test_a_folder_without_a_capture_is_status_3(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert run(tmp_path / "empty").exit_code == 3
+
+
+def test_a_symbol_that_is_nowhere_is_an_error_in_python_too(out: Path) -> None:
+    with pytest.raises(wsrec.CaptureError, match="found 'XXX', which the capture does not have, expected A"):
+        wsrec.books(out, symbol=["A", "XXX"]).read_all()

@@ -346,7 +346,9 @@ class TestSummary:
         record(tmp_path, "binance", [(START, trade(1))], topics_of(find_feed("binance"), ["trade"], ["BTCUSDT"]))
         output = run(tmp_path, "--out", tmp_path / "t", "--tables", "trades,quotes,gaps").stdout
         assert re.search(r"^1 message, 1 row in 1 file \([\d,]+ bytes\) below .*; every number is exact$", output, re.M)
-        assert "\nquotes: no rows, as no message makes one\ngaps: no rows, as no gap is known\n" in output
+        assert (
+            "\nquotes: no rows, as nothing that was asked for makes one\ngaps: no rows, as no gap is known\n" in output
+        )
         assert "exact" not in run(tmp_path, "--out", tmp_path / "t", "--tables", "quotes", status=3).stdout
 
     def test_that_no_gap_is_known_is_an_answer(self, tmp_path: Path) -> None:
@@ -362,3 +364,22 @@ class TestSummary:
         output = run(tmp_path, "--out", tmp_path / "t").stdout
         assert "book_changes: 1 row is suspect: " in output
         assert "record with --snapshots start (docs/books.md)" in output
+
+
+class TestNamesThatAreNotThere:
+    @pytest.mark.parametrize("to", [(), ("--to", "tardis")])
+    def test_a_symbol_is_said_with_those_that_are(self, out: Path, tmp_path: Path, to: tuple[str, ...]) -> None:
+        problem = "--symbols: found 'XXX', which the capture does not have, expected BTCUSDT, ETHUSDT"
+        for symbols, status in (("XXX", 3), ("XXX,BTCUSDT", 0)):
+            asked = ("--tables", "trades", "--symbols", symbols, "--out", tmp_path / symbols)
+            assert problem in run(out, *to, *asked, status=status).stderr
+
+    def test_the_spelling_of_record_is_taken(self, out: Path, tmp_path: Path) -> None:
+        result = run(out, "--tables", "quotes", "--symbols", "ETH/USDT", "--out", tmp_path)
+        assert result.stderr == ""
+        assert set(read(tmp_path, "quotes")["symbol"].to_pylist()) == {"ETHUSDT"}
+
+    def test_a_channel_is_said_with_those_that_are(self, out: Path, tmp_path: Path) -> None:
+        result = run(out, "--channels", "trades,book", "--out", tmp_path)
+        assert "--channels: no row is of 'book'; the capture has bookTicker, trade" in result.stderr
+        assert "'trades'" not in result.stderr

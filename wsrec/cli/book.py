@@ -15,7 +15,14 @@ from wsrec.config.click_types import ChoiceParam, IntegerParam, PathParam, Sourc
 from wsrec.engine.work import EngineError
 from wsrec.feed.errors import ConfigError
 from wsrec.feed.table_columns import Table
-from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE, CaptureError, NoCaptureError, UnreadableError
+from wsrec.format.errors import (
+    EXIT_NOTHING,
+    EXIT_UNREADABLE,
+    CaptureError,
+    NoCaptureError,
+    NoSymbolError,
+    UnreadableError,
+)
 from wsrec.format.reading import open_capture
 from wsrec.options.engine import EngineOptions
 from wsrec.options.export import Format, Numbers, TimeUnit
@@ -44,7 +51,7 @@ def _names(_context: click.Context, _option: click.Parameter, given: tuple[str, 
     multiple=True,
     callback=_names,
     metavar="SYM,...",
-    help="Only these, as the exchange writes them. [default: all]",
+    help="Only these, as the exchange writes them or as BTC/USDT. [default: all]",
 )
 @click.option(
     "--channel",
@@ -109,7 +116,7 @@ def book(sources: tuple[str, ...], json: bool, out: Path | None, kind: Format | 
             **asked,
         )
         count, doubtful = _written(found, out, kind) if out is not None else _printed(found, asked["at"], as_json=json)
-    except NoCaptureError as error:
+    except (NoCaptureError, NoSymbolError) as error:
         raise CommandError(str(error), EXIT_NOTHING) from error
     except (UnreadableError, EngineError) as error:
         raise CommandError(str(error), EXIT_UNREADABLE) from error

@@ -100,7 +100,7 @@ def export(sources: tuple[str, ...], json: bool, **given: Any) -> None:
     _exit_if_damaged(result)
     # that no gap is known is an answer
     if not result.files and request.tables != (Table.GAPS,):
-        raise CommandError("no message makes a row of these tables", EXIT_NOTHING)
+        raise CommandError("no message makes a row of these tables, as they were asked for", EXIT_NOTHING)
 
 
 def _add_damaged(result: Exported | ToolExport, damaged: list[DamagedFile]) -> None:
@@ -114,7 +114,9 @@ def _add_damaged(result: Exported | ToolExport, damaged: list[DamagedFile]) -> N
 
 
 def _exit_if_damaged(result: Exported | ToolExport) -> None:
-    """Name what could not be read, and exit if there is any."""
+    """Name what was asked for and is not there, and what could not be read; exit if there is any of that."""
+    for note in result.nothing_of:
+        click.secho(f"wsrec export: {note}", fg="yellow", err=True)
     for problem in [*result.errors, *result.unreadable]:
         click.secho(f"wsrec export: {clean(problem, 1000)}", fg="red", err=True)
     if result.errors or result.unreadable:
@@ -212,6 +214,7 @@ def _as_object(result: ToolExport, tool: Tool, request: Request) -> dict[str, An
         "rows_left_out": [
             {"table": table, "reason": reason, "count": count} for (table, reason), count in outcome.left_out.items()
         ],
+        "nothing_of": result.nothing_of,
         "left_out": msgspec.to_builtins(result.left_out),
         "notes": outcome.notes,
         "errors": result.errors,
@@ -246,7 +249,9 @@ def _print(result: Exported, request: Request, empty: list[Table], console: Cons
     written = f"{plural(total, 'row')} in {files}"
     click.echo(f"{plural(result.messages, 'message')}, {written} below {clean(request.out)}{exact}")
     for table in empty:
-        click.echo(f"{table}: no rows, as {'no gap is known' if table is Table.GAPS else 'no message makes one'}")
+        click.echo(
+            f"{table}: no rows, as {'no gap is known' if table is Table.GAPS else 'nothing that was asked for makes one'}"
+        )
     if suspect := result.states.get(Table.BOOK_CHANGES, {}).get("suspect"):
         verb = "is" if suspect == 1 else "are"
         click.echo(f"book_changes: {plural(suspect, 'row')} {verb} suspect: {SUSPECT_BOOKS}")

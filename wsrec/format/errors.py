@@ -24,6 +24,10 @@ class NoCaptureError(CaptureError):
     """A folder exists, but holds no capture, or none of whose files is finished."""
 
 
+class NoSymbolError(CaptureError):
+    """A capture has no symbol of that name; the message names some of those that it has."""
+
+
 class UnreadableError(CaptureError):
     """The system refuses to read a file or folder (no permission, an I/O error), or it has another format version.
 

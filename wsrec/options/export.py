@@ -65,12 +65,19 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     symbols: Annotated[
         tuple[str, ...],
-        Option("Only these, as the exchange writes them.", Names(), metavar="SYM,...", default="all", in_run=False),
+        Option(
+            "Only these, as the exchange writes them or as BTC/USDT.",
+            Names(),
+            metavar="SYM,...",
+            default="all",
+            in_run=False,
+        ),
     ] = ()
     channels: Annotated[
         tuple[str, ...],
         Option(
-            "Only these: `trades`, `book`, `bbo`, `ticker`, or the exchange's own names.",
+            "Only these: the exchange's own names, or `trades`, `book`, `bbo`, `ticker` for the channel listed as "
+            "that by `wsrec feeds show`.",
             Names(),
             metavar="CH,...",
             default="all",

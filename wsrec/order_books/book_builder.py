@@ -156,6 +156,7 @@ class BookBuilder:
         breaks: `seq` of the messages before which others are missing.
 
     Attributes:
+        symbol: its symbol.
         book: the levels.
         why: why it is unknown; None if it is known.
         doubts: the intervals in which it was unknown or doubtful.
@@ -177,7 +178,7 @@ class BookBuilder:
         reasons: dict[int, str] | None = None,
         breaks: frozenset[int] = frozenset(),
     ) -> None:
-        self._symbol, self._channel, self._conn = symbol, channel, conn
+        self.symbol, self._channel, self._conn = symbol, channel, conn
         self._depth, self._fetched, self._partial, self._reasons = depth, fetched, partial, reasons or {}
         # a snapshot fetched later may prove the rows after a break, so that no row's state shows it
         self._breaks = np.array(sorted(breaks) if fetched else [], np.int64)
@@ -388,7 +389,7 @@ class BookBuilder:
 
     def _doubt(self, start: int | None, end: int | None, reason: str, *, unknown: bool) -> None:
         doubt = Doubt(
-            symbol=self._symbol,
+            symbol=self.symbol,
             channel=self._channel,
             conn=self._conn,
             start=start,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from wsrec.engine.choose import engine_for
-from wsrec.format.errors import CaptureError
+from wsrec.format.errors import CaptureError, NoSymbolError
 from wsrec.format.reading import Capture, open_capture
 from wsrec.format.reading_arguments import Instant, instant_ns
 from wsrec.options.engine import EngineOptions
@@ -20,6 +20,7 @@ from wsrec.order_books.book_parts import make_changes
 from wsrec.order_books.book_series import BookSeries
 from wsrec.order_books.built_rows import SCHEMA
 from wsrec.order_books.session_books import Asked, SessionBooks
+from wsrec.tables.asked_names import missing_symbols
 from wsrec.tables.reading import check_channels, declared_feed
 from wsrec.tables.session_files import groups
 
@@ -107,7 +108,7 @@ def books(
 
     Args:
         capture: a capture, or where it is (`open_capture`).
-        symbol: only these, as the exchange writes them; None: all.
+        symbol: only these, as the exchange writes them or as `BTC/USDT`; None: all.
         at: one moment; the row has the book as of then.
         every: or moments at multiples of so many ns; without either, after each message.
         levels: the best levels of each side; 0: all.
@@ -123,7 +124,8 @@ def books(
         ValueError: `at` beside `every`, `since` or `until`; `jobs` beside `spark`; `every`, `levels` or `jobs` is too
             small; a time is not valid.
         ConfigError: a channel that no feed of the capture has.
-        CaptureError: `capture` does not exist; or, while reading, a file is damaged.
+        CaptureError: `capture` does not exist; or, while reading, a file is damaged, or, once the other books are read,
+            `symbol` has one that is nowhere in the capture (`NoSymbolError`).
         EngineError: while reading, a worker of `jobs` or `spark` failed.
 
     Example:
@@ -140,7 +142,7 @@ def books(
         raise ValueError(f"jobs takes a number of processes, not {jobs!r}" if jobs < 1 else "give jobs or spark")
     opened = capture if isinstance(capture, Capture) else open_capture(capture)
     asked = Asked(
-        frozenset(each.casefold() for each in _listed(symbol)),
+        frozenset(_listed(symbol)),
         _listed(channel),
         instant_ns("at", at),
         every,
@@ -169,6 +171,9 @@ def _batches(
             yield from each.rows(each.changes())
     else:
         yield from _by_workers(list(books), options)
+    seen = {builder.symbol for each in series for builder in each.builders.values()}
+    for problem in missing_symbols(capture.files, feeds, sorted(asked.symbols), seen):
+        raise NoSymbolError(f"symbol: {problem}")
 
 
 def _by_workers(books: Iterable[SessionBooks], options: EngineOptions) -> Iterator[pa.RecordBatch]:

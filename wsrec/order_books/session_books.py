@@ -29,7 +29,7 @@ class Asked(NamedTuple):
     """What books are asked for; as the arguments of `wsrec.books`.
 
     Attributes:
-        symbols: folded names; empty: all.
+        symbols: as users write them; empty: all.
         channels: names of channels; empty: all that carry books.
         at, every, since, until: moments and durations (ns).
         levels: the best levels of each side; 0: all.
@@ -127,7 +127,8 @@ class SessionBooks:
         return [] if self._last is None else items_of(self._group, self._feed, self._selection(), most, spool)
 
     def _selection(self) -> Selection:
-        return Selection(self._begin(), self._end(), self._asked.symbols, self._asked.channels)
+        chosen = Selection(self._begin(), self._end(), self._asked.symbols, self._asked.channels)
+        return chosen.in_feed(self._feed)
 
     def _last_moment(self) -> int | None:
         """The last moment of its files; None if no moment that is asked for is within them."""

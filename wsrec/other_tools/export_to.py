@@ -19,9 +19,9 @@ from wsrec.options.export import Tool
 from wsrec.other_tools import hftbacktest, nautilus, tardis
 from wsrec.other_tools.outcome import Outcome, TableRows
 from wsrec.tables.convert import Converter
-from wsrec.tables.export import LeftOut, Request, left_out_of, summed
+from wsrec.tables.export import Exported, LeftOut, Request, left_out_of, nothing_of, summed
 from wsrec.tables.listings import Listings
-from wsrec.tables.reading import check_feed, read_tables
+from wsrec.tables.reading import check_feed, declared_feed, read_tables
 
 Decimals = dict[tuple[str, str], tuple[int, int]]
 
@@ -85,6 +85,7 @@ class ToolExport(msgspec.Struct, kw_only=True):
         outcome: what was written and what not.
         messages: messages read.
         rounded: numbers that a double does not hold exactly as written.
+        nothing_of: which of the symbols and channels that were asked for have no rows, in words.
         left_out: messages, or parts of them, that make no rows.
         errors: damaged files, and numbers that do not fit a decimal.
         unreadable: files that the system refuses to read.
@@ -94,6 +95,7 @@ class ToolExport(msgspec.Struct, kw_only=True):
     outcome: Outcome
     messages: int = 0
     rounded: int = 0
+    nothing_of: list[str] = msgspec.field(default_factory=list)
     left_out: list[LeftOut] = msgspec.field(default_factory=list)
     errors: list[str] = msgspec.field(default_factory=list)
     unreadable: list[str] = msgspec.field(default_factory=list)
@@ -156,13 +158,24 @@ def export_to(
         on_file=count,
         on_failed=result.fail,
     )
-    result.outcome = _EXPORTERS[tool].write(rows, Path(request.out), clocks, decimals)
+    seen = Exported()
+    result.outcome = _EXPORTERS[tool].write(_noting(rows, seen, request), Path(request.out), clocks, decimals)
     result.left_out = summed(result.left_out)
+    feeds = {file.feed: file for file in capture.files}
+    declared = [given if given is not None and given.name == name else declared_feed(feeds[name]) for name in feeds]
+    result.nothing_of = nothing_of(capture, declared, request, seen.symbols, seen.channels)
     if (capture.damaged or result.errors or result.unreadable) and Table.BOOK_CHANGES in request.tables:
         result.outcome.note(
             "book_changes after a damaged file lack those that were in it: a book is wrong until its next snapshot"
         )
     return result
+
+
+def _noting(rows: TableRows, seen: Exported, request: Request) -> TableRows:
+    """The rows, whose symbols and channels are noted."""
+    for table, batch in rows:
+        seen.note_names(batch, request)
+        yield table, batch
 
 
 def listed_decimals(feed: str, listings: Listings, time: int) -> Decimals:

@@ -26,6 +26,7 @@ from wsrec.format.layout import EVENTS, place
 from wsrec.format.manifest import digest_of
 from wsrec.format.reading import Capture
 from wsrec.options.export import ColumnNames, Format, Numbers, TimeUnit
+from wsrec.tables.asked_names import missing_channels, missing_symbols
 from wsrec.tables.convert import Converter, RefusedNumberError
 from wsrec.tables.facts import Extent
 from wsrec.tables.file_rows import FileRows
@@ -79,7 +80,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def selection(self) -> Selection:
         """Which rows are wanted."""
-        return Selection(self.since, self.until, frozenset(map(str.casefold, self.symbols)), self.channels)
+        return Selection(self.since, self.until, frozenset(self.symbols), self.channels)
 
 
 class ExportItem(SessionItem, frozen=True, kw_only=True):
@@ -133,6 +134,8 @@ class Exported(msgspec.Struct, kw_only=True):
         files: files written.
         bytes: their size.
         unfinished: how many of them are of sessions that are not finished.
+        symbols, channels: those of the rows, if only some were asked for.
+        nothing_of: which of the names that were asked for have no rows, in words.
         left_out: what makes no rows.
         errors: damaged files, and numbers that do not fit a decimal.
         unreadable: files that the system refuses to read.
@@ -147,9 +150,19 @@ class Exported(msgspec.Struct, kw_only=True):
     files: int = 0
     bytes: int = 0
     unfinished: int = 0
+    symbols: list[str] = msgspec.field(default_factory=list)
+    channels: list[str] = msgspec.field(default_factory=list)
+    nothing_of: list[str] = msgspec.field(default_factory=list)
     left_out: list[LeftOut] = msgspec.field(default_factory=list)
     errors: list[str] = msgspec.field(default_factory=list)
     unreadable: list[str] = msgspec.field(default_factory=list)
+
+    def note_names(self, rows: pa.RecordBatch, request: Request) -> None:
+        """Note the symbols and channels of rows, if only some were asked for."""
+        if request.symbols:
+            self.symbols = names_with(self.symbols, rows, "symbol")
+        if request.channels:
+            self.channels = names_with(self.channels, rows, "channel")
 
     def fail(self, error: Exception) -> None:
         """Note why a file makes no tables."""
@@ -163,6 +176,8 @@ def merge(one: Exported, other: Exported) -> Exported:
     one.files += other.files
     one.bytes += other.bytes
     one.unfinished += other.unfinished
+    one.symbols = sorted({*one.symbols, *other.symbols})
+    one.channels = sorted({*one.channels, *other.channels})
     for mine, theirs in ((one.rows, other.rows), (one.rounded, other.rounded)):
         for table, count in theirs.items():
             mine[table] = mine.get(table, 0) + count
@@ -174,6 +189,29 @@ def merge(one: Exported, other: Exported) -> Exported:
     one.errors += other.errors
     one.unreadable += other.unreadable
     return one
+
+
+def names_with(known: Sequence[str], rows: pa.RecordBatch, column: str) -> list[str]:
+    """The names that are known, and those in a column."""
+    return sorted({*known, *(name for name in rows[column].unique().to_pylist() if name is not None)})
+
+
+def nothing_of(
+    capture: Capture, feeds: Sequence[Feed], request: Request, symbols: Sequence[str], channels: Sequence[str]
+) -> list[str]:
+    """Which of the names that were asked for have no rows, in words; `symbols` and `channels` are those of the rows."""
+    without = [
+        name
+        for name in request.channels
+        if not any(set(wanted_channels(feed, [name]) or ()) & {*channels} for feed in feeds)
+    ]
+    found = missing_symbols(capture.files, feeds, request.symbols, symbols)
+    if request.tables == (Table.GAPS,):
+        without = []
+    return [
+        *(f"--symbols: {each}" for each in found),
+        *(f"--channels: {each}" for each in missing_channels(capture.files, without)),
+    ]
 
 
 def summed(left_out: Sequence[LeftOut]) -> list[LeftOut]:
@@ -223,13 +261,14 @@ def _export_file(file: CaptureFile, session: SessionTables, item: ExportItem, fe
     is_unfinished = str(file.path) in item.unfinished
     source = digest_of(file.path)
     try:
-        for table, rows in session.tables(file, request.selection):
+        for table, rows in session.tables(file, request.selection.in_feed(feed)):
             if table not in outputs:
                 outputs[table] = TableFile(
                     path_of(file, table, request), table, request.format, request.time, request.numbers, request.names
                 )
             result.cut += outputs[table].write(rows)
             _count_states(result, table, rows)
+            result.note_names(rows, request)
         about = {
             "source_sha256": source,
             **source_of(file),
@@ -380,4 +419,6 @@ def export(capture: Capture, request: Request, engine: Engine, progress: Progres
     check_channels(list(feeds.values()), request.channels)
     unfinished = frozenset(str(file.path) for file in capture.files if capture.is_unfinished(file))
     items = items_of(of_sessions, request, unfinished)
-    return reduce(engine, export_files, merge, items, progress) or Exported()
+    result = reduce(engine, export_files, merge, items, progress) or Exported()
+    result.nothing_of = nothing_of(capture, list(feeds.values()), request, result.symbols, result.channels)
+    return result

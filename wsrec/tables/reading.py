@@ -53,6 +53,7 @@ def read_tables(
     check_channels([known[group.feed] for group in of_sessions], selection.channels)
     for group in of_sessions:
         feed = known[group.feed]
+        chosen = selection.in_feed(feed)
         channels = wanted_channels(feed, selection.channels)
         try:
             session = SessionTables(
@@ -63,7 +64,7 @@ def read_tables(
             continue
         for file in group.files:
             try:
-                yield from session.tables(file, selection)
+                yield from session.tables(file, chosen)
             except (CaptureError, RefusedNumberError) as error:
                 _failed(error, on_failed)
             if not outside(file, selection):

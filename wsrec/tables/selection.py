@@ -8,8 +8,10 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import Table
 from wsrec.format.capture_file import CaptureFile
+from wsrec.tables.asked_names import spellings
 
 
 class Selection(NamedTuple):
@@ -17,7 +19,7 @@ class Selection(NamedTuple):
 
     Attributes:
         since, until: `recv_time` at or after, and before (ns since the epoch); of `gaps` those that reach into it.
-        symbols: as the exchange writes them, in any case; empty: all.
+        symbols: as the exchange writes them, in any case, or as `BTC/USDT`; empty: all.
         channels: names of the catalogue or common names (`trades`); empty: all.
 
     """
@@ -26,6 +28,10 @@ class Selection(NamedTuple):
     until: int | None = None
     symbols: frozenset[str] = frozenset()
     channels: tuple[str, ...] = ()
+
+    def in_feed(self, feed: Feed) -> Selection:
+        """The same with the symbols as a feed's messages carry them, folded."""
+        return self._replace(symbols=frozenset[str]().union(*(spellings(feed, name) for name in self.symbols)))
 
 
 EVERYTHING = Selection()
