@@ -60,7 +60,7 @@ def export(sources: tuple[str, ...], json: bool, **given: Any) -> None:
 
     \b
     Exit status: 0 exported; 1 a file is damaged, or a number does not fit; 2 wrong usage;
-    3 no capture there, or no message makes a row of these tables;
+    3 no capture there, or no message makes a row of these tables (of `gaps` alone: 0, as no gap is known);
     66 something cannot be read, a table not be written, or a worker failed; 74 standard output cannot be written.
     """
     values = settled(_OPTIONS, given)
@@ -99,7 +99,7 @@ def export(sources: tuple[str, ...], json: bool, **given: Any) -> None:
         _print(result, request, empty, Console(highlight=False))
     _exit_if_damaged(result)
     # that no gap is known is an answer
-    if not result.files and request.tables != (Table.GAPS,):
+    if not result.files and (request.tables != (Table.GAPS,) or result.nothing_of):
         raise CommandError("no message makes a row of these tables, as they were asked for", EXIT_NOTHING)
 
 
@@ -249,9 +249,8 @@ def _print(result: Exported, request: Request, empty: list[Table], console: Cons
     written = f"{plural(total, 'row')} in {files}"
     click.echo(f"{plural(result.messages, 'message')}, {written} below {clean(request.out)}{exact}")
     for table in empty:
-        click.echo(
-            f"{table}: no rows, as {'no gap is known' if table is Table.GAPS else 'nothing that was asked for makes one'}"
-        )
+        why = "no gap is known" if table is Table.GAPS else "nothing that was asked for makes one"
+        click.echo(f"{table}: no rows, as {why}")
     if suspect := result.states.get(Table.BOOK_CHANGES, {}).get("suspect"):
         verb = "is" if suspect == 1 else "are"
         click.echo(f"book_changes: {plural(suspect, 'row')} {verb} suspect: {SUSPECT_BOOKS}")
