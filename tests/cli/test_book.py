@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
+import os
 from pathlib import Path
 
 import pyarrow.csv
@@ -14,8 +16,14 @@ from click.testing import CliRunner, Result
 import wsrec
 from tests.order_books.book_capture import closed, opened, record
 from tests.order_books.small_books import SECOND, START, message, small_feed, snapshot
+from tests.tables.full_disk import full_disk
+from wsrec.engine.work import EngineError, InProcess
 from wsrec.feed.table_columns import Table
+from wsrec.format.reading import open_capture
+from wsrec.order_books.book_parts import items_of, make_changes
 from wsrec.tables.schema import table_schema
+from wsrec.tables.selection import Selection
+from wsrec.tables.session_files import groups
 
 
 def run(*arguments: str | Path) -> Result:
@@ -123,3 +131,25 @@ def test_a_folder_without_a_capture_is_status_3(tmp_path: Path) -> None:
 def test_a_symbol_that_is_nowhere_is_an_error_in_python_too(out: Path) -> None:
     with pytest.raises(wsrec.CaptureError, match="found 'XXX', which the capture does not have, expected A"):
         wsrec.books(out, symbol=["A", "XXX"]).read_all()
+
+
+def test_a_pipe_is_not_replaced(out: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "b.parquet")
+    result = run(out, "--every", "1s", "--out", tmp_path / "b.parquet")
+    assert result.exit_code == 66
+    (line,) = result.stderr.splitlines()
+    assert line.partition("--out: ")[2] == (
+        f"{tmp_path}/b.parquet: it is not a regular file (but a pipe, a device or a folder), which is not replaced; "
+        "give another name"
+    )
+
+
+def test_a_full_temporary_folder_is_named_with_the_cure(out: Path, tmp_path: Path) -> None:
+    feed = small_feed()
+    (group,) = groups(open_capture(out).files, open_capture(out).event_files)
+    for spool, why in ((tmp_path, "File too large"), (tmp_path / "gone", "No such file or directory")):
+        (item,) = items_of(group, feed, Selection(), math.inf, str(spool))
+        with full_disk(100), InProcess() as engine, pytest.raises(EngineError) as raised:
+            list(engine.map(make_changes, [item]))
+        assert str(raised.value).startswith(f"{spool}: {why}; ")
+        assert "TMPDIR" in str(raised.value)

@@ -339,3 +339,12 @@ class TestRefusals:
         before = state()
         ask(recorded, "select count(*) from trades, messages, gaps")
         assert state() == before
+
+
+def test_a_pipe_is_not_replaced(recorded: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.csv")
+    words = ["sql", str(recorded), "select 1", "--format", "csv", "--out", str(tmp_path / "rows.csv")]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 66
+    assert "which is not replaced; give another name" in result.stderr
+    assert "wsrec did not write" not in result.stderr

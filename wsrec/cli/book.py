@@ -10,19 +10,12 @@ import msgspec
 from rich.console import Console
 
 from wsrec.cli.command import Command, CommandError
+from wsrec.cli.reading import reading
 from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.click_types import ChoiceParam, IntegerParam, PathParam, SourceType, ValueParam
-from wsrec.engine.work import EngineError
 from wsrec.feed.errors import ConfigError
 from wsrec.feed.table_columns import Table
-from wsrec.format.errors import (
-    EXIT_NOTHING,
-    EXIT_UNREADABLE,
-    CaptureError,
-    NoCaptureError,
-    NoSymbolError,
-    UnreadableError,
-)
+from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE
 from wsrec.format.reading import open_capture
 from wsrec.options.engine import EngineOptions
 from wsrec.options.export import Format, Numbers, TimeUnit
@@ -35,7 +28,6 @@ from wsrec.tables.table_file import TableFile, UnwritableError
 from wsrec.units import clean, printable_json
 
 _ENGINE = declared(EngineOptions)
-_DAMAGED = 1
 _DOUBTFUL = 4
 
 
@@ -108,20 +100,17 @@ def book(sources: tuple[str, ...], json: bool, out: Path | None, kind: Format | 
     _check(asked, out, kind)
     every = asked.pop("every")
     try:
-        found = books(
-            open_capture(sources, running=options.spark is None),
-            every=None if every is None else round(every * 1e9),
-            jobs=options.jobs,
-            spark=options.spark,
-            **asked,
-        )
-        count, doubtful = _written(found, out, kind) if out is not None else _printed(found, asked["at"], as_json=json)
-    except (NoCaptureError, NoSymbolError) as error:
-        raise CommandError(str(error), EXIT_NOTHING) from error
-    except (UnreadableError, EngineError) as error:
-        raise CommandError(str(error), EXIT_UNREADABLE) from error
-    except CaptureError as error:
-        raise CommandError(str(error), _DAMAGED) from error
+        with reading():
+            found = books(
+                open_capture(sources, running=options.spark is None),
+                every=None if every is None else round(every * 1e9),
+                jobs=options.jobs,
+                spark=options.spark,
+                **asked,
+            )
+            count, doubtful = (
+                _written(found, out, kind) if out is not None else _printed(found, asked["at"], as_json=json)
+            )
     except UnwritableError as error:
         raise CommandError(f"--out: {error}", EXIT_UNREADABLE) from error
     if not count:

@@ -55,6 +55,7 @@ def export(sources: tuple[str, ...], json: bool, **given: Any) -> None:
       wsrec export captures --tables trades --since 2026-11-22T13:00Z --format csv --time us
       wsrec export captures --to hftbacktest --symbols BTCUSDT --channels trades,book
 
+    Of a recording in progress there are its rows up to now (with --spark: its finished files).
     Messages that no declaration fits are counted, with the reason. docs/tables.md explains the tables,
     docs/other-tools.md what `--to` writes.
 
@@ -86,7 +87,7 @@ def export(sources: tuple[str, ...], json: bool, **given: Any) -> None:
         )
     damaged: list[DamagedFile] = []
     try:
-        capture = open_capture(sources, damaged=damaged.append)
+        capture = open_capture(sources, damaged=damaged.append, running=engine_options.spark is None)
         with engine_for(engine_options) as engine, reading_progress(Console(stderr=True)) as progress:
             result = export_tables(capture, request, engine, progress)
     except EngineError as error:

@@ -34,8 +34,8 @@ _COMMANDS = (
 )
 
 
-# they make temporary copies of what has no file yet
-_READING = ("report", "export", "sql", "book")
+# they end their workers, and remove temporary copies of what has no file yet
+_READING = ("report", "verify", "export", "sql", "book")
 
 
 class _Commands(Group):

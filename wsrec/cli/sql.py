@@ -12,12 +12,12 @@ import pyarrow as pa
 from rich.console import Console
 
 from wsrec.cli.command import Command, CommandError
+from wsrec.cli.reading import reading
 from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.click_types import ChoiceParam, PathParam, SourceType
 from wsrec.engine.choose import engine_for
-from wsrec.engine.work import EngineError
 from wsrec.feed.errors import ConfigError
-from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE, CaptureError, NoCaptureError, UnreadableError
+from wsrec.format.errors import EXIT_UNREADABLE
 from wsrec.format.reading import open_capture
 from wsrec.options.engine import EngineOptions
 from wsrec.options.option import declared
@@ -28,7 +28,6 @@ from wsrec.tables.whole_file import whole_file
 from wsrec.units import system_error
 
 _OPTIONS = declared(EngineOptions)
-_DAMAGED = 1
 _MOST_ROWS = 1000
 
 
@@ -78,20 +77,16 @@ def sql(source: str, question: str, form: Form, out: Path | None, **given: Any) 
         raise ConfigError("--format: found parquet without --out, expected the file to write")
     if form is Form.TABLE and out is not None:
         raise ConfigError("--out: found it with --format table, expected csv, json or parquet")
+    options = taken(EngineOptions, settled(_OPTIONS, given))
     try:
-        capture = open_capture(source)
-        with (
-            engine_for(taken(EngineOptions, settled(_OPTIONS, given))) as engine,
-            reading_progress(Console(stderr=True)) as progress,
-            answer(capture, question, engine, progress, _notice) as rows,
-        ):
-            _write(rows, form, out)
-    except NoCaptureError as error:
-        raise CommandError(str(error), EXIT_NOTHING) from error
-    except (UnreadableError, EngineError) as error:
-        raise CommandError(str(error), EXIT_UNREADABLE) from error
-    except CaptureError as error:
-        raise CommandError(str(error), _DAMAGED) from error
+        with reading():
+            capture = open_capture(source, running=options.spark is None)
+            with (
+                engine_for(options) as engine,
+                reading_progress(Console(stderr=True)) as progress,
+                answer(capture, question, engine, progress, _notice) as rows,
+            ):
+                _write(rows, form, out)
     except (SqlError, SameNameError) as error:
         raise ConfigError(str(error)) from error
 

@@ -15,6 +15,8 @@ from wsrec.format.layout import ASIDE, COMPACTING, own_folder
 
 NO_FILE = "it is not a regular file (but a pipe, a device or a folder), so wsrec did not write it"
 
+_NOT_REPLACED = "it is not a regular file (but a pipe, a device or a folder), which is not replaced; give another name"
+
 
 def cannot_read(error: OSError) -> str:
     """The message for it, which differs from those for damage."""
@@ -43,6 +45,18 @@ def regular(path: Path) -> Path:
     """
     if path.exists() and not is_file(path):
         raise OSError(errno.EINVAL, NO_FILE, str(path))
+    return path
+
+
+def replaceable(path: Path) -> Path:
+    """The same path, to be written: refuses what is there and is no regular file.
+
+    Raises:
+        OSError: it is something else, or it cannot be determined.
+
+    """
+    if path.exists() and not is_file(path):
+        raise OSError(errno.EINVAL, _NOT_REPLACED, str(path))
     return path
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from wsrec.engine.work import EngineError
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import Table
 from wsrec.format.capture_file import CaptureFile
@@ -153,11 +154,16 @@ def make_changes(item: BookItem) -> MadeChanges:
         buffer = pa.BufferOutputStream()
         error = _write(item, buffer)
         return MadeChanges(rows=buffer.getvalue().to_pybytes(), error=error)
-    descriptor, path = tempfile.mkstemp(dir=item.spool, suffix=".arrow")
-    os.close(descriptor)
-    with pa.OSFile(os.fsencode(path), "wb") as file:
-        error = _write(item, file)
-    return MadeChanges(rows=path, error=error)
+    try:
+        descriptor, path = tempfile.mkstemp(dir=item.spool, suffix=".arrow")
+        os.close(descriptor)
+        with pa.OSFile(os.fsencode(path), "wb") as file:
+            return MadeChanges(rows=path, error=_write(item, file))
+    except OSError as error:
+        # Arrow's message has its own calls
+        why = os.strerror(error.errno) if error.errno is not None else str(error)
+        cure = "level changes wait there: free space, or have TMPDIR name another folder"
+        raise EngineError(f"{item.spool}: {why}; {cure}") from error
 
 
 def _write(item: BookItem, sink: Any) -> CaptureError | None:

@@ -17,7 +17,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from wsrec.feed.table_columns import Table
-from wsrec.format.folders import regular
+from wsrec.format.folders import replaceable
 from wsrec.options.export import ColumnNames, Format, Numbers, TimeUnit
 from wsrec.tables.claimed import claim, remove_abandoned
 from wsrec.tables.column_names import TARDIS_NAMES
@@ -74,7 +74,7 @@ class TableFile:
         self._writer: Any = None
         try:
             with self._writing():
-                regular(path).parent.mkdir(parents=True, exist_ok=True)
+                replaceable(path).parent.mkdir(parents=True, exist_ok=True)
                 # of processes that were killed
                 remove_abandoned(path.parent, f".{glob.escape(path.name)}.*{_UNWRITTEN}")
                 _, self._claim = claim(self._make)
@@ -95,7 +95,8 @@ class TableFile:
         except OSError as error:
             # Arrow's message has its own calls, and no path
             is_ours = error.filename in (None, str(self._partial)) and error.errno is not None
-            reason = os.strerror(error.errno or 0) if is_ours else system_error(error)
+            names_it = error.filename == str(self._path) and error.strerror is not None
+            reason = os.strerror(error.errno or 0) if is_ours else error.strerror if names_it else system_error(error)
             raise UnwritableError(f"{clean(str(self._path), 1000)}: {reason}") from error
 
     def write(self, rows: pa.RecordBatch) -> int:

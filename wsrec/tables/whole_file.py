@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wsrec.format.folders import regular
+from wsrec.format.folders import replaceable
 from wsrec.tables.claimed import claim
 
 UNFINISHED = ".unfinished"
@@ -22,7 +22,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         OSError: it cannot be made or renamed, or is a pipe, a device or a folder.
 
     """
-    regular(path)
+    replaceable(path)
     unfinished = path.with_name(f".{path.stem}{UNFINISHED}{path.suffix}")
 
     def make() -> Path:
