@@ -294,8 +294,9 @@ class TestAsked:
     def test_levels(self, out: Path) -> None:
         assert [len(at(out, 8, levels=levels)["bid_prices"]) for levels in (1, 3, 0)] == [1, 3, 8]
 
-    def test_other_symbols_and_channels_have_no_rows(self, out: Path) -> None:
-        assert rows(wsrec.books(out, symbol="B")) == []
+    def test_another_symbol_is_an_error_and_its_case_does_not_matter(self, out: Path) -> None:
+        with pytest.raises(wsrec.CaptureError, match="found 'B', which the capture does not have, expected A"):
+            rows(wsrec.books(out, symbol="B"))
         assert len(rows(wsrec.books(out, symbol="a", channel="book"))) == 8
 
     def test_an_opened_capture_and_other_tools(self, out: Path) -> None:

@@ -214,7 +214,7 @@ class TestFormats:
 
     def test_microseconds_say_what_was_cut(self, out: Path, tmp_path: Path) -> None:
         printed = run(out, "--out", tmp_path, "--tables", "trades", "--time", "us").stdout
-        assert "times were cut to microseconds" in printed
+        assert "times cut to microseconds" in printed
         (first, *_) = sorted(tmp_path.rglob("*.parquet"))
         assert pq.read_schema(first).field("recv_time").type == pa.timestamp("us", "UTC")
 

@@ -259,7 +259,7 @@ def _print(result: Exported, request: Request, empty: list[Table], console: Cons
         some = plural(result.unfinished, "file")
         click.echo(f"{some} of sessions that are not finished: export them again when they are")
     if result.cut:
-        click.echo(f"{result.cut:,} times were cut to microseconds")
+        click.echo(f"{plural(result.cut, 'time')} cut to microseconds")
     _print_reasons(result.left_out, console)
 
 
