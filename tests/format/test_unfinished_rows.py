@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import os
+import re
+import shutil
 import signal
 import tempfile
 import time
@@ -102,6 +104,24 @@ def test_only_finished_files_if_asked(recording):
     capture = wsrec.open_capture(recording, running=False)
     assert capture.unfinished == []
     assert all(path.is_relative_to(recording) for kind in ("messages", "events") for path in capture.paths(kind))
+
+
+@pytest.mark.filterwarnings("ignore::wsrec.RepeatedFileWarning")
+def test_of_two_copies_with_other_rows_neither_is_read_and_both_folders_are_named(recording, tmp_path):
+    said = ""
+    # a file may be finished between the two, which is then no copy of journals
+    for number in range(20):
+        with contextlib.suppress(shutil.Error):
+            for name in ("one", "two"):
+                shutil.copytree(recording, tmp_path / str(number) / name)
+                time.sleep(0.3)
+        try:
+            wsrec.open_capture(tmp_path / str(number))
+        except wsrec.CaptureError as error:
+            said = str(error)
+        if "is unfinished there and in" in said:
+            break
+    assert re.search(r"one: session \S+ is unfinished there and in \S+two, with other rows; neither was read", said)
 
 
 def test_the_report_says_that_it_is_running(recording):
