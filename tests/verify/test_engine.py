@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+import signal
+import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -43,6 +48,28 @@ def test_several_processes_say_what_one_says(captures, processes):
     assert len(seen) > 1
     assert seen == sorted(seen)
     assert seen[-1][0] == seen[-1][1] > 0
+
+
+def test_sigterm_ends_the_workers_too(captures, wsrec, tmp_path):
+    command = wsrec.start("verify", captures, "--jobs", "2", "--memory", tmp_path)
+    children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
+    until = time.monotonic() + 60
+    workers: list[int] = []
+    while not workers or "libarrow" not in Path(f"/proc/{workers[0]}/maps").read_text():
+        assert command.poll() is None, command.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.005)
+        workers = [int(pid) for pid in children.read_text().split()]
+    # the command cannot end before it has read what this one is given
+    os.kill(workers[0], signal.SIGSTOP)
+    command.send_signal(signal.SIGTERM)
+    try:
+        assert command.wait(timeout=60) == 128 + signal.SIGTERM
+        assert [pid for pid in workers if Path(f"/proc/{pid}").exists()] == []
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(workers[0], signal.SIGKILL)
+        command.communicate(timeout=60)
 
 
 def test_what_they_proved_is_remembered(captures, processes, tmp_path):
