@@ -101,9 +101,10 @@ class TestWrongUsage:
         [
             (["binanse"], 2, "did you mean `binance`"),
             (["ws://h/p", "--duration", "1s", "--until", "2100-01-01"], 2, "found it beside"),
-            (["ws://h/p", "--out", "/proc/wsrec\udcff"], 1, "expected a folder"),
+            (["ws://h/p", "--out", "/proc/wsrec"], 1, "expected a folder"),
+            (["ws://h/p", "--out", "/proc/wsrec\udcff"], 2, "UTF-8"),
         ],
-        ids=["config", "usage", "output"],
+        ids=["config", "usage", "output", "name"],
     )
     def test_json_is_one_object_on_stdout_too(self, tmp_path, arguments, status, word):
         arguments = ["record", "--out", str(tmp_path / "out"), *arguments]
