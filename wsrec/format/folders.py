@@ -43,9 +43,7 @@ def regular(path: Path) -> Path:
         OSError: it is something else, or it cannot be determined.
 
     """
-    if path.exists() and not is_file(path):
-        raise OSError(errno.EINVAL, NO_FILE, str(path))
-    return path
+    return _no_other_kind(path, NO_FILE)
 
 
 def replaceable(path: Path) -> Path:
@@ -55,8 +53,13 @@ def replaceable(path: Path) -> Path:
         OSError: it is something else, or it cannot be determined.
 
     """
+    return _no_other_kind(path, _NOT_REPLACED)
+
+
+def _no_other_kind(path: Path, why: str) -> Path:
+    """The same path, if it is free or a regular file's; `why` is the reason of the error otherwise."""
     if path.exists() and not is_file(path):
-        raise OSError(errno.EINVAL, _NOT_REPLACED, str(path))
+        raise OSError(errno.EINVAL, why, str(path))
     return path
 
 
