@@ -20,9 +20,9 @@ from tests.tables.full_disk import full_disk
 from wsrec.engine.work import EngineError, InProcess
 from wsrec.feed.table_columns import Table
 from wsrec.format.reading import open_capture
+from wsrec.format.selection import Selection
 from wsrec.order_books.book_parts import items_of, make_changes
 from wsrec.tables.schema import table_schema
-from wsrec.tables.selection import Selection
 from wsrec.tables.session_files import groups
 
 

@@ -28,8 +28,8 @@ from wsrec.cli.main import main
 from wsrec.feed.load import find_feed
 from wsrec.feed.table_columns import Table
 from wsrec.format.reading import open_capture
+from wsrec.format.selection import Selection
 from wsrec.tables.reading import read_tables
-from wsrec.tables.selection import Selection
 from wsrec.tables.session_tables import SessionTables
 
 START = 1_795_352_400_000_000_000  # 2026-11-22 13:00 UTC

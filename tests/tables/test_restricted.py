@@ -22,8 +22,8 @@ from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import Table
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.reading import Capture, open_capture
+from wsrec.format.selection import EVERYTHING, Selection
 from wsrec.tables.reading import read_tables
-from wsrec.tables.selection import EVERYTHING, Selection
 from wsrec.tables.session_files import groups
 from wsrec.tables.session_tables import SessionTables
 
@@ -118,7 +118,7 @@ def selections(chance: random.Random, rows: Rows) -> Iterator[tuple[tuple[Table,
         since, until = sorted(chance.choice(times) + chance.randint(-1, 1) for _ in range(2))
         yield (
             tuple(table for table in TABLES if chance.random() < 0.6) or TABLES,
-            EVERYTHING._replace(
+            Selection(
                 since=since if chance.random() < 0.5 else None,
                 until=until + 2 if chance.random() < 0.5 else None,
                 symbols=frozenset("a") if chance.random() < 0.3 else frozenset(),

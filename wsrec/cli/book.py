@@ -17,13 +17,13 @@ from wsrec.feed.errors import ConfigError
 from wsrec.feed.table_columns import Table
 from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE
 from wsrec.format.reading import open_capture
+from wsrec.format.selection import check_times
 from wsrec.options.engine import EngineOptions
 from wsrec.options.export import Format, Numbers, TimeUnit
 from wsrec.options.option import declared
 from wsrec.options.value_types import Duration, Instant
 from wsrec.order_books.book_lines import plain_rows, print_book, print_lines, summary
 from wsrec.order_books.books import Books, books
-from wsrec.tables.reading import check_times
 from wsrec.tables.table_file import TableFile, UnwritableError
 from wsrec.units import clean, printable_json
 

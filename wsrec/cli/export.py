@@ -21,6 +21,7 @@ from wsrec.feed.table_columns import Table
 from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE, CaptureError
 from wsrec.format.layout import KINDS
 from wsrec.format.reading import DamagedFile, open_capture
+from wsrec.format.selection import check_times
 from wsrec.options.engine import EngineOptions
 from wsrec.options.export import ColumnNames, ExportOptions, TimeUnit, Tool
 from wsrec.options.option import declared
@@ -30,7 +31,6 @@ from wsrec.other_tools.outcome import ExportError
 from wsrec.report.terminal import reading_progress
 from wsrec.tables.export import Exported, LeftOut, Request
 from wsrec.tables.export import export as export_tables
-from wsrec.tables.reading import check_times
 from wsrec.terminal_tables import print_table
 from wsrec.units import clean, plural, printable_json, system_error
 

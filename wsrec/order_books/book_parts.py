@@ -19,12 +19,13 @@ import pyarrow as pa
 from wsrec.engine.work import EngineError
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import Table
+from wsrec.format.asked_names import wanted_channels
 from wsrec.format.capture_file import CaptureFile
+from wsrec.format.declared_feed import declared_feed
 from wsrec.format.errors import CaptureError
 from wsrec.format.layout import EVENTS
+from wsrec.format.selection import Selection, outside
 from wsrec.tables.file_rows import FileRows
-from wsrec.tables.reading import declared_feed, wanted_channels
-from wsrec.tables.selection import Selection, outside
 from wsrec.tables.session_files import Group, SessionItem
 from wsrec.tables.session_tables import SessionTables, remembers
 

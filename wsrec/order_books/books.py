@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from wsrec.engine.choose import engine_for
+from wsrec.format.asked_names import check_channels, missing_symbols
+from wsrec.format.declared_feed import declared_feed
 from wsrec.format.errors import CaptureError, NoSymbolError
 from wsrec.format.reading import Capture, open_capture
 from wsrec.format.reading_arguments import Instant, instant_ns
@@ -20,8 +22,6 @@ from wsrec.order_books.book_parts import make_changes
 from wsrec.order_books.book_series import BookSeries
 from wsrec.order_books.built_rows import SCHEMA
 from wsrec.order_books.session_books import Asked, SessionBooks
-from wsrec.tables.asked_names import missing_symbols
-from wsrec.tables.reading import check_channels, declared_feed
 from wsrec.tables.session_files import groups
 
 # items for each worker: enough that all are busy to the end

@@ -11,13 +11,13 @@ import pyarrow as pa
 from wsrec.feed.schema import Feed
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.schema import EVENT_SCHEMA
+from wsrec.format.selection import Selection
 from wsrec.order_books.book_builder import NO_SNAPSHOT, BookBuilder, BookRows
 from wsrec.order_books.book_parts import BookItem, changes, items_of
 from wsrec.order_books.book_series import BookSeries, End, each_message, grid, single
 from wsrec.order_books.built_rows import BuiltRows
 from wsrec.tables.breaks import Break, BreakKind
 from wsrec.tables.file_rows import FileRows
-from wsrec.tables.selection import Selection
 from wsrec.tables.session_events import SessionEvents
 from wsrec.tables.session_files import Group
 from wsrec.tables.session_tables import in_band_channels

@@ -13,6 +13,7 @@ from wsrec.engine.work import Progress
 from wsrec.feed.load import load_feed
 from wsrec.feed.table_columns import Table
 from wsrec.format.capture_file import CaptureFile
+from wsrec.format.declared_feed import declared_feed
 from wsrec.format.errors import UnreadableError
 from wsrec.format.reading import Capture
 from wsrec.options.export import Tool
@@ -21,7 +22,7 @@ from wsrec.other_tools.outcome import Outcome, TableRows
 from wsrec.tables.convert import Converter
 from wsrec.tables.export import Exported, LeftOut, Request, left_out_of, nothing_of, summed
 from wsrec.tables.listings import Listings
-from wsrec.tables.reading import check_feed, declared_feed, read_tables
+from wsrec.tables.reading import check_feed, read_tables
 
 Decimals = dict[tuple[str, str], tuple[int, int]]
 

@@ -20,24 +20,20 @@ from wsrec.engine.work import Engine, EngineError, Progress, reduce
 from wsrec.feed.load import load_feed
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import Table
+from wsrec.format.asked_names import check_channels, missing_channels, missing_symbols, wanted_channels
 from wsrec.format.capture_file import CaptureFile
+from wsrec.format.declared_feed import declared_feed
 from wsrec.format.errors import CaptureError, UnreadableError
 from wsrec.format.layout import EVENTS, place
 from wsrec.format.manifest import digest_of
 from wsrec.format.reading import Capture
+from wsrec.format.selection import Selection, outside
 from wsrec.options.export import ColumnNames, Format, Numbers, TimeUnit
-from wsrec.tables.asked_names import missing_channels, missing_symbols
 from wsrec.tables.convert import Converter, RefusedNumberError
 from wsrec.tables.facts import Extent
 from wsrec.tables.file_rows import FileRows
-from wsrec.tables.reading import (
-    check_channels,
-    check_feed,
-    declared_feed,
-    wanted_channels,
-)
+from wsrec.tables.reading import check_feed
 from wsrec.tables.schema import TABLES_VERSION
-from wsrec.tables.selection import Selection, outside
 from wsrec.tables.session_files import Group, SessionItem, groups
 from wsrec.tables.session_tables import SessionTables
 from wsrec.tables.table_file import TableFile, UnwritableError

@@ -7,15 +7,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 import pyarrow as pa
 
 from wsrec.feed.errors import ConfigError
-from wsrec.feed.load import catalogue, find_feed
 from wsrec.feed.schema import Feed
 from wsrec.feed.table_columns import Table
+from wsrec.format.asked_names import check_channels, wanted_channels
 from wsrec.format.capture_file import CaptureFile
+from wsrec.format.declared_feed import declared_feed
 from wsrec.format.errors import CaptureError
 from wsrec.format.reading import Capture
+from wsrec.format.selection import EVERYTHING, Selection, outside
 from wsrec.options.export import Numbers
 from wsrec.tables.convert import Converter, RefusedNumberError
-from wsrec.tables.selection import EVERYTHING, Selection, outside
 from wsrec.tables.session_files import groups
 from wsrec.tables.session_tables import SessionTables
 
@@ -79,50 +80,6 @@ def _failed(
     on_failed(error)
 
 
-def declared_feed(file: CaptureFile) -> Feed:
-    """The feed whose declarations a file's messages are converted by.
-
-    Returns:
-        The catalogue's feed of that name, so that older captures gain by its corrections; else the one that is stored
-        in the file.
-
-    Raises:
-        CaptureError: the stored one cannot be read.
-
-    """
-    if file.feed in catalogue():
-        return find_feed(file.feed)
-    try:
-        return Feed.model_validate(file.metadata.feed_config)
-    except ValueError as error:
-        raise CaptureError(f"{file.path}: its feed's configuration cannot be read: {error}") from error
-
-
-def wanted_channels(feed: Feed, names: Collection[str]) -> list[str] | None:
-    """Names that a feed's messages may carry for channels given by the catalogue's or a common name; None for all."""
-    if not names:
-        return None
-    by_name = feed.channel_by_any_name
-    found: set[str] = set()
-    for name in names:
-        meant = by_name.get(name)
-        found |= {key for key, channel in by_name.items() if channel is meant or channel.common == name}
-    return sorted(found)
-
-
-def check_channels(feeds: Collection[Feed], names: Collection[str]) -> None:
-    """Check that each channel is one of a feed.
-
-    Raises:
-        ConfigError: none of them has it.
-
-    """
-    for name in names:
-        if not any(wanted_channels(feed, [name]) for feed in feeds):
-            shown = " or ".join(sorted(f"`wsrec feeds show {feed.name}`" for feed in feeds))
-            raise ConfigError(f"--channels: found {name!r}, expected a channel of {shown}")
-
-
 def check_feed(path: str | None, given: Feed | None, feeds: Collection[str]) -> None:
     """Check that the feed of a file that a user gave is one of a capture's.
 
@@ -133,14 +90,3 @@ def check_feed(path: str | None, given: Feed | None, feeds: Collection[str]) -> 
     if given is not None and feeds and given.name not in feeds:
         names = ", ".join(sorted(feeds))
         raise ConfigError(f"--feed: {path} is of the feed {given.name}, expected one of the capture's: {names}")
-
-
-def check_times(since: int | None, until: int | None) -> None:
-    """Check that there is time between two times.
-
-    Raises:
-        ConfigError: the second is not after the first.
-
-    """
-    if since is not None and until is not None and since >= until:
-        raise ConfigError("--until: found a time that is not after that of --since, expected a later one")

@@ -22,6 +22,7 @@ from wsrec.feed.table_declarations import TableDeclaration
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import CaptureError
 from wsrec.format.layout import NAME
+from wsrec.format.selection import EVERYTHING, Selection, outside
 from wsrec.format.stage_times import message_field
 from wsrec.options.export import Numbers
 from wsrec.ring.events import EventKind
@@ -31,7 +32,7 @@ from wsrec.tables.file_rows import FileRows, first_handoff
 from wsrec.tables.gaps import COLUMNS as GAP_COLUMNS
 from wsrec.tables.gaps import gap_rows
 from wsrec.tables.listings import Listings, has_listing
-from wsrec.tables.selection import EVERYTHING, Selection, chosen_rows, outside
+from wsrec.tables.selection import chosen_rows
 from wsrec.tables.session_events import SessionEvents
 from wsrec.tables.trust import Trust
 

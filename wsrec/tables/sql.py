@@ -23,6 +23,7 @@ import pyarrow as pa
 from wsrec.engine.work import Engine, Progress, reduce
 from wsrec.feed.table_columns import Table
 from wsrec.format.capture_file import CaptureFile
+from wsrec.format.declared_feed import declared_feed
 from wsrec.format.errors import CaptureError
 from wsrec.format.layout import EVENTS, MESSAGES
 from wsrec.format.manifest import ManifestLine, chains
@@ -42,7 +43,6 @@ from wsrec.tables.export import (
 )
 from wsrec.tables.facts import Extent, files_digest
 from wsrec.tables.file_rows import FileRows
-from wsrec.tables.reading import declared_feed
 from wsrec.tables.schema import TABLES_VERSION, table_schema
 from wsrec.tables.session_files import Group, groups
 from wsrec.tables.session_tables import SessionTables

@@ -23,6 +23,31 @@ def spellings(feed: Feed, name: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def wanted_channels(feed: Feed, names: Collection[str]) -> list[str] | None:
+    """Names that a feed's messages may carry for channels given by the catalogue's or a common name; None for all."""
+    if not names:
+        return None
+    by_name = feed.channel_by_any_name
+    found: set[str] = set()
+    for name in names:
+        meant = by_name.get(name)
+        found |= {key for key, channel in by_name.items() if channel is meant or channel.common == name}
+    return sorted(found)
+
+
+def check_channels(feeds: Collection[Feed], names: Collection[str]) -> None:
+    """Check that each channel is one of a feed.
+
+    Raises:
+        ConfigError: none of them has it.
+
+    """
+    for name in names:
+        if not any(wanted_channels(feed, [name]) for feed in feeds):
+            shown = " or ".join(sorted(f"`wsrec feeds show {feed.name}`" for feed in feeds))
+            raise ConfigError(f"--channels: found {name!r}, expected a channel of {shown}")
+
+
 def missing_symbols(
     files: Sequence[CaptureFile], feeds: Collection[Feed], asked: Collection[str], seen: Collection[str]
 ) -> Iterator[str]:
