@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,12 +24,44 @@ _STOP_SECONDS = 5.0
 
 
 class DemoError(Exception):
-    """The demo exchange did not start; see its output on standard error."""
+    """The demo exchange did not start; the message says how it ended, its standard error why."""
+
+
+class DemoExchange:
+    """A running demo exchange.
+
+    Args:
+        process: its process.
+        endpoint: its address.
+
+    Attributes:
+        endpoint: its address.
+
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._process = process
+
+    async def ended(self) -> str:
+        """Wait until its process has ended by itself, and return how: the end of a sentence."""
+        loop, gone = asyncio.get_running_loop(), asyncio.Event()
+        output = self._process.stdout
+        assert output is not None
+        # it says nothing more: what can be read is the pipe's end
+        loop.add_reader(output, gone.set)
+        try:
+            await gone.wait()
+        finally:
+            loop.remove_reader(output)
+        return _how_it_ended(self._process)
 
 
 @contextlib.contextmanager
-def demo_exchange(*, rate: float = 1000.0, seed: int = 1) -> Iterator[Endpoint]:
+def demo_exchange(*, rate: float = 1000.0, seed: int = 1) -> Iterator[DemoExchange]:
     """Run the demo exchange over TLS on a free loopback port while the context is open.
+
+    It is entered when clients can connect.
 
     It ends with its standard input, so it does not outlive this process, however that ends. It has its own process
     group: the terminal's Ctrl-C stops the recorder first and the exchange after it.
@@ -53,7 +87,7 @@ def demo_exchange(*, rate: float = 1000.0, seed: int = 1) -> Iterator[Endpoint]:
             env=parent_death.with_parent_death(child_environment()),
         )
         try:
-            yield _start(process, options)
+            yield DemoExchange(process, _start(process, options))
         finally:
             _stop(process)
 
@@ -64,11 +98,23 @@ def _start(process: subprocess.Popen[bytes], options: ReplayOptions) -> Endpoint
     with contextlib.suppress(BrokenPipeError):  # it has ended, which its empty answer shows
         process.stdin.write(encode_job(options))
     ready, _, _ = select.select([process.stdout], [], [], _START_SECONDS)
-    line = process.stdout.readline() if ready else b""
+    if not ready:
+        raise DemoError(
+            f"the synthetic market did not start within {_START_SECONDS:.0f} s; is this machine overloaded?"
+        )
+    line = process.stdout.readline()
+    if not line:
+        raise DemoError(f"the synthetic market did not start: its process {_how_it_ended(process)}")
+    return msgspec.json.decode(line, type=Endpoint)
+
+
+def _how_it_ended(process: subprocess.Popen[bytes]) -> str:
+    """The end of a sentence about a process whose output has ended."""
     try:
-        return msgspec.json.decode(line, type=Endpoint)
-    except msgspec.DecodeError as error:
-        raise DemoError("the demo exchange did not start; see its output on standard error") from error
+        status = process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        return "closed its output"
+    return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -22,12 +22,12 @@ from wsrec.feed.sockets import Socket
 from wsrec.format.layout import own_folder
 from wsrec.format.lock import OutputLock
 from wsrec.format.output_version import check_output
-from wsrec.ipc import LogLine
+from wsrec.ipc import FailedLine, LogLine
 from wsrec.net.proxy import ProxyRules
 from wsrec.options.record import RecordOptions, Selection
 from wsrec.plan.connections import ConnectionPlan, plan, standbys
 from wsrec.plan.target import ALL, Target, Wanted, resolve_all
-from wsrec.replay.demo import demo_exchange
+from wsrec.replay.demo import DemoExchange, demo_exchange
 from wsrec.replay.market import SYMBOLS
 from wsrec.supervise import memory
 from wsrec.supervise.live import View
@@ -76,7 +76,7 @@ def record(
         )
     check_name(options.out)
     wanted = [_narrowed(each, selection) for each in wanted]
-    with _resolved(wanted, options, selection.shard, proxies) as (chosen, options):
+    with _resolved(wanted, options, selection.shard, proxies, view) as (chosen, options, demo):
         plans = plan(chosen, proxies=proxies)
         if not plans:
             raise ConfigError("the targets need no connection at all: choose other --symbols or --channels")
@@ -95,17 +95,24 @@ def record(
                 view.log(LogLine(level="info", message=message))
             if lock.held:
                 recover_left(options.out, view.log, [])
-            return uvloop.run(_run(chosen, plans, options, view, lock))
+            return uvloop.run(_run(chosen, plans, options, view, lock, demo))
 
 
 async def _run(
-    chosen: list[Target], plans: list[ConnectionPlan], options: RecordOptions, view: View, lock: OutputLock
+    chosen: list[Target],
+    plans: list[ConnectionPlan],
+    options: RecordOptions,
+    view: View,
+    lock: OutputLock,
+    demo: DemoExchange | None,
 ) -> Outcome:
     names = shown_names(plans)
     supervisor = Supervisor(names, [target.feed for target in chosen], plans, options, view.log, lock.fds)
     beside = [asyncio.ensure_future(view.follow(supervisor))]
     if not lock.held:
         beside.append(asyncio.ensure_future(take_over(supervisor, lock, view.log)))
+    if demo is not None:
+        beside.append(asyncio.ensure_future(_end_with(demo, supervisor)))
     try:
         return await supervisor.run()
     finally:
@@ -114,6 +121,12 @@ async def _run(
         for task in beside:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+
+async def _end_with(demo: DemoExchange, supervisor: Supervisor) -> None:
+    """End the recording with its synthetic market, instead of trying to reconnect to it for ever."""
+    message = f"the synthetic market {await demo.ended()}"
+    supervisor.fail(FailedLine(message=message, hint="what it had sent is kept; record again"), "the market ended")
 
 
 def _narrowed(wanted: Wanted, selection: Selection) -> Wanted:
@@ -180,18 +193,27 @@ def proxies_reported(plans: Sequence[ConnectionPlan]) -> list[str]:
 
 @contextlib.contextmanager
 def _resolved(
-    wanted: Sequence[Wanted], options: RecordOptions, shard: Shard | None, proxies: ProxyRules
-) -> Iterator[tuple[list[Target], RecordOptions]]:
-    """The targets; for `demo` a running exchange."""
+    wanted: Sequence[Wanted], options: RecordOptions, shard: Shard | None, proxies: ProxyRules, view: View
+) -> Iterator[tuple[list[Target], RecordOptions, DemoExchange | None]]:
+    """The targets and their options; for `demo` with a running exchange."""
     if not _is_demo(wanted):
-        yield resolve_all(wanted, shard, proxies), options
+        yield resolve_all(wanted, shard, proxies), options, None
         return
     target = _of_demo(wanted, options.ca_file, shard)
-    with demo_exchange() as endpoint:
+    started = f"{DEMO}: starting a synthetic market on this machine, to record it {_how_long(options)}"
+    view.log(LogLine(level="info", message=started))
+    with demo_exchange() as demo:
+        endpoint = demo.endpoint
         sockets = {name: Socket(url=f"{endpoint.url}/stream") for name in target.feed.sockets}
         feed = target.feed.model_copy(update={"name": DEMO, "sockets": sockets})
         assert endpoint.ca_file is not None
-        yield [replace(target, feed=feed)], msgspec.structs.replace(options, ca_file=endpoint.ca_file)
+        yield [replace(target, feed=feed)], msgspec.structs.replace(options, ca_file=endpoint.ca_file), demo
+
+
+def _how_long(options: RecordOptions) -> str:
+    if options.duration is not None:
+        return f"for {options.duration:g} s"
+    return "until Ctrl-C" if options.until is None else f"until {options.until:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _is_demo(wanted: Sequence[Wanted]) -> bool:

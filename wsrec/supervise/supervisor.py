@@ -97,6 +97,7 @@ class Supervisor:
         # the second signal's name, and the failure before it
         self._given_up = ""
         self._failed_before: FailedLine | None = None
+        self._failed_outside: FailedLine | None = None
         self._receiving = len(self.pairs)
 
     async def run(self) -> Outcome:
@@ -149,9 +150,22 @@ class Supervisor:
         return outcome
 
     def _failure(self) -> FailedLine | None:
-        """The reason of the first process that cannot continue."""
+        """What failed outside, or the reason of the first process that cannot continue."""
+        if self._failed_outside is not None:
+            return self._failed_outside
         supervisors = [pair.writer for pair in self.pairs] + [pair.receiver for pair in self.pairs]
         return next((process.failed for process in supervisors if process.failed is not None), None)
+
+    def fail(self, failed: FailedLine, reason: str) -> None:
+        """End the recording, because what it needs besides its own processes has failed.
+
+        Args:
+            failed: what failed, and what to do about it.
+            reason: the same in a few words, as the reason why the recording ended.
+
+        """
+        self._failed_outside = self._failed_outside or failed
+        self._stop(reason)
 
     def is_open(self) -> bool:
         """Whether every connection is open and data reaches the disk."""
