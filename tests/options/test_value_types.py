@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wsrec.options.value_types import (
     Duration,
-    Moment,
     Processors,
     RingSize,
     Rotation,
@@ -106,32 +103,6 @@ class TestCpus:
     @pytest.mark.parametrize("text", ["", "x", "1,", "1,1", "-1", "1-3", "²"])
     def test_anything_else_names_the_form(self, text):
         assert "as in 2 or 2,3" in refused(Processors(), text)
-
-
-class TestUntil:
-    def test_a_time_of_day_is_the_next_one(self):
-        now = datetime.now(UTC)
-        for shift in (timedelta(hours=-2), timedelta(hours=2)):
-            requested = now + shift
-            found = Moment().parse(f"{requested:%H:%M}")
-            assert (found.hour, found.minute) == (requested.hour, requested.minute)
-            assert now - timedelta(minutes=1) < found <= now + timedelta(days=1)
-
-    @pytest.mark.parametrize("text", ["9:05", "09:05", "9:05:30", "09:05:30Z"])
-    def test_hours_may_have_one_digit(self, text):
-        found = Moment().parse(text)
-        assert (found.hour, found.minute, found.second) == (9, 5, 30 if "30" in text else 0)
-
-    @pytest.mark.parametrize("text", ["2099-01-01T00:00:00Z", "2099-01-01T00:00:00", "2099-01-01T02:00:00+02:00"])
-    def test_a_moment_is_utc_unless_it_says_otherwise(self, text):
-        assert Moment().parse(text) == datetime(2099, 1, 1, tzinfo=UTC)
-
-    @pytest.mark.parametrize("text", ["noon", "25:00", "12:60", "2099-13-01", ""])
-    def test_anything_else_names_the_forms(self, text):
-        assert "expected 17:30" in refused(Moment(), text)
-
-    def test_a_past_time_is_refused_with_the_current_time(self):
-        assert "has passed (it is 20" in refused(Moment(), "2020-01-01")
 
 
 class TestWriting:

@@ -21,7 +21,8 @@ from wsrec.format.selection import check_times
 from wsrec.options.engine import EngineOptions
 from wsrec.options.export import Format, Numbers, TimeUnit
 from wsrec.options.option import declared
-from wsrec.options.value_types import Duration, Instant
+from wsrec.options.time_types import Instant
+from wsrec.options.value_types import Duration
 from wsrec.order_books.book_lines import plain_rows, print_book, print_lines, summary
 from wsrec.order_books.books import Books, books
 from wsrec.tables.table_file import TableFile, UnwritableError

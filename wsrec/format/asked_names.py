@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from wsrec.feed.errors import ConfigError
-from wsrec.feed.schema import Feed
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import CaptureError
 from wsrec.units import clean
+
+if TYPE_CHECKING:
+    from wsrec.feed.schema import Feed
 
 _SHOWN = 10
 
@@ -35,8 +38,8 @@ def wanted_channels(feed: Feed, names: Collection[str]) -> list[str] | None:
     return sorted(found)
 
 
-def check_channels(feeds: Collection[Feed], names: Collection[str]) -> None:
-    """Check that each channel is one of a feed.
+def check_channels(feeds: Collection[Feed], names: Collection[str], option: str = "--channels") -> None:
+    """Check that each channel is one of a feed; `option` names them.
 
     Raises:
         ConfigError: none of them has it.
@@ -45,7 +48,7 @@ def check_channels(feeds: Collection[Feed], names: Collection[str]) -> None:
     for name in names:
         if not any(wanted_channels(feed, [name]) for feed in feeds):
             shown = " or ".join(sorted(f"`wsrec feeds show {feed.name}`" for feed in feeds))
-            raise ConfigError(f"--channels: found {name!r}, expected a channel of {shown}")
+            raise ConfigError(f"{option}: found {name!r}, expected a channel of {shown}")
 
 
 def missing_symbols(

@@ -9,7 +9,8 @@ from typing import Annotated
 import msgspec
 
 from wsrec.options.option import Option
-from wsrec.options.value_types import Choice, Duration, File, Folder, Instant, Names, Number
+from wsrec.options.rows import Since, Until
+from wsrec.options.value_types import Choice, Duration, File, Folder, Names, Number
 
 
 class Format(StrEnum):
@@ -56,13 +57,8 @@ class Tool(StrEnum):
 class Rows(msgspec.Struct, frozen=True, kw_only=True):
     """Which rows of the tables are wanted."""
 
-    since: Annotated[
-        int | None,
-        Option("Only rows that arrived at or after this time.", Instant(), metavar="TIME", in_run=False),
-    ] = None
-    until: Annotated[
-        int | None, Option("Only rows that arrived before this time.", Instant(), metavar="TIME", in_run=False)
-    ] = None
+    since: Since = None
+    until: Until = None
     symbols: Annotated[
         tuple[str, ...],
         Option(

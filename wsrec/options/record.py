@@ -16,6 +16,7 @@ import msgspec
 
 from wsrec.feed.shard import Shard
 from wsrec.options.option import Option
+from wsrec.options.time_types import Moment
 from wsrec.options.value_types import (
     MESSAGE_MOST,
     Choice,
@@ -23,7 +24,6 @@ from wsrec.options.value_types import (
     File,
     Flag,
     Folder,
-    Moment,
     Names,
     Number,
     Processors,

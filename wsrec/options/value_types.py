@@ -7,7 +7,6 @@ everywhere: `found X, expected Y`. `parse` reads the text of `write` back as the
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -189,46 +188,6 @@ class RotationType(ValueType[Rotation]):
         return f"{Duration().write(value.seconds)},{Size().write(value.bytes)}"
 
 
-class Moment(ValueType[datetime]):
-    """A time in the future: `HH:MM[:SS]` (UTC, the next one), or an ISO date and time (UTC unless it has an offset)."""
-
-    name = "time"
-
-    def parse(self, text: str) -> datetime:
-        """A time of day means the next one."""
-        now = datetime.now(UTC)
-        moment = parse_moment(text, now)
-        if moment is None:
-            raise ValueError("expected 17:30 or 2026-11-22T17:30:00Z (UTC unless it has an offset)")
-        if moment <= now:
-            raise ValueError(f"expected a time in the future: it has passed (it is {now:%Y-%m-%dT%H:%M:%SZ})")
-        return moment
-
-    def write(self, value: datetime) -> str:
-        """ISO 8601."""
-        return value.isoformat()
-
-
-class Instant(ValueType[int]):
-    """A time of a recording (ns since the epoch): an ISO date and time (UTC unless it has an offset), or the number."""
-
-    name = "time"
-
-    def parse(self, text: str) -> int:
-        """A text of digits alone is ns since the epoch."""
-        if text.isascii() and text.isdigit():
-            return int(text)
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            moment = None
-        if moment is None or not re.match(r"\d{4}-\d\d-\d\d", text):
-            raise ValueError("expected 2026-11-22T17:30:00Z (UTC unless it has an offset), or ns since the epoch")
-        whole = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        since = whole - datetime(1970, 1, 1, tzinfo=UTC)
-        return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
-
-
 class Processors(ValueType["tuple[int, ...]"]):
     """One processor or several."""
 
@@ -354,19 +313,6 @@ def parse_size(text: str) -> int | None:
     """Bytes of `8MiB`, `512MB`, `64k` or a bare number; None if it is not a size."""
     match = re.fullmatch(_SIZE, text.strip(), re.IGNORECASE)
     return int(float(match[1]) * _SIZE_UNITS[match[2].lower()]) if match else None
-
-
-def parse_moment(text: str, now: datetime) -> datetime | None:
-    """`HH:MM[:SS]` (UTC, the next one after `now`), or an ISO date and time (UTC without an offset); else None."""
-    try:
-        if re.fullmatch(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?Z?", text):
-            hour, rest = text.rstrip("Z").split(":", 1)
-            moment = datetime.fromisoformat(f"{now:%Y-%m-%d}T{hour:0>2}:{rest}+00:00")
-            return moment if moment > now else moment + timedelta(days=1)
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def check_path(text: str) -> str:

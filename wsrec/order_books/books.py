@@ -164,7 +164,7 @@ def _batches(
 ) -> Iterator[pa.RecordBatch]:
     of_sessions = groups(capture.files, capture.event_files)
     feeds = [declared_feed(group.files[0]) for group in of_sessions]
-    check_channels(feeds, asked.channels)
+    check_channels(feeds, asked.channels, "--channel")
     books = (SessionBooks(group, feed, asked, series) for group, feed in zip(of_sessions, feeds, strict=True))
     if options == EngineOptions():
         for each in books:

@@ -3,7 +3,8 @@
 Each file is read by itself into a mergeable `_Part` (`wsrec.engine`), a batch of rows at a time, only the columns that
 are needed. Payloads and the steps between the stages, most of a file, are not read: the sum of their lengths and the
 histograms of the steps are in the file's metadata, and `wsrec verify` compares those with the rows. A file whose ledger
-or histograms are of other rows was changed by another tool, and is read for them.
+or histograms are of other rows was changed by another tool, and is read for them; so is one of which only a part is
+wanted.
 
 Nothing is written. Unreadable files are named in `Report.errors`, and the others are reported.
 """
@@ -21,8 +22,10 @@ from wsrec.format.errors import CaptureError, UnreadableError
 from wsrec.format.layout import EVENTS, MESSAGES, FileKind, other
 from wsrec.format.metadata import FileMetadata
 from wsrec.format.reading import DamagedFile, open_capture
+from wsrec.format.selection import EVERYTHING, Selection, folder_outside, inside, outside
 from wsrec.format.stage_histograms import StageHistograms
-from wsrec.report.model import Report, UnfinishedSession
+from wsrec.report.chosen import ChosenRows, nothing_of
+from wsrec.report.model import Part, Report, UnfinishedSession
 from wsrec.report.stage_latency import STAMPED
 from wsrec.report.tally import COLUMNS, STATED, RecordingTally
 
@@ -34,6 +37,7 @@ Key = tuple[str, str]
 
 class _OneFile(Item, frozen=True, kw_only=True):
     kind: FileKind
+    selection: Selection
 
 
 class _Part:
@@ -43,18 +47,21 @@ class _Part:
         tallies: by feed and host.
         damaged: the files that could not be read.
         unowned: events files among them whose feed is unknown.
+        found: the names of the selection that have rows.
 
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_part: bool) -> None:
         self.tallies: dict[Key, RecordingTally] = {}
         self.damaged: list[DamagedFile] = []
         self.unowned = 0
+        self.found: set[str] = set()
+        self._is_part = is_part
 
     def of(self, file: CaptureFile) -> RecordingTally:
         """The tally of a file's feed and host."""
         key = file.feed, file.host or _UNKNOWN_HOST
-        return self.tallies.setdefault(key, RecordingTally(*key))
+        return self.tallies.setdefault(key, RecordingTally(*key, is_part=self._is_part))
 
 
 def collect(
@@ -63,6 +70,7 @@ def collect(
     engine: Engine | None = None,
     *,
     running: bool = True,
+    selection: Selection = EVERYTHING,
 ) -> Report:
     """Read captures and summarize them.
 
@@ -72,25 +80,32 @@ def collect(
         engine: what reads the files; None: this process.
         running: whether to read what recordings in progress have journalled, too; its workers need this machine's
             temporary folder for it.
+        selection: which rows and events are wanted; files of other times are not read.
 
     Raises:
         EngineError: a worker of the engine failed.
+        ConfigError: a channel of the selection that no feed of the capture has.
 
     """
     found: list[DamagedFile] = []
     capture = open_capture(sources, damaged=found.append, running=running)
     items = [
-        _OneFile(files=(str(path),), size=_size(path), kind=kind)
+        _OneFile(files=(str(path),), size=_size(path), kind=kind, selection=selection)
         for kind in (MESSAGES, EVENTS)
         for path in capture.paths(kind)
+        if not folder_outside(path, selection)
     ]
-    part = reduce(engine or InProcess(), _read, _merged, items, progress) or _Part()
+    is_part = selection != EVERYTHING
+    part = reduce(engine or InProcess(), _read, _merged, items, progress) or _Part(is_part=is_part)
     # without message files next to them, their feed is unknown
     for tally in part.tallies.values():
         tally.events_unread += part.unowned + sum(each.kind == "folder" for each in found)
     found += part.damaged
+    recordings = [part.tallies[key].result() for key in sorted(part.tallies)]
+    has_rows = any(recording.rows for recording in recordings)
     return Report(
-        recordings=[part.tallies[key].result() for key in sorted(part.tallies)],
+        part=_part(selection) if is_part else None,
+        recordings=recordings,
         unfinished=[
             UnfinishedSession(session=each.session, out=str(each.out), recording=each.recording)
             for each in capture.unfinished
@@ -98,6 +113,16 @@ def collect(
         errors=[each.message for each in found if not each.unreadable and each.kind != "source"],
         absent=[each.message for each in found if not each.unreadable and each.kind == "source"],
         unreadable=[each.message for each in found if each.unreadable],
+        nothing_of=nothing_of(capture, selection, part.found, has_rows=has_rows) if is_part else [],
+    )
+
+
+def _part(selection: Selection) -> Part:
+    return Part(
+        since=selection.since,
+        until=selection.until,
+        symbols=sorted(selection.symbols),
+        channels=list(selection.channels),
     )
 
 
@@ -109,12 +134,12 @@ def _size(path: Path) -> int:
 
 
 def _read(item: _OneFile) -> _Part:
-    part, path = _Part(), Path(*item.files)
+    part, path = _Part(is_part=item.selection != EVERYTHING), Path(*item.files)
     try:
         if item.kind == MESSAGES:
-            _read_messages(path, part)
+            _read_messages(path, part, item.selection)
         else:
-            _read_events(path, part)
+            _read_events(path, part, item.selection)
     except CaptureError as error:
         part.damaged.append(DamagedFile(path, str(error), isinstance(error, UnreadableError), item.kind))
     except msgspec.DecodeError as error:
@@ -130,11 +155,15 @@ def _merged(one: _Part, other: _Part) -> _Part:
         one.tallies[key] = one.tallies[key].merge(tally) if key in one.tallies else tally
     one.damaged += other.damaged
     one.unowned += other.unowned
+    one.found |= other.found
     return one
 
 
-def _read_messages(path: Path, part: _Part) -> None:
+def _read_messages(path: Path, part: _Part, selection: Selection) -> None:
     file = CaptureFile(path, keep_footer=True)
+    if not inside(file, selection):
+        _read_some_messages(file, part, selection)
+        return
     about = file.metadata
     tally = part.of(file)
     tally.begin(file, about)
@@ -145,6 +174,18 @@ def _read_messages(path: Path, part: _Part) -> None:
     columns = COLUMNS if stated is not None else (*COLUMNS, *STATED)
     for batch in file.batches(columns, use_threads=False, ordered=False):
         tally.add(file.session, batch, is_stated=stated is not None)
+
+
+def _read_some_messages(file: CaptureFile, part: _Part, selection: Selection) -> None:
+    if outside(file, selection):
+        return
+    chosen, tally = ChosenRows(file, selection), None
+    for batch in chosen.messages((*COLUMNS, *STATED)):
+        if tally is None:
+            tally = part.of(file)
+            tally.begin(file, file.metadata, is_whole=False)
+        tally.add(file.session, batch, is_stated=False)
+    part.found |= chosen.found
 
 
 def _stated(about: FileMetadata, rows: int) -> StageHistograms | None:
@@ -161,12 +202,19 @@ def _stated(about: FileMetadata, rows: int) -> StageHistograms | None:
     return stages if stages.fits(received, sum(sources.get(name, 0) for name in STAMPED)) else None
 
 
-def _read_events(path: Path, part: _Part) -> None:
+def _read_events(path: Path, part: _Part, selection: Selection) -> None:
     file = CaptureFile(path, EVENTS, keep_footer=True)
-    tally = part.of(file)
-    tally.begin_events(file)
-    for batch in file.batches(_EVENT_COLUMNS, use_threads=False):
-        tally.add_events(file.session, batch)
+    chosen = ChosenRows(file, selection) if selection != EVERYTHING else None
+    tally = None if chosen is not None else part.of(file)
+    if tally is not None:
+        tally.begin_events(file)
+    for whole in file.batches(_EVENT_COLUMNS, use_threads=False):
+        batch = whole if chosen is None else chosen.events(whole)
+        if batch.num_rows:
+            if tally is None:
+                tally = part.of(file)
+                tally.begin_events(file)
+            tally.add_events(file.session, batch)
 
 
 def _count_unread(path: Path, part: _Part) -> None:

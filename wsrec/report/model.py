@@ -102,9 +102,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         files, rows: number of files and rows read.
         first_recv_time, last_recv_time: ns since the epoch; null without rows.
         first_seq, last_seq: lowest and highest `seq`; null without rows.
-        missing: number of `seq` between them without a row.
+        missing: number of `seq` between them without a row; null if the report is of a part.
         missing_ranges: the first 100 ranges of those, ends included.
-        duplicates: number of rows whose `seq` another row has already.
+        duplicates: number of rows whose `seq` another row has already; null as `missing`.
 
     """
 
@@ -115,9 +115,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     last_recv_time: int | None
     first_seq: int | None
     last_seq: int | None
-    missing: int
+    missing: int | None
     missing_ranges: list[tuple[int, int]]
-    duplicates: int
+    duplicates: int | None
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,8 +217,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         rate: of received messages; null without any.
         payload_bytes: of all rows.
         file_bytes: of the message files on disk.
-        gaps: sequence gaps from the files' metadata; null if no file's feed declares a rule.
-        counts: the writer's counts, from the files' metadata (`wsrec.counts`).
+        gaps: sequence gaps from the files' metadata, of a part from the events; null if no file's feed declares a rule.
+        counts: the writer's counts, from the files' metadata (`wsrec.counts`); null if the report is of a part.
         unchecked: the channels whose rule could not be applied to all messages, from the files' events.
         events: events by kind, from the events files; topics: by kind, the number of refused, unanswered or late
             subscriptions, and of messages that could not be inflated.
@@ -246,7 +246,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     payload_bytes: int
     file_bytes: int
     gaps: int | None
-    counts: Counts
+    counts: Counts | None
     unchecked: list[Unchecked]
     events: dict[str, int]
     topics: dict[str, int]
@@ -280,23 +280,41 @@ class UnfinishedSession(msgspec.Struct, frozen=True, kw_only=True):
     recording: bool
 
 
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """What a report is restricted to: as `wsrec.format.selection.Selection`, with symbols and channels as named.
+
+    What only whole files tell is then null or empty: `Session.missing` and `duplicates`, `Recording.counts`, and of
+    files that are read in part `Stage1.reasons`. Files and their bytes are those with such rows. Events of all symbols
+    or channels, as of a connection, count for each. `clock` and `unchecked` are those of the whole files.
+    """
+
+    since: int | None
+    until: int | None
+    symbols: list[str]
+    channels: list[str]
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """All recordings in the files of one call.
 
     Attributes:
+        part: what it is restricted to; null: nothing.
         recordings: by feed and host.
         unfinished: sessions being recorded, and interrupted ones.
         errors: damaged or invalid files, each with a hint.
         absent: sources that do not exist, hold no capture, or have no finished file yet.
         unreadable: files and folders that the system refuses to read, and which are thus unknown.
+        nothing_of: which of the times, symbols and channels that it is restricted to have no rows, in words.
 
     """
 
+    part: Part | None
     recordings: list[Recording]
     unfinished: list[UnfinishedSession]
     errors: list[str]
     absent: list[str]
     unreadable: list[str]
+    nothing_of: list[str]
 
     def to_json(self) -> str:
         """The report as one JSON object that is safe on a terminal: control characters are escaped."""

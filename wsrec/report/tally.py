@@ -16,7 +16,6 @@ from wsrec.arrays import distinct
 from wsrec.counts import Counts
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.columns import times, words
-from wsrec.format.coverage import SequenceCoverage
 from wsrec.format.metadata import FileMetadata
 from wsrec.format.stage_histograms import StageHistograms
 from wsrec.histogram import Int64s
@@ -28,10 +27,10 @@ from wsrec.report.model import (
     Incident,
     Rate,
     Recording,
-    Session,
     Unchecked,
 )
 from wsrec.report.rate import SECOND, Seconds
+from wsrec.report.session_tally import SessionTally, union
 from wsrec.report.stage_latency import COLUMNS as STAGE_COLUMNS
 from wsrec.report.stage_latency import StageLatencies
 from wsrec.ring.events import EventKind, refused_count
@@ -60,7 +59,6 @@ _COUNTED = (
     EventKind.CLOCK_STEP,
 )
 """Kinds of whose events the detail is counted."""
-_RANGES = 100
 
 
 class RecordingTally:
@@ -68,16 +66,18 @@ class RecordingTally:
 
     Args:
         feed, host: their names.
+        is_part: whether rows and events are only those that a selection wants: then nothing is concluded from
+            what is missing, and what the files' metadata count is not taken.
 
     Attributes:
         events_unread: unreadable events files, and folders that may contain some.
 
     """
 
-    def __init__(self, feed: str, host: str) -> None:
+    def __init__(self, feed: str, host: str, *, is_part: bool = False) -> None:
         self.events_unread = 0
-        self._feed, self._host = feed, host
-        self._sessions: dict[str, _Session] = {}
+        self._feed, self._host, self._is_part = feed, host, is_part
+        self._sessions: dict[str, SessionTally] = {}
         self._files = self._file_bytes = self._payload_bytes = 0
         self._events_files = 0
         self._rows: Counter[tuple[str, str]] = Counter()
@@ -99,14 +99,15 @@ class RecordingTally:
         self._stalled = self._lost = 0
         self._incidents: dict[str, list[Incident]] = {}
 
-    def begin(self, file: CaptureFile, about: FileMetadata) -> None:
-        """Begin a message file."""
+    def begin(self, file: CaptureFile, about: FileMetadata, *, is_whole: bool = True) -> None:
+        """Begin a message file; `is_whole`: all of its rows count."""
         self._files += 1
         self._file_bytes += file.size
-        self._sessions.setdefault(file.session, _Session()).files += 1
-        self._counts += about.counts
+        self._session(file.session).files += 1
+        if not self._is_part:
+            self._counts += about.counts
         self._gaps_checked |= about.gaps_checked
-        for word, rows in about.stage1.items():
+        for word, rows in about.stage1.items() if is_whole else ():
             if word.startswith("none: ") and rows > 0:
                 self._reasons[word.removeprefix("none: ")] += rows
         clock = about.clock
@@ -120,8 +121,11 @@ class RecordingTally:
 
     def begin_events(self, file: CaptureFile) -> None:
         """Begin an events file; its feed may have no messages."""
-        self._sessions.setdefault(file.session, _Session())
+        self._session(file.session)
         self._events_files += 1
+
+    def _session(self, name: str) -> SessionTally:
+        return self._sessions.setdefault(name, SessionTally(is_part=self._is_part))
 
     def add_stated(self, about: FileMetadata, stages: StageHistograms) -> None:
         """Count what a file's metadata say of its rows: payloads, steps and sources of stage 1."""
@@ -212,7 +216,7 @@ class RecordingTally:
         """Add the totals of other files, and return this."""
         self.events_unread += other.events_unread
         for name, session in other._sessions.items():
-            self._sessions.setdefault(name, _Session()).merge(session)
+            self._session(name).merge(session)
         self._files += other._files
         self._file_bytes += other._file_bytes
         self._payload_bytes += other._payload_bytes
@@ -246,15 +250,20 @@ class RecordingTally:
             self._keep(kind, incidents)
         return self
 
+    def _gaps(self) -> int | None:
+        if not self._gaps_checked:
+            return None
+        return self._events[EventKind.GAP] if self._is_part else self._counts.gaps
+
     def result(self) -> Recording:
         """The totals as the report's struct."""
-        sessions = [_session(name, session) for name, session in self._sessions.items()]
+        sessions = [session.result(name) for name, session in self._sessions.items()]
         first = [session.first for session in self._sessions.values() if session.first is not None]
         last = [session.last for session in self._sessions.values() if session.last is not None]
         rows: dict[str, dict[str, int]] = {}
         for (direction, opcode), count in _descending(self._rows):
             rows.setdefault(direction, {})[opcode] = count
-        recorded = _union([(s.first, s.last) for s in self._sessions.values()])
+        recorded = union([(s.first, s.last) for s in self._sessions.values()])
         received = sum(rows.get("recv", {}).values())
         peak, peak_time = self._seconds.peak()
         stages = self._stages.tables()
@@ -275,8 +284,8 @@ class RecordingTally:
             else None,
             payload_bytes=self._payload_bytes,
             file_bytes=self._file_bytes,
-            gaps=self._counts.gaps if self._gaps_checked else None,
-            counts=self._counts,
+            gaps=self._gaps(),
+            counts=None if self._is_part else self._counts,
             unchecked=[
                 Unchecked(channel=channel, compared=self._compared[channel], skipped=dict(_descending(skipped)))
                 for channel, skipped in sorted(self._skipped.items(), key=lambda item: (item[0] or "", item[0] is None))
@@ -306,53 +315,6 @@ class RecordingTally:
                 *_unread_warnings(self._topics[EventKind.NOT_INFLATED], received),
             ],
         )
-
-
-class _Session:
-    def __init__(self) -> None:
-        self.files = 0
-        self.seq = SequenceCoverage()
-        self.first: int | None = None
-        self.last: int | None = None
-
-    def add(self, seq: npt.NDArray[np.uint64], recv_time: Int64s) -> None:
-        self.seq.add(seq)
-        first, last = int(np.min(recv_time)), int(np.max(recv_time))
-        self.first = first if self.first is None else min(self.first, first)
-        self.last = last if self.last is None else max(self.last, last)
-
-    def merge(self, other: _Session) -> None:
-        self.files += other.files
-        self.seq.merge(other.seq)
-        if other.first is not None and other.last is not None:
-            self.first = other.first if self.first is None else min(self.first, other.first)
-            self.last = other.last if self.last is None else max(self.last, other.last)
-
-
-def _session(name: str, session: _Session) -> Session:
-    return Session(
-        session=name,
-        files=session.files,
-        rows=session.seq.count,
-        first_recv_time=session.first,
-        last_recv_time=session.last,
-        first_seq=session.seq.first,
-        last_seq=session.seq.last,
-        missing=session.seq.missing,
-        missing_ranges=session.seq.holes(_RANGES),
-        duplicates=session.seq.duplicates,
-    )
-
-
-def _union(spans: list[tuple[int | None, int | None]]) -> int:
-    """Total length (ns) of the spans, with overlaps counted once."""
-    length, until = 0, None
-    for first, last in sorted((first, last) for first, last in spans if first is not None and last is not None):
-        if until is None or first > until:
-            length, until = length + last - first, last
-        elif last > until:
-            length, until = length + last - until, last
-    return length
 
 
 def _unread_warnings(count: int, received: int) -> Iterator[str]:

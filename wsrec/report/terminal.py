@@ -162,6 +162,8 @@ def _sequence(session: Session, *, named: bool) -> Text:
     if session.first_seq is None:
         return text.append("no rows")
     span = f"seq {session.first_seq:,}..{session.last_seq:,}"
+    if session.missing is None:
+        return text.append(f"{span}: whether rows are missing shows in a report of the whole", style="dim")
     if not session.missing and not session.duplicates:
         text.append("complete", style="green").append(f": {span}, none missing")
         return text if not session.first_seq else text.append(" (the session's earlier files are not in this report)")
