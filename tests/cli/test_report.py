@@ -118,3 +118,27 @@ class TestReport:
         result = run(option)
         assert result.exit_code == 0
         assert "wsrec report out --json | jq" in result.stdout
+
+
+class TestPart:
+    def test_the_options_choose(self, out: Path) -> None:
+        result = run(out, "--symbol", "btc", "--channel", "trade", "--since", "2026-01-01", "--json")
+        assert (result.exit_code, result.stdout, "no message" in result.stderr) == (3, result.stdout, True)
+        assert json.loads(result.stdout)["part"]["symbols"] == ["btc"]
+        chosen = run(out, "--symbol", "btc", "--channel", "trade", "--until", "2026-01-01", "--json")
+        assert (chosen.exit_code, chosen.stderr) == (0, "")
+        assert json.loads(chosen.stdout)["recordings"][0]["rows"] == {"recv": {"text": 5}}
+
+    def test_it_is_not_called_complete(self, out: Path) -> None:
+        result = run(out, "--until", "2026-01-01", "--symbol", "BTC")
+        assert "seq 0..4" in result.stdout
+        assert "complete:" not in result.stdout
+
+    def test_a_symbol_that_is_not_there(self, out: Path) -> None:
+        result = run(out, "--symbol", "BTCC")
+        assert (result.exit_code, "expected BTC\n" in result.stderr) == (3, True)
+
+    def test_times_in_the_wrong_order(self, out: Path) -> None:
+        result = run(out, "--since", "-10m", "--until", "-20m")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "--until: found a time that is not after that of --since" in result.stderr

@@ -180,7 +180,13 @@ class TestNothing:
         with pytest.raises(ConfigError, match="--channel: found 'tades', expected a channel of `wsrec feeds show bin"):
             collect([capture.out], selection=Selection(channels=("tades",)))
 
+    def test_names_that_are_there_at_another_time(self, capture: Capture) -> None:
+        capture.write(mixed())
+        selection = Selection(until=START, symbols=frozenset(["ETH/USDT"]), channels=("trades",))
+        report = collect([capture.out], selection=selection)
+        assert report.nothing_of == [f"no message of {name!r} is in this part" for name in ("ETH/USDT", "trades")]
+
     def test_another_time(self, capture: Capture) -> None:
         capture.write(mixed())
         report = collect([capture.out], selection=Selection(until=START))
-        assert (report.recordings, report.nothing_of) == ([], ["no message of that kind and time is there"])
+        assert (report.recordings, report.nothing_of) == ([], ["no message is in this part"])

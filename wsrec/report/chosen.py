@@ -15,6 +15,7 @@ from wsrec.format.columns import times, words
 from wsrec.format.reading import Capture
 from wsrec.format.selection import Selection
 from wsrec.ring.events import EventKind
+from wsrec.units import clean
 
 Bools = npt.NDArray[np.bool_]
 
@@ -126,10 +127,13 @@ def nothing_of(capture: Capture, selection: Selection, found: Collection[str], *
 
         feeds = list({file.feed: declared_feed(file) for file in reversed(capture.files)}.values())
         check_channels(feeds, channels, "--channel")
-        notes += (f"--symbol: {each}" for each in missing_symbols(capture.files, feeds, symbols, ()))
-        notes += (f"--channel: {each}" for each in missing_channels(capture.files, channels))
+        absent = [f"--symbol: {each}" for each in missing_symbols(capture.files, feeds, symbols, ())]
+        if selection == Selection(channels=selection.channels):
+            absent += (f"--channel: {each}" for each in missing_channels(capture.files, channels))
+        # else they may be in the capture, but not with this symbol or in this time
+        notes = absent or [f"no message of {clean(name, 60)!r} is in this part" for name in [*symbols, *channels]]
     if not has_rows and not notes:
-        notes.append("no message of that kind and time is there")
+        notes.append("no message is in this part")
     return notes
 
 
