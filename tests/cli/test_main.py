@@ -9,7 +9,6 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from wsrec import __version__
 from wsrec.cli.main import main
 
 
@@ -54,10 +53,6 @@ class TestCommand:
         script = f"import sys, wsrec.cli.record; print([name for name in {needless} if name in sys.modules])"
         result = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
         assert result.stdout == "[]\n"
-
-    def test_it_prints_its_version(self, wsrec):
-        result = wsrec.run("--version")
-        assert (result.returncode, result.stdout) == (0, f"wsrec, version {__version__}\n")
 
     def test_an_unknown_command_is_2_without_traceback(self, wsrec):
         result = wsrec.run("rekord")

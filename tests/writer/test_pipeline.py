@@ -16,7 +16,6 @@ from msgspec import structs
 from tests.conftest import events_of, messages_of, received
 from tests.rings import Rings, plan, writer_job
 from tests.subscriptions import request, requested
-from wsrec import __version__
 from wsrec.feed.load import find_feed
 from wsrec.format import manifest
 from wsrec.format.capture import metadata
@@ -29,6 +28,7 @@ from wsrec.plan.target import feed_of_url
 from wsrec.ring.events import EventKind
 from wsrec.ring.slot_flags import Flag
 from wsrec.stages import STEPS, TOTAL, StampSource
+from wsrec.version import full_version
 from wsrec.wire.frames import PING, TEXT
 from wsrec.writer import output
 from wsrec.writer.batch import Batch
@@ -216,7 +216,7 @@ class TestMetadata:
         work.take()
         about = work.about(work.finish()[0])
         assert set(about) == set(METADATA_KEYS)
-        assert (about["wsrec_version"], about["session"], about["feed"]) == (__version__, "s", "usdm")
+        assert (about["wsrec_version"], about["session"], about["feed"]) == (full_version(), "s", "usdm")
         assert (about["rows"], about["first_seq"], about["last_seq"], about["counts"]["gaps"]) == (1, 0, 0, 0)
         assert about["feed_config"] == USDM
 

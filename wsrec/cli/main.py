@@ -13,7 +13,9 @@ from typing import Any
 import click
 
 from wsrec import parent_death
+from wsrec.cli.about import about, about_json
 from wsrec.cli.command import Group
+from wsrec.feed.errors import ConfigError
 from wsrec.units import clean
 
 _COMMANDS = (
@@ -55,11 +57,21 @@ class _Commands(Group):
 
 @click.group(
     cls=_Commands,
+    # for `--version`
+    invoke_without_command=True,
+    no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "WSREC", "max_content_width": 100},
 )
-@click.version_option(package_name="wsrec", prog_name="wsrec")
+# a variable WSREC_VERSION is likely, in a container's file say, and would mean something else
+@click.option(
+    "--version",
+    is_flag=True,
+    allow_from_autoenv=False,
+    help="Print version, commit, implementation, Python and pyarrow, and exit.",
+)
+@click.option("--json", is_flag=True, allow_from_autoenv=False, help="With --version: print one JSON object.")
 @click.pass_context
-def main(ctx: click.Context) -> None:
+def main(ctx: click.Context, version: bool, json: bool) -> None:
     """Record exchange WebSocket feeds into Parquet, byte for byte, with six timestamps per frame.
 
     \b
@@ -72,6 +84,13 @@ def main(ctx: click.Context) -> None:
     Completion (bash):     eval "$(_WSREC_COMPLETE=bash_source wsrec)"
     """
     parent_death.hold()
+    if version:
+        click.echo(about_json() if json else about())
+        ctx.exit()
+    if json:
+        raise ConfigError("--json: found it before the command, expected it after: `wsrec COMMAND --json`")
+    if ctx.invoked_subcommand is None:
+        raise click.UsageError("missing command", ctx)
     ctx.call_on_close(_show_warnings())
     if ctx.invoked_subcommand in _READING and threading.current_thread() is threading.main_thread():
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -29,7 +29,13 @@ class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """Metadata of a message file, and of the events file of its pair as far as that has them."""
 
     format_version: Annotated[int, Meta(description="version of this format")]
-    wsrec_version: Annotated[str, Meta(description="version of the recorder")] = ""
+    wsrec_version: Annotated[
+        str,
+        Meta(
+            description="version of the recorder, with its commit if that is known: `0.3.0 (2aac60e91)`, or "
+            "`0.3.0 (2aac60e91, changed)` if its source had changes that are in no commit"
+        ),
+    ] = ""
     session: Annotated[str, Meta(description="the session's id, unique to one writer of one run")]
     feed: Annotated[str, Meta(description="the feed's name")]
     feed_config: Annotated[

@@ -35,7 +35,7 @@ from wsrec.monitor.feed_monitor import FeedMonitor, is_shown
 from wsrec.plan.request_table import ConnectionRequests, RequestTable
 from wsrec.ring.events import EventKind
 from wsrec.ring.slot_flags import FLAG_SENT
-from wsrec.version import __version__
+from wsrec.version import full_version
 from wsrec.wire import frames
 from wsrec.writer.actions import Act, FeedActions
 from wsrec.writer.batch import payload_offsets
@@ -96,6 +96,8 @@ class FeedWriter:
         self.last_time: int | None = None
         self.files: list[ManifestLine] = []
         self._config = feed.config
+        # of the code that runs: a checkout may change before a file ends
+        self._version = full_version()
         self._job = job
         self._new_pair = partial(FilePair, folder, feed.name, disk, encoder, live_steps)
         self._next_seq = 0
@@ -316,7 +318,7 @@ class FeedWriter:
         ]
         return FileMetadata(
             format_version=FORMAT_VERSION,
-            wsrec_version=__version__,
+            wsrec_version=self._version,
             session=self._job.session,
             feed=self.name,
             feed_config=self._config,
