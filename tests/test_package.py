@@ -33,8 +33,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def demo(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
-    """The output of `scripts/demo` in the fresh clone."""
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of the scripts in the clone."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("VIRTUAL_ENV")}
     # what compiles costs most of it, and optimising most of that: what is measured is compiled elsewhere
     compiler = shutil.which(environment.get("CC", "cc"))
@@ -42,9 +42,19 @@ def demo(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> subprocess.Co
         environment["CC"] = str(tmp_path_factory.mktemp("compiler") / "cc")
         Path(environment["CC"]).write_text(f'#!/bin/sh\nexec {shlex.quote(compiler)} "$@" -O0 -g0\n')
         Path(environment["CC"]).chmod(0o755)
+    return environment
+
+
+def run_demo(clone: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["scripts/demo"], cwd=clone, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
+
+
+@pytest.fixture(scope="module")
+def demo(clone: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The output of `scripts/demo` in the fresh clone."""
+    return run_demo(clone, environment)
 
 
 class TestPackage:
@@ -80,3 +90,17 @@ class TestDemo:
         names = {path.name for path in (installed / "configs").glob("*.yaml")}
         assert names == {path.name for path in (ROOT / "configs").glob("*.yaml")}
         assert (installed / "py.typed").is_file()
+
+    @pytest.mark.timeout(600)
+    def test_the_second_run_installs_nothing_and_needs_no_network(
+        self, demo: subprocess.CompletedProcess[str], clone: Path, environment: dict[str, str]
+    ):
+        assert "demo: installing into .venv-demo" in demo.stderr
+        nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:1/", "PIP_FIND_LINKS": "", "PIP_RETRIES": "0"}
+        again = run_demo(clone, environment | nowhere)
+        assert again.returncode == 0, again.stderr
+        assert "NIC->HANDOFF" in again.stdout
+        assert "installing" not in again.stderr
+        kept = sorted((clone / "captures-demo").iterdir())
+        assert len(kept) == 2
+        assert f"the capture stays in captures-demo/{kept[1].name}" in again.stderr
