@@ -1,4 +1,4 @@
-"""Coverage by room, as measured by scripts/coverage: printed, checked and written to docs/coverage.md."""
+"""Coverage by room, as measured by scripts/coverage: printed, checked and written to docs/explanation/coverage.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ("decode", "feed", "format", "http", "monitor", "net", "plan", "report", "ring", "wire")
-PAGE = ROOT / "docs" / "coverage.md"
+PAGE = ROOT / "docs" / "explanation" / "coverage.md"
 HEAD = """\
 # Line coverage
 

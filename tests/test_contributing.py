@@ -11,11 +11,12 @@ import pytest
 from tests.named_in_docs import ROOT, is_there, missing, unfitting
 
 DECISIONS = ROOT / "docs" / "decisions"
+EXPLANATION = ROOT / "docs" / "explanation"
 INDEX = DECISIONS / "README.md"
 PAGES = [
-    ROOT / "docs" / "architecture.md",
+    EXPLANATION / "architecture.md",
     *sorted(DECISIONS.glob("*.md")),
-    ROOT / "docs" / "monitor.md",
+    EXPLANATION / "monitor.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "SECURITY.md",
 ]
@@ -31,14 +32,14 @@ def test_what_a_page_names_is_there(page: Path):
     assert not missing(page.read_text())
 
 
-@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "monitor.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", EXPLANATION / "monitor.md"], ids=lambda page: page.name)
 def test_diffs_that_a_page_shows_fit(page: Path):
     text = page.read_text()
     assert "```diff\n" in text
     assert not unfitting(text)
 
 
-@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "monitor.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", EXPLANATION / "monitor.md"], ids=lambda page: page.name)
 def test_diffs_fit_whatever_is_added_beside_them(page: Path):
     def grown(name: str) -> str:
         return "".join(f"{line}\nadded = {n}\n" for n, line in enumerate((ROOT / name).read_text().splitlines()))
@@ -92,7 +93,7 @@ def test_a_name_is_looked_up(span: str, there: bool):
 
 
 class TestArchitecture:
-    PAGE = (ROOT / "docs" / "architecture.md").read_text()
+    PAGE = (EXPLANATION / "architecture.md").read_text()
 
     def test_the_rooms_are_those_of_the_contract(self):
         (contract,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]

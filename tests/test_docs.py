@@ -46,6 +46,7 @@ ELSEWHERE = (
     "pip install .",
     "scripts/bench",
     "scripts/demo",
+    "scripts/docs",
     "scripts/disk-faults",
     "scripts/faults",
     "scripts/sanitize",
@@ -179,7 +180,7 @@ def programs() -> list[str]:
 class TestPrograms:
     """The programs on `wsrec.connect`, with a server of ours where they name an exchange."""
 
-    PAGE = (ROOT / "docs" / "library.md").read_text()
+    PAGE = (ROOT / "docs" / "how-to" / "library.md").read_text()
     PROGRAMS = programs()
 
     def test_there_are_some(self):
@@ -229,7 +230,7 @@ def readings() -> list[str]:
 class TestReadings:
     """The programs on `wsrec.open_capture`, on a capture."""
 
-    PAGE = (ROOT / "docs" / "reading.md").read_text()
+    PAGE = (ROOT / "docs" / "how-to" / "reading.md").read_text()
     READINGS = readings()
 
     def test_there_are_some(self):
@@ -277,13 +278,13 @@ def texts_of(statuses: type[IntEnum]) -> list[tuple[str, str]]:
 
 class TestPages:
     def test_exit_statuses(self):
-        page = (ROOT / "docs" / "recording.md").read_text()
+        page = (ROOT / "docs" / "reference" / "exit-status.md").read_text()
         rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (.+) \|$", page, re.MULTILINE)
         assert [(int(number), name) for number, name, _ in rows] == [(s.value, s.name) for s in ExitStatus]
         assert [(name, text) for _, name, text in rows] == texts_of(ExitStatus)
 
     def test_words_of_verify(self):
-        page = (ROOT / "docs" / "verify.md").read_text()
+        page = (ROOT / "docs" / "how-to" / "verify.md").read_text()
         rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (.+) \|$", page, re.MULTILINE)
         assert [(int(number), name) for number, name, _ in rows] == [(s.value, s.name) for s in VerifyStatus]
         assert [(name, text) for _, name, text in rows] == texts_of(VerifyStatus)

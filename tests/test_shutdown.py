@@ -16,7 +16,7 @@ from wsrec.shutdown import LIMITS, worst_case
 from wsrec.supervise.child_process import ChildProcess
 from wsrec.supervise.process_supervisor import ProcessSupervisor
 
-PAGE = Path(__file__).parents[1] / "docs" / "recording.md"
+PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "processes.md"
 
 
 def limits_table() -> str:
@@ -37,7 +37,7 @@ class TestLimits:
         text = PAGE.read_text()
         assert limits_table() in text, "run scripts/update-docs"
         assert f"**At most** an end takes {worst_case():g} s" in text
-        unit = (PAGE.parents[1] / "scripts" / "systemd" / "wsrec@.service").read_text()
+        unit = (PAGE.parents[2] / "scripts" / "systemd" / "wsrec@.service").read_text()
         assert f"an end takes {worst_case():g} s at most" in unit
 
 

@@ -1,4 +1,4 @@
-"""wsrec.stages, and docs/stages.md against it."""
+"""wsrec.stages, and docs/explanation/stages.md against it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from wsrec.format.schema import MESSAGE_SCHEMA
 from wsrec.format.stage_times import DERIVED_SCHEMA, message_field
 from wsrec.stages import EVENT, HANDOFF, NIC, STAGES, STEPS, TOTAL, StampSource
 
-PAGE = Path(__file__).parents[1] / "docs" / "stages.md"
+PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "stages.md"
 
 
 def stage_table() -> str:
-    """The table of stages as docs/stages.md has it."""
+    """The table of stages as docs/explanation/stages.md has it."""
     head = "| # | stage | column | stamped |\n| --- | --- | --- | --- |\n"
     return head + "".join(f"| {s.number} | {s.name} | `{s.column}` | {s.meaning} |\n" for s in STAGES)
 
 
 def source_table() -> str:
-    """The table of stage 1's sources as docs/stages.md has it."""
+    """The table of stage 1's sources as docs/explanation/stages.md has it."""
     head = "| in the ring | stage 1 is null because |\n| --- | --- |\n"
     return head + "".join(f"| `{s.name}` | {s.reason or '(there is a stamp)'} |\n" for s in StampSource)
 

@@ -32,12 +32,12 @@ def write(name: str, *tables: str, by_first_cell: bool = False) -> None:
 
 
 def main() -> None:
-    write("format.md", *format_tables(), by_first_cell=True)
-    write("recording.md", limits_table())
-    write("configs.md", *key_tables(), by_first_cell=True)
+    write("reference/format.md", *format_tables(), by_first_cell=True)
+    write("explanation/processes.md", limits_table())
+    write("reference/configs.md", *key_tables(), by_first_cell=True)
     for name, schema in (("feed", feed_schema()), ("run", run_schema())):
         (ROOT / "configs" / f"{name}.schema.json").write_text(json.dumps(schema, indent=2) + "\n")
-    write("rings.md", layout_table())
+    write("reference/rings.md", layout_table())
     tables_page.PAGE.write_text(tables_page.updated(tables_page.PAGE.read_text()))
     catalogue_page.PAGE.write_text(catalogue_page.updated(catalogue_page.PAGE.read_text()))
 

@@ -1,7 +1,7 @@
 """wsrec records exchange WebSocket feeds, byte for byte and timestamped at six stages, into Parquet.
 
-As a library it receives them in the caller's own process, with the same timestamps: `connect` (docs/library.md), and
-reads recordings: `open_capture` (docs/reading.md), `books` (docs/books.md).
+As a library it receives them in the caller's own process, with the same timestamps: `connect`
+(docs/how-to/library.md), and reads recordings: `open_capture` (docs/how-to/reading.md), `books` (docs/how-to/books.md).
 """
 
 from importlib import import_module

@@ -2,8 +2,8 @@
 
 A counter is declared here and counted in one place, `wsrec.format.counting`, by the writer and by `wsrec verify`. That
 puts it into each line of the manifest, each file's metadata, the status page, and the summary and its JSON. A resumed
-writer continues it, `wsrec verify` compares it with rows and events, `wsrec report` sums it, and docs/format.md
-describes it.
+writer continues it, `wsrec verify` compares it with rows and events, `wsrec report` sums it, and
+docs/reference/format.md describes it.
 """
 
 from __future__ import annotations

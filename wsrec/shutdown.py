@@ -3,7 +3,7 @@
 A recording stops from its source to its sink: receivers close their connections, then writers finish their files, then
 the supervisor prints the result. Each step has its own limits, and the supervisor has one for each process, longer than
 the sum of the process's own waits. `worst_case` is the time that a service manager (systemd, a container runtime) must
-allow. `docs/recording.md` has the table, `scripts/systemd` the figure; tests check both.
+allow. `docs/explanation/processes.md` has the table, `scripts/systemd` the figure; tests check both.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The six stages of a message and the steps between them: the only place that names them.
 
 Stage 1 is on the NIC's or the kernel's clock, 2 to 6 on one monotonic clock. Everything that prints, stores or
-measures a stage takes its name, column and meaning from here (docs/stages.md is checked against it).
+measures a stage takes its name, column and meaning from here (docs/explanation/stages.md is checked against it).
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ class TestReasons:
         exchange.change("data.trades[]", "data.deals[]")
         found = exchange.check(TRADES, BOOK, code=1)
         assert "0.json: no rows\n  left out: trades: found nothing at `data.deals[]`\n" in found.stdout
-        assert "no rows from 1 of 2 messages, for the reasons above: see docs/tables.md" in found.stderr
+        assert "no rows from 1 of 2 messages, for the reasons above: see docs/reference/tables.md" in found.stderr
 
     def test_no_declaration_fits(self, exchange: MadeUp) -> None:
         exchange.change("      - table: trades\n", "      - table: trades\n        when: {path: kind, equals: fill}\n")

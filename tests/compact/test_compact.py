@@ -389,7 +389,7 @@ class TestCommand:
         pairs = zip(before, message_files(out), strict=True)
         larger = sum(path.stat().st_size > size for size, path in pairs)
         assert larger, "so small ones do"
-        assert f"larger than before: {plural(larger, 'file')}; docs/compact.md says why" in said
+        assert f"larger than before: {plural(larger, 'file')}; docs/how-to/compact.md says why" in said
 
     def test_several_processes_make_the_same_files(self, out, compacted):
         with engine_for(EngineOptions(jobs=2)) as engine:

@@ -52,7 +52,7 @@ feeds:
 """
 
 
-PAGE = ROOT / "docs" / "configs.md"
+PAGE = ROOT / "docs" / "reference" / "configs.md"
 
 
 def key_tables() -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The programs of docs/engine.md: captures and exported tables in Spark, Iceberg and Delta."""
+"""The programs of docs/how-to/engine.md: captures and exported tables in Spark, Iceberg and Delta."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from tests.capture_files import Capture, message_columns
 from tests.spark_cluster import require_spark
 
-PAGE = (Path(__file__).parents[2] / "docs" / "engine.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "engine.md").read_text()
 RAW, EXPORTED, ICEBERG, DELTA = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 ROWS, FILES = 50, 3
 RECV_TIME = 1_795_352_400_006_799_123

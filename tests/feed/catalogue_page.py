@@ -1,4 +1,4 @@
-"""The tables of docs/catalogue.md: every feed of the catalogue, and what each reads of the real messages."""
+"""The tables of docs/reference/catalogue.md: every feed of the catalogue, and what each reads of the real messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wsrec.feed.table_columns import Table
 from wsrec.monitor.samples import Reading, Sample, read_samples
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "catalogue.md"
+PAGE = ROOT / "docs" / "reference" / "catalogue.md"
 MESSAGES = ROOT.parent / "shared" / "data" / "messages"
 FEEDS_HEAD = (
     "| feed | market | channels | keep-alive | gap rule | samples | symbol | time | seq |\n" + "| --- " * 9 + "|\n"

@@ -1,4 +1,4 @@
-"""docs/catalogue.md says what the catalogue reads of real messages, and leaves none of them out."""
+"""docs/reference/catalogue.md says what the catalogue reads of real messages, and leaves none of them out."""
 
 from __future__ import annotations
 

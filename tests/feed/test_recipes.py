@@ -15,7 +15,7 @@ from wsrec.feed.placeholders import fill, fill_when_sent
 from wsrec.plan.connections import plan
 from wsrec.plan.target import Target
 
-PAGE = Path(__file__).parents[2] / "docs" / "feeds.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "feeds.md"
 SECTION = PAGE.read_text().partition("## Subscriptions")[2].partition("\n## ")[0]
 RECIPES = re.findall(r"^```yaml\n(.*?)^```", SECTION, re.MULTILINE | re.DOTALL)
 REST: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""docs/format.md against the code that states the format."""
+"""docs/reference/format.md against the code that states the format."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from wsrec.report.model import Session
 from wsrec.ring import events
 from wsrec.ring.events import EventKind
 
-PAGE = Path(__file__).parents[2] / "docs" / "format.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "format.md"
 
 
 def schema_table(schema: pa.Schema) -> str:
-    """The columns of a schema as docs/format.md has them."""
+    """The columns of a schema as docs/reference/format.md has them."""
     rows = ["| column | type | null | meaning |", "| --- | --- | --- | --- |"]
     for field in schema:
         kind = "dictionary of string" if pa.types.is_dictionary(field.type) else str(field.type)
@@ -36,7 +36,7 @@ def schema_table(schema: pa.Schema) -> str:
 
 
 def derived_table() -> str:
-    """The derived columns as docs/format.md has them."""
+    """The derived columns as docs/reference/format.md has them."""
     rows = ["| derived column | type | meaning |", "| --- | --- | --- |"]
     rows += [f"| `{field.name}` | {field.type} | {field.metadata[b'meaning'].decode()} |" for field in DERIVED_SCHEMA]
     return "\n".join(rows) + "\n"
@@ -52,20 +52,20 @@ def _details() -> Iterator[tuple[str, str]]:
 
 
 def event_table() -> str:
-    """The kinds of events as docs/format.md has them."""
+    """The kinds of events as docs/reference/format.md has them."""
     rows = ["| kind | detail |", "| --- | --- |", *(f"| `{kind}` | {detail} |" for kind, detail in _details())]
     return "\n".join(rows) + "\n"
 
 
 def metadata_table() -> str:
-    """The metadata keys as docs/format.md has them."""
+    """The metadata keys as docs/reference/format.md has them."""
     rows = ["| key | value (JSON) |", "| --- | --- |"]
     rows += [f"| `{METADATA_PREFIX}{key}` | {meaning} |" for key, meaning in METADATA_KEYS.items()]
     return "\n".join(rows) + "\n"
 
 
 def counter_table() -> str:
-    """The counters as docs/format.md has them."""
+    """The counters as docs/reference/format.md has them."""
     rows = ["| counter | by | counts |", "| --- | --- | --- |"]
     rows += [f"| `{each.name}` | {each.of} | {each.meaning} |" for each in COUNTER_INFO]
     return "\n".join(rows) + "\n"
@@ -86,7 +86,7 @@ def tables() -> list[str]:
 class TestPage:
     @pytest.mark.parametrize("table", tables())
     def test_tables_are_those_of_the_code(self, table: str) -> None:
-        assert table in PAGE.read_text(), f"docs/format.md should have this table:\n\n{table}"
+        assert table in PAGE.read_text(), f"docs/reference/format.md should have this table:\n\n{table}"
 
     def test_it_is_the_page_of_this_version(self) -> None:
         assert f"**Version {FORMAT_VERSION}.**" in PAGE.read_text()

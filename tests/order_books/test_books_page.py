@@ -1,4 +1,4 @@
-"""docs/books.md: its programs and what it shows, on a capture."""
+"""docs/how-to/books.md: its programs and what it shows, on a capture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.order_books.small_books import START, message, small_feed, snapshot
 from wsrec.cli.main import main
 from wsrec.order_books.book import LEVELS_MAX
 
-PAGE = (Path(__file__).parents[2] / "docs" / "books.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "books.md").read_text()
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 SESSIONS = re.findall(r"^```console\n\$ (.*?)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 

@@ -161,7 +161,7 @@ def test_a_recording_fetches_books_if_it_is_told_to(wsrec, exchange, https, ca_f
     book = json.loads(result.stdout.splitlines()[0])
     if not mode:
         assert result.returncode == 4
-        assert book["doubt"] == "its stream has no snapshots, and none that was fetched joins it (docs/books.md)"
+        assert book["doubt"] == "its stream has no snapshots, and none that was fetched joins it (docs/how-to/books.md)"
         return
     assert result.returncode == 0, result.stdout
     assert (book["state"], book["doubt"]) == ("ok", None)

@@ -1,4 +1,4 @@
-"""docs/other-tools.md: its programs run on exported tables, and it says what the exporters do."""
+"""docs/how-to/other-tools.md: its programs run on exported tables, and it says what the exporters do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wsrec.options.export import Tool
 from wsrec.other_tools.export_to import tables_of
 from wsrec.other_tools.tardis import DATASETS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "other-tools.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "other-tools.md").read_text()
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 EXPORT = re.search(r"^wsrec export captures --tables \S+$", PAGE, re.MULTILINE)
 START = 1_795_352_400_000_000_000  # 2026-11-22 13:00 UTC

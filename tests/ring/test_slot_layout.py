@@ -51,7 +51,7 @@ class TestLayout:
         assert [field.name for field in SLOT_FIELDS if OFFSETS[field.name] % field.size] == []
 
     def test_the_page_has_the_table(self):
-        page = Path(__file__).parents[2] / "docs" / "rings.md"
+        page = Path(__file__).parents[2] / "docs" / "reference" / "rings.md"
         assert layout_table() in page.read_text(), "run scripts/update-docs"
 
 

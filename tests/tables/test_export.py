@@ -363,7 +363,7 @@ class TestSummary:
         record(tmp_path, "binance", [(START, text)], topics_of(find_feed("binance"), ["depth@100ms"], ["BTCUSDT"]))
         output = run(tmp_path, "--out", tmp_path / "t").stdout
         assert "book_changes: 1 row is suspect: " in output
-        assert "record with --snapshots start (docs/books.md)" in output
+        assert "record with --snapshots start (docs/how-to/books.md)" in output
 
 
 class TestNamesThatAreNotThere:

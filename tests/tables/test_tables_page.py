@@ -1,4 +1,4 @@
-"""docs/tables.md: its reference is that of the code."""
+"""docs/reference/tables.md: its reference is that of the code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from wsrec.feed.schema import feed_schema
 from wsrec.feed.table_columns import COLUMNS, IDENTITY, TableColumn
 
-PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "tables.md"
 _MODELS = {
     "### `tables` of a channel": "TableDeclaration",
     "### A place of a value": "Cell",

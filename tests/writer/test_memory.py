@@ -1,6 +1,6 @@
 """The largest message that is allowed, and what inflates to more: a writer's memory stays within what is promised.
 
-docs/durability.md, "Memory": 250 MB and four times --max-message.
+docs/explanation/durability.md, "Memory": 250 MB and four times --max-message.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ _OPCODES = {"text": Opcode.TEXT, "binary": Opcode.BINARY}
 
 
 def recorded(recording: Path) -> list[tuple[Opcode, bytes]]:
-    """The messages of a text recording (docs/replay.md), as opcode and payload.
+    """The messages of a text recording (docs/how-to/replay.md), as opcode and payload.
 
     Raises:
         wsrec.replay.message.SourceError: it cannot be read, or has no messages.

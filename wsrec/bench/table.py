@@ -1,4 +1,4 @@
-"""The figures as tables: for a terminal, as plain text, or as Markdown for docs/performance.md. Medians over rounds."""
+"""The figures as tables: for a terminal, text, Markdown (docs/explanation/performance.md). Medians over rounds."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def _steps(results: Results) -> Iterator[Table]:
             f"wsrec's own steps at {results.options['rate']:,.0f} messages/s, {title}",
             (title, *names),
             rows,
-            "docs/stages.md says what they are",
+            "docs/explanation/stages.md says what they are",
         )
 
 

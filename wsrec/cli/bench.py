@@ -28,7 +28,7 @@ from wsrec.units import not_one_of, system_error
 @click.option(
     "--recording",
     type=PathParam(dir_okay=False, exists=True),
-    help="Text recording to send (docs/replay.md), plain or gzip. [default: messages of the demo market]",
+    help="Text recording to send (docs/how-to/replay.md), plain or gzip. [default: messages of the demo market]",
 )
 @click.option("--messages", type=IntegerParam(1), help="saturated: messages per round. [default: 400000]")
 @click.option("--rounds", type=IntegerParam(1), help="Rounds per client. [default: 5]")

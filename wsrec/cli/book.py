@@ -89,7 +89,7 @@ def book(sources: tuple[str, ...], json: bool, out: Path | None, kind: Format | 
       wsrec book captures --symbol BTC-USDT --every 1s --levels 1
       wsrec book captures --symbol BTC-USDT --every 100ms --out books.parquet --jobs 4
 
-    docs/books.md explains how books are rebuilt and what is checked.
+    docs/how-to/books.md explains how books are rebuilt and what is checked.
 
     \b
     Exit status: 0 found; 1 a file is damaged; 2 wrong usage;

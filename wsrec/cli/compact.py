@@ -45,7 +45,7 @@ def compact(out: Path, dry_run: bool, json: bool, **given: Any) -> None:
       wsrec compact captures --keep 90d
       wsrec compact captures --json | jq '.sorted'
 
-    It can be stopped or killed at any moment and started again. docs/compact.md says more.
+    It can be stopped or killed at any moment and started again. docs/how-to/compact.md says more.
 
     \b
     Exit status: 0 done, or nothing to do; 1 a file is damaged and was left as it is, or the disk refused;
@@ -81,7 +81,7 @@ def _lines(result: Compacted) -> list[str]:
     done, removed = result.sorted, result.removed
     lines = [f"{would}sorted: {plural(done.files, 'file')}, {plural(done.rows, 'row')}{_change(result)}"]
     if done.larger:
-        lines.append(f"larger than before: {plural(done.larger, 'file')}; docs/compact.md says why")
+        lines.append(f"larger than before: {plural(done.larger, 'file')}; docs/how-to/compact.md says why")
     if result.already:
         lines.append(f"sorted before: {plural(result.already, 'file')}")
     if removed.before is not None:

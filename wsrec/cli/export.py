@@ -56,8 +56,8 @@ def export(sources: tuple[str, ...], json: bool, **given: Any) -> None:
       wsrec export captures --to hftbacktest --symbols BTCUSDT --channels trades,book
 
     Of a recording in progress there are its rows up to now (with --spark: its finished files).
-    Messages that no declaration fits are counted, with the reason. docs/tables.md explains the tables,
-    docs/other-tools.md what `--to` writes.
+    Messages that no declaration fits are counted, with the reason. docs/reference/tables.md explains the tables,
+    docs/how-to/other-tools.md what `--to` writes.
 
     \b
     Exit status: 0 exported; 1 a file is damaged, or a number does not fit; 2 wrong usage;

@@ -168,9 +168,9 @@ def check(file: Path, messages: tuple[Path, ...], json: bool) -> None:
     refused = sum(each is not None and each.is_refused for each in made) - empty
     of = f"of {plural(len(readings), 'message')}"
     if empty:
-        click.echo(f"no field read from {empty} {of}: see `fields` in docs/feeds.md", err=True)
+        click.echo(f"no field read from {empty} {of}: see `fields` in docs/reference/feeds.md", err=True)
     if refused > 0:
-        click.echo(f"no rows from {refused} {of}, for the reasons above: see docs/tables.md", err=True)
+        click.echo(f"no rows from {refused} {of}, for the reasons above: see docs/reference/tables.md", err=True)
     if empty or refused > 0:
         raise click.exceptions.Exit(1)
     return None

@@ -88,8 +88,8 @@ def replay(
     """Serve a capture, a text recording or a synthetic market over WebSocket, as an exchange does.
 
     SOURCE is a message file of a capture, a folder or glob pattern of them, a text recording (plain or gzip; formats
-    in docs/replay.md), or the word demo for a synthetic Binance USD-M market. Every client gets the recording from its
-    beginning, and subscriptions are acknowledged. SIGINT and SIGTERM stop the server.
+    in docs/how-to/replay.md), or the word demo for a synthetic Binance USD-M market. Every client gets the recording
+    from its beginning, and subscriptions are acknowledged. SIGINT and SIGTERM stop the server.
 
     \b
     Examples:

@@ -41,8 +41,8 @@ def report(sources: tuple[str, ...], json: bool, **given: Any) -> None:
 
     A recording in progress is reported up to now (with --spark: its finished files). Nothing on disk is changed. Files
     that cannot be read are named on standard error, and the others are reported.
-    docs/stages.md explains the stages. Of a part (--since, --until, --channel, --symbol) it is not said whether it is
-    complete; events of a whole connection count for each symbol and channel.
+    docs/explanation/stages.md explains the stages. Of a part (--since, --until, --channel, --symbol) it is not said
+    whether it is complete; events of a whole connection count for each symbol and channel.
 
     \b
     Exit status: 0 everything was read; 1 a file is damaged; 2 wrong usage, or a path does not exist;

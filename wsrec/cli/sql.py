@@ -66,7 +66,7 @@ def sql(source: str, question: str, form: Form, out: Path | None, **given: Any) 
       wsrec sql captures "select kind, count(*) from events group by kind"
       wsrec sql captures "select * from quotes where symbol = 'BTCUSDT'" --format parquet --out quotes.parquet
 
-    Times are UTC, in nanoseconds. Nothing is changed: one SELECT is run. docs/other-tools.md has more.
+    Times are UTC, in nanoseconds. Nothing is changed: one SELECT is run. docs/how-to/other-tools.md has more.
 
     \b
     Exit status: 0 answered; 1 a file is damaged; 2 wrong usage, or no SELECT that DuckDB can answer;

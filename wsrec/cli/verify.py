@@ -55,7 +55,8 @@ def verify(paths: tuple[Path, ...], json: bool, quiet: bool, again: bool, memory
       wsrec verify captures --quiet || mail -s 'captures' ops < /dev/null
 
     The capture is not changed. Files that an earlier verify of the whole folder proved, and that are unchanged since
-    by size, times and inode, are not read again; it says how many. docs/verify.md explains that and the evidence.
+    by size, times and inode, are not read again; it says how many. docs/how-to/verify.md explains that and the
+    evidence.
 
     \b
     Exit status: 0 no problem found; 1 damaged or contradictory; 2 wrong usage; 3 no capture there, or an empty one;

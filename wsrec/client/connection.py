@@ -65,7 +65,7 @@ def connect(
 ) -> Connecting:
     """Connect to a WebSocket server: `async with wsrec.connect(...) as connection`, or `await wsrec.connect(...)`.
 
-    Certificates and host names are always verified. There is no reconnection: docs/library.md shows a loop.
+    Certificates and host names are always verified. There is no reconnection: docs/how-to/library.md shows a loop.
 
     Args:
         url: `ws://` or `wss://`.
@@ -73,7 +73,7 @@ def connect(
             exception from it closes the connection with 1011 and is raised by `Connection.wait_closed`.
         headers: additional headers of the handshake request.
         ca_file: PEM file trusted in addition to the system's certificates.
-        tls: how TLS is decrypted (docs/stages.md).
+        tls: how TLS is decrypted (docs/explanation/stages.md).
         proxy: `http://` or `socks5h://`, user name and password included; True: from HTTPS_PROXY, ALL_PROXY and
             NO_PROXY; None: no proxy.
         compression: `deflate` offers permessage-deflate (RFC 7692).

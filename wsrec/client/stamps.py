@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Stamps(NamedTuple):
-    """When a message passed each of the six stages (docs/stages.md), in ns.
+    """When a message passed each of the six stages (docs/explanation/stages.md), in ns.
 
     `nic` is on the realtime clock, ns since the epoch, and None without a timestamp: `Message.source` says why. The
     others are on one monotonic clock and never decrease; `wsrec.anchor()` relates them to UTC.

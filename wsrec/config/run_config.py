@@ -1,8 +1,9 @@
 """Run configs: one YAML file with the feeds of a recording and the options of `wsrec record`.
 
 Its keys come from the options' declarations (`wsrec.options.record`); `configs/run.schema.json` (for editors) and the
-table in `docs/configs.md` are generated from the models here. `${NAME}` is replaced from the environment when the file
-is read, except in a feed's address: there it is replaced later, so that stored and shown addresses contain `${NAME}`.
+table in `docs/reference/configs.md` are generated from the models here. `${NAME}` is replaced from the environment
+when the file is read, except in a feed's address: there it is replaced later, so that stored and shown addresses
+contain `${NAME}`.
 """
 
 from __future__ import annotations

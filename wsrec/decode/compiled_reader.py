@@ -44,7 +44,7 @@ _THERE, _FIRST, _ALIKE = range(3)  # modes of `Scanner` for the values at a path
 
 
 class CompiledFieldReader:
-    """Reads what `PythonFieldReader` reads, by compiled code, about ten times as fast (docs/performance.md).
+    """Reads what `PythonFieldReader` reads, by compiled code, ten times as fast (docs/explanation/performance.md).
 
     Args:
         feed: the feed; without `fields` every value is null, and no message is parsed.

@@ -12,7 +12,7 @@ from wsrec.feed.values import NAME_IN_WORDS, NAME_PATTERN
 _TEXT = Template("""\
 # yaml-language-server: $$schema=feed.schema.json
 #
-# A feed of wsrec. Every key is explained in docs/feeds.md and by `wsrec feeds schema`. Note the source of each value
+# A feed of wsrec. docs/reference/feeds.md and `wsrec feeds schema` explain every key. Note the source of each value
 # beside it, or "unverified" if there is none. `wsrec feeds check FILE` finds mistakes, and
 # `wsrec feeds plan FILE` shows what would be sent.
 name: $name
@@ -45,7 +45,7 @@ default_symbols: [BTC-USDT]
 # on_connect: {wait: 1.0, send: ['{"method":"hello","id":{id}}']}
 
 subscribe:
-  # {topics}: an array of topics. For other forms see docs/feeds.md.
+  # {topics}: an array of topics. For other forms see docs/reference/feeds.md.
   message: '{"op":"subscribe","args":{topics},"id":{id}}'
   batch: 50
 
@@ -76,7 +76,8 @@ channels:
     topic: "trades.{symbol}"
     common: trades
     default: true
-    # Which rows of which table a message makes: see docs/tables.md. `wsrec feeds check FILE MESSAGES` shows them.
+    # Which rows of which table a message makes: see docs/reference/tables.md.
+    # `wsrec feeds check FILE MESSAGES` shows them.
     # tables:
     #   - table: trades
     #     rows: "data.trades[]"

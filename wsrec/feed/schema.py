@@ -1,8 +1,8 @@
 """The feed YAML: the model `Feed` of one exchange market, composed of the parts in the modules beside it.
 
-`configs/feed.schema.json` (for editors) and the tables in `docs/feeds.md` are made from these models. Values that hold
-`${NAME}` are read from the environment when connections are planned, never before, so that a `Feed` holds no secret
-that its author did not write into it.
+`configs/feed.schema.json` (for editors) and the tables in `docs/reference/feeds.md` are made from these models. Values
+that hold `${NAME}` are read from the environment when connections are planned, never before, so that a `Feed` holds no
+secret that its author did not write into it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The tables that messages are converted to, and the columns of each: names, kinds, meanings.
 
 This is the only place that defines them: declarations (`wsrec.feed.table_declarations`) name these columns, the Arrow
-schemas (`wsrec.tables.schema`) and docs/tables.md are made from them.
+schemas (`wsrec.tables.schema`) and docs/reference/tables.md are made from them.
 """
 
 from __future__ import annotations

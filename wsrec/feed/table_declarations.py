@@ -1,4 +1,4 @@
-"""The feed YAML's `tables`: which rows of which table a channel's messages make (docs/tables.md).
+"""The feed YAML's `tables`: which rows of which table a channel's messages make (docs/reference/tables.md).
 
 A channel has a list of declarations. Of each table the first one whose `when` holds makes the rows; a message that none
 fits is counted and listed with its reason, never guessed.

@@ -1,4 +1,4 @@
-"""File metadata: one struct, whose fields are the keys and whose descriptions appear in docs/format.md.
+"""File metadata: one struct, whose fields are the keys and whose descriptions appear in docs/reference/format.md.
 
 Each value is stored in the Parquet file's own metadata as JSON, under `wsrec.` and the key. What describes the session
 takes many times the bytes of an hour's events, so that an events file leaves it to the message file of the same name

@@ -1,4 +1,4 @@
-"""The reading API: a capture as Arrow record batches, in order and in bounded memory (docs/reading.md).
+"""The reading API: a capture as Arrow record batches, in order and in bounded memory (docs/how-to/reading.md).
 
 `open_capture` finds the files of a capture; `Capture.messages` and `Capture.events` check and read them. A file that
 cannot be read raises an exception unless the caller chose otherwise: nothing is skipped silently.
@@ -338,7 +338,7 @@ class Capture:
         feed: str | Collection[str] | None = None,
         session: str | Collection[str] | None = None,
     ) -> pa.RecordBatchReader:
-        """Read events: gaps, disconnections, refusals and the like (docs/format.md lists the kinds).
+        """Read events: gaps, disconnections, refusals and the like (docs/reference/format.md lists the kinds).
 
         Args:
             columns: names from `event_schema`; None: all. `detail` is a JSON object.

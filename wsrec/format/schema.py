@@ -1,7 +1,7 @@
 """The columns of the message and event files.
 
-This is the only place that defines them; a test compares docs/format.md with it. A change that a reader could notice
-raises `wsrec.format.version.FORMAT_VERSION`.
+This is the only place that defines them; a test compares docs/reference/format.md with it. A change that a reader could
+notice raises `wsrec.format.version.FORMAT_VERSION`.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ EVENT_SCHEMA: pa.Schema = pa.schema(
     [
         _field("time", UTC_NS, "when it happened", nullable=False),
         _field("monotonic", pa.int64(), "its place among the rows, in ns on the stage clock; null: found by recovery"),
-        _field("kind", _DICTIONARY, "the kind of event: docs/format.md lists them", nullable=False),
+        _field("kind", _DICTIONARY, "the kind of event: docs/reference/format.md lists them", nullable=False),
         _field("conn", pa.uint16(), "the connection concerned"),
         _field("channel", pa.string(), "the channel concerned"),
         _field("symbol", pa.string(), "the symbol concerned"),

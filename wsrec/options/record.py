@@ -38,7 +38,7 @@ from wsrec.options.value_types import (
 
 
 class TlsMode(StrEnum):
-    """How TLS is decrypted (docs/stages.md). AUTO chooses one of the others for each connection."""
+    """How TLS is decrypted (docs/explanation/stages.md). AUTO chooses one of the others for each connection."""
 
     AUTO = "auto"
     STAMPED = "stamped"

@@ -1,4 +1,4 @@
-"""Order books of a capture, rebuilt from snapshots and changes, at moments of the caller's choice (docs/books.md)."""
+"""Order books of a capture, rebuilt from snapshots and changes, at moments of choice (docs/how-to/books.md)."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def books(
         partial: also without a snapshot, with only the levels that changed since the stream began or broke; such rows
             are `suspect`.
         jobs: read the messages in so many processes beside this one, with equal results.
-        spark: or on the Apache Spark cluster with this master (docs/engine.md).
+        spark: or on the Apache Spark cluster with this master (docs/how-to/engine.md).
 
     Raises:
         ValueError: `at` beside `every`, `since` or `until`; `jobs` beside `spark`; `every`, `levels` or `jobs` is too

@@ -22,7 +22,7 @@ from wsrec.tables.session_events import SessionEvents
 from wsrec.tables.session_files import Group
 from wsrec.tables.session_tables import in_band_channels
 
-_NEVER = "its stream has no snapshots, and none that was fetched joins it (docs/books.md)"
+_NEVER = "its stream has no snapshots, and none that was fetched joins it (docs/how-to/books.md)"
 
 
 class Asked(NamedTuple):

@@ -32,7 +32,7 @@ _AFTER_GAPS = "they come after a gap (--tables gaps lists those) or after what w
 
 SUSPECT_BOOKS = (
     f"{_AFTER_GAPS}, or before a snapshot of their book; where the exchange sends none, record with --snapshots start "
-    "(docs/books.md)"
+    "(docs/how-to/books.md)"
 )
 """Why rows of `book_changes` are suspect, and the cure."""
 

@@ -72,7 +72,8 @@ def _messages(path: Path, file: BinaryIO) -> Iterator[Message]:
             ns_lines = _NS_LINE.fullmatch(line) is not None
             if not ns_lines and not (_OPENED.fullmatch(line) or _SENT.fullmatch(line) or _RECEIVED.fullmatch(line)):
                 raise SourceError(
-                    f"{path}: neither a Parquet file of wsrec nor a text recording (docs/replay.md shows the forms)"
+                    f"{path}: neither a Parquet file of wsrec nor a text recording "
+                    "(docs/how-to/replay.md shows the forms)"
                 )
         if ns_lines:
             found = _NS_LINE.fullmatch(line)

@@ -1,4 +1,4 @@
-"""Layout of a slot: one table that generates the struct, the numpy dtype, the offsets and docs/rings.md.
+"""Layout of a slot: one table that generates the struct, the numpy dtype, the offsets and docs/reference/rings.md.
 
 `slot_layout.pxd` has the C struct; compiled modules compare it with this table on import (`check_compiled`).
 """

@@ -18,7 +18,7 @@ from wsrec.units import size
 # bytes of all connections' rings together if no size is given; no ring gets smaller than the minimum below
 BUDGET = 256 << 20
 _LEAST = 128 << 10
-# measured (docs/performance.md): bytes of each process without the shared rings, and the increase per connection
+# measured (docs/explanation/performance.md): bytes of each process without the shared rings, and what a connection adds
 _SUPERVISOR = 45 << 20
 _RECEIVER, _RECEIVER_CONNECTION, _RECEIVER_TLS = 40 << 20, 32 << 10, 45 << 10
 _WRITER, _WRITER_CONNECTION = 140 << 20, 24 << 10

@@ -14,7 +14,7 @@ _MAX_PATH = 4096
 
 
 class ExitStatus(IntEnum):
-    """Exit status of `wsrec record`. The text below each is that of docs/recording.md."""
+    """Exit status of `wsrec record`. The text below each is that of docs/reference/exit-status.md."""
 
     COMPLETE = 0
     """recorded, and nothing is known to be missing"""

@@ -161,7 +161,7 @@ def _writer(sink: pa.NativeFile, schema: pa.Schema, kind: Format) -> Any:
     if kind is Format.ARROW:
         return pyarrow.ipc.new_file(sink, schema, options=pyarrow.ipc.IpcWriteOptions(compression="zstd"))
     # `feed` is the first column, whatever its name
-    # prices and sizes repeat: 7 bytes a trade instead of 11.5, and a third of a query's time (docs/tables.md)
+    # prices and sizes repeat: 7 bytes a trade instead of 11.5, and a third of a query's time (docs/reference/tables.md)
     dictionaries = [
         field.name
         for number, field in enumerate(schema)

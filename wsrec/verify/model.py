@@ -10,7 +10,7 @@ from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE
 
 
 class VerifyStatus(IntEnum):
-    """Exit status of `wsrec verify`. The text below each is that of docs/verify.md."""
+    """Exit status of `wsrec verify`. The text below each is that of docs/how-to/verify.md."""
 
     HOLDS = 0
     """no problem found: nothing damaged, nothing contradictory, no interval incomplete"""
@@ -29,7 +29,7 @@ class VerifyStatus(IntEnum):
 
 
 class State(StrEnum):
-    """How complete an interval of a stream is, and by what evidence. The comment below each is docs/verify.md's."""
+    """How complete an interval of a stream is, and by what evidence. docs/how-to/verify.md has the comments."""
 
     PROVED = "proved"
     """the exchange's own numbers were compared, and follow one another from the interval's first message to its last"""
@@ -42,7 +42,7 @@ class State(StrEnum):
 
 
 class Kind(StrEnum):
-    """Severity of a finding. The comment below each is docs/verify.md's."""
+    """Severity of a finding. docs/how-to/verify.md has the comments."""
 
     DAMAGED = "damaged"
     """a file is missing or differs from what was written: empty, truncated, replaced, changed"""

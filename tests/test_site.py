@@ -1,0 +1,50 @@
+"""The documentation as a site: it builds without a warning, and its check finds what it has to find."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.docs_site import faults
+
+ROOT = Path(__file__).parents[1]
+FURO = pytest.importorskip("furo", reason="furo is not installed")
+
+
+@pytest.mark.long
+def test_it_builds(tmp_path: Path):
+    command = [sys.executable, str(ROOT / "scripts" / "docs_site.py"), "--out", str(tmp_path / "site")]
+    built = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    for page in ("index", "contributing", "reference/format", "decisions/0001-three-processes"):
+        assert (tmp_path / "site" / f"{page}.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("html", "fault"),
+    [
+        ('<a href="there.html#known">', None),
+        ('<a href="https://example.com/">', None),
+        ('<img src="data:image/png;base64,">', None),
+        ('<a href="nowhere.html">', "page.html: nowhere.html leads nowhere"),
+        ('<a href="there.html#unknown">', "page.html: there.html#unknown: no such anchor"),
+        ('<a href="#unknown">', "page.html: #unknown: no such anchor"),
+        ('<img src="missing.svg">', "page.html: missing.svg leads nowhere"),
+        ('<img src="https://example.com/a.svg">', "page.html: requests https://example.com/a.svg"),
+        ('<script src="//example.com/a.js">', "page.html: requests //example.com/a.js"),
+        ('<link rel="stylesheet" href="https://example.com/a.css">', "page.html: requests https://example.com/a.css"),
+    ],
+)
+def test_faults_are_found(html: str, fault: str | None, tmp_path: Path):
+    (tmp_path / "page.html").write_text(html)
+    (tmp_path / "there.html").write_text('<p id="known">')
+    assert list(faults(tmp_path)) == [fault] * (fault is not None)
+
+
+@pytest.mark.parametrize("rule", ['@import "https://example.com/a.css";', "a {src: url(https://example.com/a.css)}"])
+def test_styles_request_nothing(rule: str, tmp_path: Path):
+    (tmp_path / "own.css").write_text(rule)
+    assert list(faults(tmp_path)) == ["own.css: requests https://example.com/a.css"]
