@@ -32,7 +32,7 @@ class Rings:
 
     def __init__(self, conns: int = 1, capacity: int = PAGE, slots: int = PAGE // 64) -> None:
         self.fds = [SlotRing.create("test-slots", slots), ByteRing.create("test-control", PAGE)]
-        self.fds += [StatusPage.create("test-status")]
+        self.fds += [StatusPage.create("test-status", conns)]
         self.fds += [ByteRing.create("test-ring", capacity) for _ in range(conns)]
         self.slots, self.control_ring, self.status = (
             SlotRing(self.fds[0]),

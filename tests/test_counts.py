@@ -45,7 +45,7 @@ class TestCounts:
         line = ManifestLine(**{**rest, "ledger": Ledger()}, **counts.named())
         assert counts_of(line) == counts
         assert total([line, line]) == counts + counts
-        page = StatusPage(StatusPage.create("counts"))
+        page = StatusPage(StatusPage.create("counts", 1))
         for name, count in counts.named().items():
             page.writer[name] = count
         assert counts_of(page.writer) == counts

@@ -17,6 +17,9 @@ import numpy.typing as npt
 SUB_BUCKET_BITS = 7
 MAX_BITS = 43
 BUCKETS = (MAX_BITS - SUB_BUCKET_BITS + 1) << SUB_BUCKET_BITS
+# of histograms of which there may be a thousand: 16 linear buckets, within 1/16
+COARSE_BITS = 4
+COARSE_BUCKETS = (MAX_BITS - COARSE_BITS + 1) << COARSE_BITS
 
 # IEEE 754 double: 52 bits of fraction, exponent biased by 1023
 _DOUBLE_SHIFT = 52 - SUB_BUCKET_BITS
@@ -57,14 +60,17 @@ def bucket_counts(ns: Int64s) -> Int64s:
     return counts
 
 
-def _bucket_floor() -> Int64s:
-    index = np.arange(BUCKETS + 1, dtype=np.int64)
-    shift: Int64s = np.maximum((index >> SUB_BUCKET_BITS) - 1, 0)
-    return (index - (shift << SUB_BUCKET_BITS)) << shift
+def _bucket_floor(bits: int, buckets: int) -> Int64s:
+    index = np.arange(buckets + 1, dtype=np.int64)
+    shift: Int64s = np.maximum((index >> bits) - 1, 0)
+    return (index - (shift << bits)) << shift
 
 
 # FLOOR[i] is the lowest duration of bucket i, FLOOR[BUCKETS] the end of the last one
-FLOOR = _bucket_floor()
+FLOOR = _bucket_floor(SUB_BUCKET_BITS, BUCKETS)
+COARSE_FLOOR = _bucket_floor(COARSE_BITS, COARSE_BUCKETS)
+# the coarse bucket that each bucket lies in
+COARSE_OF: Int64s = np.searchsorted(COARSE_FLOOR, FLOOR[:-1], side="right") - 1
 
 
 class Histogram:
@@ -222,3 +228,20 @@ def quantile(counts: Int64s, q: float) -> int | None:
     index = int(np.searchsorted(cumulative, rank))
     low, high = int(FLOOR[index]), int(FLOOR[index + 1])
     return low if high - low == 1 else (low + high) // 2
+
+
+def coarse_quantiles(counts: Int64s, q: float) -> list[int | None]:
+    """As `quantile`, of many coarse histograms at once.
+
+    Args:
+        counts: (histograms, `COARSE_BUCKETS`).
+        q: the share.
+
+    """
+    cumulative = np.cumsum(counts, axis=1)
+    totals = cumulative[:, -1]
+    rank = np.clip(np.ceil(q * totals).astype(np.int64), 1, np.maximum(totals, 1))
+    index = np.minimum((cumulative < rank[:, None]).sum(axis=1), COARSE_BUCKETS - 1)
+    low, high = COARSE_FLOOR[index], COARSE_FLOOR[index + 1]
+    middle = np.where(high - low == 1, low, (low + high) // 2)
+    return [value if total else None for value, total in zip(middle.tolist(), totals.tolist(), strict=True)]

@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsrec.format.grouped import NO_GROUP, compiled_add, compiled_add_between, python_add, python_add_between
-from wsrec.histogram import BUCKETS, Histogram, bucket_index
+from wsrec.format.grouped import (
+    NO_GROUP,
+    compiled_add,
+    compiled_add_between,
+    compiled_add_messages,
+    python_add,
+    python_add_between,
+    python_add_messages,
+)
+from wsrec.histogram import BUCKETS, COARSE_BUCKETS, COARSE_FLOOR, Histogram, bucket_index, coarse_quantiles
 
 NOT_COMPILED = pytest.mark.skipif(compiled_add is None, reason="not compiled here")
 adds = pytest.mark.parametrize(
@@ -21,6 +29,14 @@ adds_between = pytest.mark.parametrize(
     [
         pytest.param(python_add_between, id="python"),
         pytest.param(compiled_add_between, id="compiled", marks=NOT_COMPILED),
+    ],
+)
+
+adds_messages = pytest.mark.parametrize(
+    "add_messages",
+    [
+        pytest.param(python_add_messages, id="python"),
+        pytest.param(compiled_add_messages, id="compiled", marks=NOT_COMPILED),
     ],
 )
 
@@ -125,3 +141,77 @@ def test_compiled_refuses_what_does_not_fit() -> None:
         compiled_add_between([Histogram()], [Histogram()], ns, ns, code, group, None, np.array([1]))
     with pytest.raises(ValueError, match="numbers"):
         compiled_add_between([Histogram()], [], ns, ns, code, group, None, np.array([1]))
+
+
+@adds_messages
+class TestAddMessages:
+    @given(
+        batches=st.lists(
+            st.lists(st.tuples(groups, st.booleans(), st.integers(0, 1 << 30), durations), max_size=40), max_size=3
+        )
+    )
+    def test_each_counts_in_its_row(self, add_messages: Any, batches: list[list[tuple[int, bool, int, int]]]) -> None:
+        # as on the status page: parts of wider rows
+        page = np.zeros((3, 8 + COARSE_BUCKETS), np.int64)
+        figures, histograms = page[:, 2:5], page[:, 8:]
+        counted: list[list[tuple[int, int, int]]] = [[], [], []]
+        time = 1000
+        for batch in batches:
+            times = np.arange(time, time + len(batch))
+            time += len(batch)
+            stop = np.array([each[3] for each in batch], np.int64)
+            start = np.minimum(np.full(len(batch), 17), np.iinfo(np.int64).max - np.abs(stop // 2)) * (stop > 17)
+            row, yes, size = (np.array([each[i] for each in batch]) for i in range(3))
+            add_messages(
+                figures,
+                histograms,
+                row.astype(np.uint16),
+                yes.astype(np.uint8),
+                size.astype(np.int64),
+                times,
+                start,
+                stop,
+            )
+            for at, (number, does, length, _) in enumerate(batch):
+                if does and number < 3:
+                    counted[number].append((length, int(times[at]), int(stop[at] - start[at])))
+        for number, messages in enumerate(counted):
+            last = max((moment for _, moment, _ in messages), default=0)
+            assert figures[number].tolist() == [len(messages), sum(length for length, _, _ in messages), last]
+            buckets = np.searchsorted(COARSE_FLOOR[:-1], np.maximum([ns for _, _, ns in messages], 0), side="right") - 1
+            assert histograms[number].tolist() == np.bincount(buckets, minlength=COARSE_BUCKETS).tolist()
+        assert not page[:, :2].any()
+        assert not page[:, 5:8].any()
+
+
+@NOT_COMPILED
+def test_messages_of_different_lengths() -> None:
+    assert compiled_add_messages is not None
+    one, table = np.zeros(1, np.int64), np.zeros((1, COARSE_BUCKETS), np.int64)
+    row, counted = np.zeros(1, np.uint16), np.ones(1, np.uint8)
+    with pytest.raises(ValueError, match="different lengths"):
+        compiled_add_messages(table[:, :3], table, row, counted, one, one, one, np.zeros(3, np.int64))
+
+
+@given(st.lists(st.lists(st.integers(0, 1 << 44), max_size=50), min_size=1, max_size=4), st.sampled_from([0.5, 0.99]))
+def test_coarse_quantiles_are_near(numbers: list[list[int]], q: float) -> None:
+    table = np.zeros((len(numbers), COARSE_BUCKETS), np.int64)
+    for row, each in zip(table, numbers, strict=True):
+        ns = np.array(each, np.int64)
+        python_add_messages(
+            np.zeros((1, 3), np.int64),
+            row[None],
+            ns.astype(np.uint16) * 0,
+            np.ones(len(ns), np.uint8),
+            ns,
+            ns,
+            ns * 0,
+            ns,
+        )
+    for each, found in zip(numbers, coarse_quantiles(table, q), strict=True):
+        if not each:
+            assert found is None
+        else:
+            exact = sorted(each)[max(int(np.ceil(q * len(each))), 1) - 1]
+            assert found is not None
+            assert abs(found - min(exact, (1 << 43) - 1)) <= exact / 16 + 1

@@ -62,12 +62,17 @@ class Receiver:
         command: Sequence[str] = (),
         **options: Any,
     ) -> None:
-        descriptors = [SlotRing.create("t"), ByteRing.create("t", 1 << 20), StatusPage.create("t")]
+        descriptors = [
+            SlotRing.create("t"),
+            ByteRing.create("t", 1 << 20),
+            StatusPage.create("t", sum(plan.standby_of is None for plan in plans)),
+        ]
         descriptors += [ByteRing.create("t", ring) for _ in plans]
         slots, control_ring, status, *rings = descriptors
         self.rings = {plan.conn: ByteRing(fd) for plan, fd in zip(plans, rings, strict=True)}
         self.reader = Reader(SlotRing(slots), ByteRing(control_ring), self.rings)
-        self.status = StatusPage(status).receiver
+        self.page = StatusPage(status)
+        self.status = self.page.receiver
         self.process: Any = _start(command, descriptors) if command else FORKS.fork(descriptors)
         more = {**worker_options(options), **options}
         job = ReceiverJob(
@@ -207,6 +212,30 @@ class TestRecording:
         assert receiver.status["heartbeat"] <= time.monotonic_ns()
         assert receiver.stop() == 0
         assert receiver.lines() == [ipc.LogLine(level="info", message=f"connected to {server.url}", conn=0)]
+
+    def test_counts_of_each_connection(self, receive, exchange):
+        opened = []
+
+        async def once(connection):
+            opened.append(connection)
+            await connection.send("x" * 1000)
+            if len(opened) > 1:
+                await forever(connection)
+
+        quiet, ending = exchange(forever), exchange(once)
+        receiver = receive(plan(quiet.url, conn=4), plan(ending.url, conn=7))
+        rows = receiver.page.connections["receiver"]
+        receiver.until(lambda: rows["reconnects"][1] == 1 and rows["connected"].tolist() == [1, 1])
+        assert rows["active"].tolist() == [4, 7]
+        assert rows["reconnects"].tolist() == [0, 1]
+        assert (rows["opened"] <= time.monotonic_ns()).all()
+        assert rows["opened"].all()
+        receiver.until(lambda: rows["frames"][1] >= 3 and rows["bytes"][1] > 2000)
+        assert rows["last_read"].all()
+        assert receiver.stop() == 0
+        assert rows["connected"].tolist() == [0, 0]
+        assert rows["bytes"].sum() == receiver.status["bytes"]
+        assert rows["frames"].sum() == receiver.status["frames"]
 
     def test_two_connections_keep_apart(self, receive, exchange):
         one, two = exchange(sends(["one"] * 100)), exchange(sends(["two"] * 100))

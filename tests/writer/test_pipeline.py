@@ -23,7 +23,7 @@ from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import CaptureError
 from wsrec.format.layout import EVENTS
 from wsrec.format.metadata import METADATA_KEYS, OF_ROWS, OF_SESSION
-from wsrec.histogram import Histogram
+from wsrec.histogram import Histogram, coarse_quantiles
 from wsrec.plan.target import feed_of_url
 from wsrec.ring.events import EventKind
 from wsrec.ring.slot_flags import Flag
@@ -74,7 +74,7 @@ class Session:
         self.rings.put(payload, conn, **{**times, **stamp, **fields})
 
     def take(self, number: int = 1) -> None:
-        batch = self._drain.take()
+        batch = self.last_batch = self._drain.take()
         self.pipeline.take(batch, number)
         self._drain.release()
 
@@ -564,3 +564,34 @@ class TestClock:
         stages = {"monotonic_from": BOOT + 1, "monotonic_to": BOOT + 9}
         assert lost["detail"] == {"reason": "lost", "from": START + 1, "to": START + 9, "duration_ns": 8, **stages}
         assert (line.lost_intervals, work.pipeline.feeds["usdm"].counts.lost_intervals) == (1, 1)
+
+
+class TestLiveCounts:
+    """What the writer counts of each connection on the status page."""
+
+    def test_a_standby_counts_for_its_connection(self, tmp_path, rings):
+        connections = (plan(5), plan(6), plan(7, standby_of=5))
+        session = Session(tmp_path, rings(8), connections, {"f": feed_of_url("wss://h/", "f").public_config()})
+        for conn, payload in ((5, b"12"), (6, b"123"), (7, b"1234"), (7, b"12345")):
+            session.put(payload, conn, at=1000 * len(payload))
+        session.put(b"ping", 6, opcode=PING, at=6000)
+        session.take()
+        rows = session.rings.status.connections
+        assert rows["writer"]["messages"][:3].tolist() == [3, 1, 0]
+        assert rows["writer"]["payload_bytes"][:2].tolist() == [11, 3]
+        assert rows["writer"]["last_message"][:2].tolist() == [BOOT + 5000, BOOT + 3000]
+        assert rows["latency"].sum(axis=1)[:3].tolist() == [3, 1, 0]
+        assert coarse_quantiles(rows["latency"], 0.5)[:3] == [pytest.approx(249, rel=1 / 16)] * 2 + [None]
+
+    def test_what_an_earlier_writer_has_counted_is_not_counted_again(self, tmp_path, rings):
+        session = Session(tmp_path, rings(), (plan(),), {"f": feed_of_url("wss://h/", "f").public_config()})
+        session.put(b"one", at=1000)
+        session.take()
+        status = session.rings.status
+        again = Pipeline(
+            writer_job(tmp_path, (plan(),), {"f": feed_of_url("wss://h/", "f").public_config()}),
+            session.folder,
+            status,
+        )
+        again.take(session.last_batch, 2)
+        assert status.connections["writer"]["messages"].tolist() == [1]

@@ -140,7 +140,7 @@ def receiving(ours: WsrecConfiguration, setup: Setup, url: str, transport: str) 
         ring, control_ring, status = (
             ByteRing.create("wsrec-bench-ring"),
             ByteRing.create("wsrec-bench-control", _CONTROL_CAPACITY),
-            StatusPage.create("wsrec-bench-status"),
+            StatusPage.create("wsrec-bench-status", 1),
         )
         for fd in (ring, control_ring, status):
             stack.callback(os.close, fd)

@@ -4,12 +4,14 @@
 from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport free, malloc
 
-from wsrec.histogram import BUCKETS, MAX_BITS, SUB_BUCKET_BITS
+from wsrec.histogram import BUCKETS, COARSE_BITS, COARSE_BUCKETS, MAX_BITS, SUB_BUCKET_BITS
 
 cdef int BITS = SUB_BUCKET_BITS
 cdef int64_t LONGEST = (1 << MAX_BITS) - 1
 cdef int64_t LOWER = (1 << 32) - 1
 cdef Py_ssize_t SIZE = BUCKETS
+cdef int FEW_BITS = COARSE_BITS
+cdef Py_ssize_t FEW = COARSE_BUCKETS
 
 
 cdef extern from *:
@@ -169,3 +171,36 @@ def add_between(
             raise ValueError("a code without a group")
     finally:
         free(figures)
+
+
+def add_messages(
+    int64_t[:, :] figures, int64_t[:, :] histograms, const uint16_t[::1] row, const uint8_t[::1] counted,
+    const int64_t[::1] size, const int64_t[::1] time, const int64_t[::1] start, const int64_t[::1] stop,
+):
+    """As `wsrec.format.grouped.python_add_messages`.
+
+    Raises:
+        ValueError: the arrays differ in length.
+
+    """
+    cdef Py_ssize_t at, rows = row.shape[0], number = figures.shape[0]
+    cdef uint16_t of
+    cdef int shift
+    cdef int64_t ns
+    if not rows == counted.shape[0] == size.shape[0] == time.shape[0] == start.shape[0] == stop.shape[0]:
+        raise ValueError("arrays of different lengths")
+    if number != histograms.shape[0] or (number and (figures.shape[1] < 3 or histograms.shape[1] != FEW)):
+        raise ValueError("tables of another shape")
+    with nogil:
+        for at in range(rows):
+            of = row[at]
+            if not counted[at] or of >= number:
+                continue
+            figures[of, 0] += 1
+            figures[of, 1] += size[at]
+            if time[at] > figures[of, 2]:
+                figures[of, 2] = time[at]
+            ns = <int64_t>(<uint64_t>stop[at] - <uint64_t>start[at])
+            ns = 0 if ns < 0 else LONGEST if ns > LONGEST else ns
+            shift = 63 - FEW_BITS - leading_zeros(<unsigned long long>ns | 1)
+            histograms[of, (ns >> shift) + (<int64_t>shift << FEW_BITS) if shift > 0 else ns] += 1

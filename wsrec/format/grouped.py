@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsrec.arrays import Flags
-from wsrec.histogram import Histogram, Int64s, bucket_counts
+from wsrec.histogram import COARSE_OF, Histogram, Int64s, bucket_counts, bucket_index
 
 Uint16s = npt.NDArray[np.uint16]
 Int32s = npt.NDArray[np.int32]
@@ -83,17 +83,57 @@ def python_add_between(
             resolution[number] //= 1000
 
 
+def python_add_messages(
+    figures: Int64s,
+    histograms: Int64s,
+    row: Uint16s,
+    counted: npt.NDArray[np.uint8],
+    size: Int64s,
+    time: Int64s,
+    start: Int64s,
+    stop: Int64s,
+) -> None:
+    """Count messages, their bytes and durations by connection, in shared memory.
+
+    Args:
+        figures: (connections, 3 or more): messages, bytes, and the latest time; updated in place.
+        histograms: (connections, `wsrec.histogram.COARSE_BUCKETS`), of the durations; updated in place.
+        row: of each message, the connection's index; those without one do not count.
+        counted: which ones count, 1 or 0.
+        size: bytes of each one.
+        time: of each one.
+        start, stop: the times (ns) whose difference is its duration.
+
+    """
+    at = np.flatnonzero((counted != 0) & (row < len(figures)))
+    if not len(at):
+        return
+    row = row[at]
+    np.add.at(figures[:, 0], row, 1)
+    np.add.at(figures[:, 1], row, size[at])
+    np.maximum.at(figures[:, 2], row, time[at])
+    np.add.at(histograms, (row, COARSE_OF[bucket_index(stop[at] - start[at])]), 1)
+
+
 if TYPE_CHECKING:
+    compiled_add_messages: Callable[..., None] | None
     compiled_add: Callable[..., None] | None
     compiled_add_between: Callable[..., None] | None
 else:
     try:
         from wsrec.format._grouped import add as compiled_add
         from wsrec.format._grouped import add_between as compiled_add_between
+        from wsrec.format._grouped import add_messages as compiled_add_messages
     except ImportError:
-        compiled_add = compiled_add_between = None
+        compiled_add = compiled_add_between = compiled_add_messages = None
 
 add: Callable[..., None] = python_add
 add_between: Callable[..., None] = python_add_between
-if compiled_add is not None and compiled_add_between is not None and not os.environ.get("WSREC_PURE"):
-    add, add_between = compiled_add, compiled_add_between
+add_messages: Callable[..., None] = python_add_messages
+if (
+    compiled_add is not None
+    and compiled_add_between is not None
+    and compiled_add_messages is not None
+    and not os.environ.get("WSREC_PURE")
+):
+    add, add_between, add_messages = compiled_add, compiled_add_between, compiled_add_messages

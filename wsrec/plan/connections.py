@@ -172,6 +172,12 @@ def standbys(plans: Sequence[ConnectionPlan]) -> list[ConnectionPlan]:
     ]
 
 
+def status_rows(plans: Sequence[ConnectionPlan]) -> dict[int, int]:
+    """The row of each connection (its `conn`) on the status page; a standby has that of the planned one."""
+    rows = {one.conn: row for row, one in enumerate(one for one in plans if one.standby_of is None)}
+    return rows | {one.conn: rows[one.standby_of] for one in plans if one.standby_of is not None}
+
+
 def plan(targets: Sequence[Target], first_conn: int = 0, proxies: ProxyRules = DIRECT) -> list[ConnectionPlan]:
     """Distribute the topics of `targets` over connections, within the exchanges' limits.
 

@@ -23,6 +23,7 @@ from wsrec.host.processor import clock_source, processor, troubles
 from wsrec.http import client as http_client
 from wsrec.options.record import TlsMode
 from wsrec.receive.active_reconnectors import ActiveReconnectors
+from wsrec.receive.connection_counts import ConnectionCounts
 from wsrec.receive.failure_log import FailureLog
 from wsrec.receive.garbage_collection import Collector
 from wsrec.receive.implementation import COMPILED
@@ -112,6 +113,7 @@ class Receiver:
         self._of = {conn: one for one in self._connections for conn in one.sides.numbers}
         # totals of the receivers before this one
         self._before = Counts(*(int(self._status.receiver[name]) for name in Counts._fields))
+        self._connection_counts = ConnectionCounts(self._status, self._connections)
         self._connected, self._totals = 0, self._before
         self._reporting: asyncio.Handle | None = None
         self._anchor: Anchor | None = None
@@ -238,10 +240,10 @@ class Receiver:
             connection.publish_complete_until()
             connection.sides.check_stamps()
             self._connected += connection.sides.connected
-        counts = zip(
-            self._totals, *(connection.sides.counts(connection.reconnects) for connection in some), strict=True
-        )
-        self._totals = Counts(*map(sum, counts))
+        counts = [connection.sides.counts(connection.reconnects) for connection in some]
+        for row, each in enumerate(counts, start):
+            self._connection_counts.put(row, each)
+        self._totals = Counts(*map(sum, zip(self._totals, *counts, strict=True)))
         if end < len(self._connections):
             self._reporting = self._loop.call_soon(self._report, end, at_once)
             return

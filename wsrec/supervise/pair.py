@@ -89,7 +89,7 @@ class Pair:
         self.rings: list[ByteRing] = []
         self.status: StatusPage | None = None
         self._on_log = on_log
-        self._began = time.monotonic_ns()
+        self.began = time.monotonic_ns()
         self._receiver_job: ReceiverJob | None = None
         self._writer_job: WriterJob | None = None
         self._locks: tuple[int, ...] = ()
@@ -124,7 +124,7 @@ class Pair:
         public = tuple(plan.public() for plan in plans)
         proxies = {plan.feed: plan.proxies for plan in plans}
         self._locks = tuple(locks)
-        self._began = time.monotonic_ns()
+        self.began = time.monotonic_ns()
         self._writer_job = WriterJob(
             session=self.session,
             out=str(options.out),
@@ -142,7 +142,7 @@ class Pair:
             ),
             options=options.for_workers(),
             session_start=start,
-            began=self._began,
+            began=self.began,
             began_time=time.time_ns(),
         )
         self._receiver_job = ReceiverJob(
@@ -169,7 +169,7 @@ class Pair:
         shared = _Shared(
             slots=self._own(SlotRing.create("wsrec-slots")),
             control_ring=self._own(ByteRing.create("wsrec-control", CONTROL_CAPACITY)),
-            status=self._own(StatusPage.create("wsrec-status")),
+            status=self._own(StatusPage.create("wsrec-status", len(self.plans))),
             rings=tuple(self._own(ByteRing.create(f"wsrec-ring-{plan.conn}", capacity)) for plan in plans),
             populate=memory.is_populated(ring_size, connections),
         )
@@ -245,7 +245,7 @@ class Pair:
         assert self._receiver_job is not None
         job = self._receiver_job
         if exit_info is not None:
-            job = msgspec.structs.replace(job, resume=ResumeInfo(began=self._began, **exit_info._asdict()))
+            job = msgspec.structs.replace(job, resume=ResumeInfo(began=self.began, **exit_info._asdict()))
         await self.receiver.child.start(job, self.descriptors)
 
     async def _start_writer(self, exit_info: ExitInfo | None) -> None:

@@ -30,8 +30,11 @@ from wsrec.plan.target import ALL, Target, Wanted, resolve_all
 from wsrec.replay.demo import DemoExchange, demo_exchange
 from wsrec.replay.market import SYMBOLS
 from wsrec.supervise import memory
+from wsrec.supervise.free_space import FreeSpace
 from wsrec.supervise.live import View
 from wsrec.supervise.outcome import Outcome
+from wsrec.supervise.recent_log import RecentLog
+from wsrec.supervise.state_sampler import StateSampler
 from wsrec.supervise.supervisor import Supervisor
 from wsrec.supervise.takeover import recover_left, take_over
 from wsrec.units import not_one_of
@@ -41,6 +44,8 @@ DEMO_FEED = "binance-usdm"
 """The feed that it imitates."""
 # descriptors of a child or the supervisor: standard streams, pipes, the event loop, files, libraries
 _DESCRIPTORS_BESIDE = 64
+# period of sampling (s)
+_TICK = 1.0
 
 
 def record(
@@ -106,16 +111,21 @@ async def _run(
     lock: OutputLock,
     demo: DemoExchange | None,
 ) -> Outcome:
-    names = shown_names(plans)
-    supervisor = Supervisor(names, [target.feed for target in chosen], plans, options, view.log, lock.fds)
-    beside = [asyncio.ensure_future(view.follow(supervisor))]
+    names, recent = shown_names(plans), RecentLog()
+    log = recent.watching(view.log)
+    supervisor = Supervisor(names, [target.feed for target in chosen], plans, options, log, lock.fds)
+    space = FreeSpace(options.out, options.reserve or 0)
+    sampler = StateSampler(supervisor, recent, space, lambda: lock.held)
+    space.start()
+    beside = [asyncio.ensure_future(view.follow(supervisor)), asyncio.ensure_future(_tick(sampler))]
     if not lock.held:
-        beside.append(asyncio.ensure_future(take_over(supervisor, lock, view.log)))
+        beside.append(asyncio.ensure_future(take_over(supervisor, lock, log)))
     if demo is not None:
         beside.append(asyncio.ensure_future(_end_with(demo, supervisor)))
     try:
         return await supervisor.run()
     finally:
+        space.stop()
         for task in beside:
             task.cancel()
         for task in beside:
@@ -127,6 +137,12 @@ async def _end_with(demo: DemoExchange, supervisor: Supervisor) -> None:
     """End the recording with its synthetic market, instead of trying to reconnect to it for ever."""
     message = f"the synthetic market {await demo.ended()}"
     supervisor.fail(FailedLine(message=message, hint="what it had sent is kept; record again"), "the market ended")
+
+
+async def _tick(sampler: StateSampler) -> None:
+    while True:
+        sampler.tick()
+        await asyncio.sleep(_TICK)
 
 
 def _narrowed(wanted: Wanted, selection: Selection) -> Wanted:

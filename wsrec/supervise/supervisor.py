@@ -27,6 +27,7 @@ from wsrec.supervise.outcome import Outcome, exit_status
 from wsrec.supervise.pair import Pair
 from wsrec.supervise.redaction import redacting
 from wsrec.supervise.signals import SAME_REQUEST, TAKEOVER_NAME, held
+from wsrec.supervise.state import Phase
 from wsrec.units import duration, plural
 
 _LOOK_SECONDS = 0.05
@@ -46,6 +47,7 @@ class Supervisor:
     Attributes:
         pairs: receivers and writers, one pair per processor.
         options: how it records.
+        targets: as given.
         began: monotonic time (s) of the start.
         until: monotonic time (s) at which it ends; None if unknown.
 
@@ -63,7 +65,7 @@ class Supervisor:
         self.options = options
         self.began = time.monotonic()
         self.until: float | None = None
-        self._targets = targets
+        self.targets = targets
         self._feeds = feeds
         self._on_log = on_log = redacting(on_log, plans)
         self._locks = tuple(locks)
@@ -118,7 +120,7 @@ class Supervisor:
             self._end_at(time.monotonic() + left)
         looking: list[asyncio.Task[None]] = []
         connections = sum(len(pair.plans) for pair in self.pairs)
-        start = {"targets": self._targets, "connections": connections}
+        start = {"targets": self.targets, "connections": connections}
         try:
             for pair in self.pairs:
                 alone = len(self.pairs) == 1
@@ -166,6 +168,19 @@ class Supervisor:
         """
         self._failed_outside = self._failed_outside or failed
         self._stop(reason)
+
+    @property
+    def phase(self) -> Phase:
+        """What it is doing: it is starting until its first connection is open."""
+        if self._stopping.is_set():
+            return "finishing"
+        is_open = any(page.receiver["connected"] or page.receiver["frames"] for page in self._pages())
+        return "recording" if is_open else "starting"
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is ending; None before."""
+        return self._reason if self._stopping.is_set() else None
 
     def is_open(self) -> bool:
         """Whether every connection is open and data reaches the disk."""
@@ -291,7 +306,7 @@ class Supervisor:
             hint=failure.hint if failure else None,
             finished=all(pair.writer.child.summary is not None for pair in self.pairs),
             out=str(self.options.out),
-            targets=self._targets,
+            targets=self.targets,
             sessions=tuple(pair.session for pair in self.pairs),
             elapsed_ns=int((time.monotonic() - self.began) * 1e9),
             **total(summaries).named(),

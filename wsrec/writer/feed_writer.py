@@ -45,6 +45,7 @@ from wsrec.writer.file_pair import FilePair
 from wsrec.writer.gather import Slots
 from wsrec.writer.job import FeedJob, WriterJob
 from wsrec.writer.ledger import FeedLedger, Passed
+from wsrec.writer.live_counts import LiveCounts
 from wsrec.writer.monitor_columns import SlotColumns, named_fields
 from wsrec.writer.output import Encoder
 from wsrec.writer.reassembly import Fragments, Key
@@ -65,7 +66,7 @@ class FeedWriter:
         folder: the folder for unfinished files.
         disk: the policy for disk errors.
         encoder: encodes the row groups; None for a private one.
-        live_steps: the status page's histograms of the steps, to count there too; None if they are not shown.
+        live: counts on the status page too; None if nothing is shown.
         act: called with each action; None if no action is possible any more.
         folded: takes the warnings; None if the operator is no longer to be warned.
 
@@ -84,7 +85,7 @@ class FeedWriter:
         folder: Path,
         disk: Disk = NO_RETRY,
         encoder: Encoder | None = None,
-        live_steps: Int64s | None = None,
+        live: LiveCounts | None = None,
         act: Act | None = None,
         folded: FoldedWarnings | None = None,
     ) -> None:
@@ -99,7 +100,8 @@ class FeedWriter:
         # of the code that runs: a checkout may change before a file ends
         self._version = full_version()
         self._job = job
-        self._new_pair = partial(FilePair, folder, feed.name, disk, encoder, live_steps)
+        self._live = live
+        self._new_pair = partial(FilePair, folder, feed.name, disk, encoder, None if live is None else live.steps)
         self._next_seq = 0
         # the number of the first file that the checks know
         self._checked_from = 0
@@ -303,6 +305,8 @@ class FeedWriter:
         self._pair.count(slots, when)
         carried = received & (slots["opcode"] < frames.CLOSE)
         self._events.counts += count_rows(received, carried, slots["flags"] & FLAG_SENT != 0, lengths)
+        if self._live is not None:
+            self._live.count(slots, when, lengths, carried)
         if received.any():
             first, last = int(np.argmax(received)), len(received) - 1 - int(np.argmax(received[::-1]))
             self.first_time = int(when.recv_time[first]) if self.first_time is None else self.first_time

@@ -29,6 +29,7 @@ from wsrec.writer.host_metadata import host_metadata
 from wsrec.writer.inflate import inflate
 from wsrec.writer.job import WriterJob
 from wsrec.writer.ledger import Inflated, Passed, count_batch, passed
+from wsrec.writer.live_counts import LiveCounts
 from wsrec.writer.messages import Messages, arrived, between, changes_of, events_of, handed_off, interval, moment_of
 from wsrec.writer.output import Encoder
 from wsrec.writer.reassembly import Reassembler
@@ -88,12 +89,12 @@ class Pipeline:
         act: Act | None = None,
     ) -> None:
         encoder = Encoder()
-        live_steps = None if status is None else status.steps
+        self._live = None if status is None else LiveCounts(status, job.connections)
         self.actions = None if act is None else ActionQueue(act)
         act = None if self.actions is None else self.actions.put
         self._folded = None if act is None else FoldedWarnings()
         self.feeds = {
-            feed.name: FeedWriter(feed, job, folder, disk, encoder, live_steps, act, self._folded) for feed in job.feeds
+            feed.name: FeedWriter(feed, job, folder, disk, encoder, self._live, act, self._folded) for feed in job.feeds
         }
         self.active = set(self.feeds)
         self._disk = disk
@@ -195,6 +196,8 @@ class Pipeline:
         if self._folded is not None:
             # a hole in front of it is news in any case
             self._folded.is_muted = batch.next <= self._warned_until and not self._unreported
+        if self._live is not None:
+            self._live.is_muted = batch.next <= self._warned_until
         writing = self._writing()
         if not batch.fetched:
             seen = count_batch(batch)
