@@ -67,9 +67,9 @@ def _three_digits(value: float, *, whole: bool) -> str:
     return f"{value:,.0f}"
 
 
-def plural(number: int, word: str) -> str:
-    """A count with its word: `1 file`, `1,234 files`."""
-    return f"{number:,} {word}" + ("" if number == 1 else "s")
+def plural(number: int, word: str, words: str | None = None) -> str:
+    """A count with its word: `1 file`, `1,234 files`; `words` is the plural that an s does not make."""
+    return f"{number:,} {word if number == 1 else words or f'{word}s'}"
 
 
 def utc(ns: int, *, date: bool = True) -> str:

@@ -51,7 +51,8 @@ class TestReport:
         result = run(out)
         assert (result.exit_code, result.stderr) == (0, "")
         assert "binance on tokyo1" in result.stdout
-        assert "complete: seq 0..4, none missing" in result.stdout
+        assert "unproved: no loss is known" in result.stdout
+        assert "complete: seq 0..4, none missing" in run(out, "--details").stdout
 
     @pytest.mark.parametrize("options", [["--json"], []])
     def test_the_number_of_processes_does_not_matter(self, out: Path, options: list[str]) -> None:
@@ -130,7 +131,7 @@ class TestPart:
         assert json.loads(chosen.stdout)["recordings"][0]["rows"] == {"recv": {"text": 5}}
 
     def test_it_is_not_called_complete(self, out: Path) -> None:
-        result = run(out, "--until", "2026-01-01", "--symbol", "BTC")
+        result = run(out, "--until", "2026-01-01", "--symbol", "BTC", "--details")
         assert "seq 0..4" in result.stdout
         assert "complete:" not in result.stdout
 

@@ -17,14 +17,14 @@ from tests.capture_files import STAMPS, START, Capture, message_columns
 from wsrec.report.collect import collect
 from wsrec.report.model import Report
 from wsrec.report.terminal import print_report, reading_progress
-from wsrec.units import utc
+from wsrec.units import duration, utc
 
 HOSTILE = "\x1b]0;own\x07[bold red]x[/]\x9b2J:smile:\u202e"
 
 
-def rendered(report: Report, width: int = 80, **options: Any) -> str:
+def rendered(report: Report, width: int = 80, *, frames: bool = False, details: bool = False, **options: Any) -> str:
     console = Console(file=io.StringIO(), width=width, highlight=False, **options)
-    print_report(report, console)
+    print_report(report, console, frames=frames, details=details)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -53,16 +53,17 @@ def rich_capture(capture: Capture) -> Report:
 
 
 class TestRendering:
-    @pytest.mark.parametrize("width", [80, 100, 139, 140, 200])
-    def test_no_line_is_wider_than_the_terminal(self, capture: Capture, width: int) -> None:
+    @pytest.mark.parametrize("details", [False, True])
+    @pytest.mark.parametrize("width", [80, 89, 90, 100, 139, 140, 200])
+    def test_no_line_is_wider_than_the_terminal(self, capture: Capture, width: int, *, details: bool) -> None:
         report = rich_capture(capture)
         assert report.errors == []
-        for line in rendered(report, width, force_terminal=True, color_system=None).splitlines():
+        for line in rendered(report, width, details=details, force_terminal=True, color_system=None).splitlines():
             assert cell_len(line) <= width
 
     def test_in_a_file_each_fact_and_incident_is_one_line(self, capture: Capture) -> None:
         report = rich_capture(capture)
-        lines = rendered(report, 20).splitlines()
+        lines = rendered(report, 20, details=True).splitlines()
         incidents = [incident for recording in report.recordings for incident in recording.incidents[:12]]
         assert len(incidents) == 12
         for incident in incidents:
@@ -79,14 +80,14 @@ class TestRendering:
         for name in STAMPS[1:]:
             columns[name] = columns[name] - 3_000_000_000_000  # every figure of two steps gets a sign and five digits
         capture.write(columns)
-        lines = rendered(collect([capture.out])).splitlines()
-        assert [line.count("-50.0min") for line in lines if "-50.0min" in line] == [7] * 6
+        lines = rendered(collect([capture.out]), frames=True).splitlines()
+        assert [line.count("-50.0min") for line in lines if "-50.0min" in line] == [6] * 6
 
     def test_facts_are_stated_plainly(self, capture: Capture) -> None:
         capture.write(message_columns(1500), gaps=0, events=[{"time": START, "kind": "session_start"}])
-        text = rendered(collect([capture.out]), 100)
+        text = rendered(collect([capture.out]), 100, details=True)
         assert "complete: seq 0..1,499, none missing" in text
-        assert "1,500 received · 0 sent · 0 rest" in text
+        assert "1,500 received · " in text
         assert "none by the feed's sequence rule" in text
         assert "quiet: no disconnect" in text
         assert "whole ms" in text
@@ -100,16 +101,16 @@ class TestRendering:
 
     def test_a_report_on_later_files_only_says_so(self, capture: Capture) -> None:
         capture.write(message_columns(10, first_seq=70))
-        assert "complete: seq 70..79, none missing (the session's earlier files" in rendered(
-            collect([capture.out]), 120
-        )
+        report = collect([capture.out])
+        assert "earlier files of a session are not in this report" in rendered(report, 120)
+        assert "complete: seq 70..79, none missing (the session's earlier files" in rendered(report, 120, details=True)
 
     def test_totals_with_and_without_stage_1_have_a_line_each(self, capture: Capture) -> None:
         columns = message_columns(100)
         columns["nic_time"] = [None if i < 30 else int(time) for i, time in enumerate(columns["nic_time"])]
         columns["frame_in_read"] = np.zeros(100, np.uint16)
         capture.write(columns)
-        text = rendered(collect([capture.out]), 160)
+        text = rendered(collect([capture.out]), 160, frames=True)
         assert "all frames, each the first in its read" in text
         assert text.count("NIC->HANDOFF") == text.count("EVENT->HANDOFF") == 1
 
@@ -130,6 +131,81 @@ class TestRendering:
         report = collect([capture.out])
         assert "\x1b[" not in rendered(report)
         assert "\x1b[" in rendered(report, force_terminal=True, color_system="standard")
+
+
+class TestOneScreen:
+    ABOUT: dict[str, Any] = {  # noqa: RUF012
+        "feed_config": {"channels": {name: {"sequence": "next"} for name in ("trade", "depth", "bookTicker")}},
+        "connections": [
+            {"conn": 0, "tls": {"mode": "direct", "version": "TLSv1.3", "cipher": "TLS_AES_128_GCM_SHA256"}}
+        ],
+        "clock": {"clock": "TSC", "anchors": 12, "widest_bracket_ns": 40},
+    }
+
+    def test_80_columns_and_24_lines_with_the_prompt(self, capture: Capture) -> None:
+        capture.write(message_columns(3000), gaps=0, events=[{"time": START, "kind": "session_start"}], **self.ABOUT)
+        text = rendered(collect([capture.out]), 80, height=24, force_terminal=True, color_system=None)
+        assert len(text.splitlines()) <= 22
+
+    def test_also_with_much_to_say_it_is_35_lines_at_most(self, capture: Capture) -> None:
+        columns = message_columns(3000)
+        kinds = ("gap", "stall", "disconnect", "refused", "privilege", "restart", "clock_step", "late", "unanswered")
+        events = [
+            {"time": START + n, "kind": kind, "conn": 0, "channel": "depth", "detail": {"why": "w" * 300}}
+            for n, kind in enumerate(kinds * 9)
+        ]
+        capture.write(columns, gaps=9, events=events, **self.ABOUT)
+        text = rendered(collect([capture.out]), 100, height=30, force_terminal=True, color_system=None)
+        assert len(text.splitlines()) <= 34
+        assert "gap (9)" in text
+
+    def test_the_verdict_is_first(self, capture: Capture) -> None:
+        capture.write(message_columns(300), gaps=0, events=[{"time": START, "kind": "session_start"}], **self.ABOUT)
+        lines = rendered(collect([capture.out]), 200).splitlines()
+        assert lines[1] == ("complete: no row is missing, by the exchange's numbers no gap in bookTicker, depth, trade")
+
+    def test_tls_modes_are_named(self, capture: Capture) -> None:
+        capture.write(message_columns(300), **self.ABOUT)
+        assert "direct: TLSv1.3 TLS_AES_128_GCM_SHA256, 1 connection" in rendered(collect([capture.out]), 100)
+
+    def test_the_bar_is_of_the_shares(self, capture: Capture) -> None:
+        capture.write(message_columns(3000))
+        report = collect([capture.out])
+        (bar,) = (line for line in rendered(report).splitlines() if "where it went" in line)
+        drawn = bar.partition("went ")[2]
+        assert cell_len(bar) == 80
+        steps = report.recordings[0].stages[0].steps[:5]
+        for fill, step in zip("█▒▓░▚", steps, strict=True):
+            assert step.share is not None
+            assert abs(drawn.count(fill) - step.share * len(drawn)) <= 1
+        assert "".join(dict.fromkeys(drawn)) in "█▒▓░▚"
+
+    def test_the_summary_has_the_total_and_what_is_wsrec_s_own(self, capture: Capture) -> None:
+        capture.write(message_columns(3000))
+        report = collect([capture.out])
+        steps = {step.name: step for step in report.recordings[0].stages[0].steps}
+        own = sum(steps[name].p50 or 0 for name in ("EVENT->RECV_START", "RECV_END->PARSED", "PARSED->HANDOFF"))
+        total = duration(steps["NIC->HANDOFF"].p50)
+        expected = f"{total} from NIC to hand-off at p50, of which wsrec's own steps {duration(own)}"
+        assert expected in rendered(report)
+
+    @pytest.mark.parametrize(("details", "column"), [(False, "mean"), (True, "min")])
+    def test_what_has_no_room_at_80_columns_is_in_the_details(
+        self, capture: Capture, column: str, *, details: bool
+    ) -> None:
+        capture.write(message_columns(300))
+        lines = rendered(collect([capture.out]), details=details).splitlines()
+        heads = [line for line in lines if line.startswith("  step ")]
+        assert heads
+        assert all(f" {column} " in line for line in heads)
+
+    def test_sparklines_only_where_they_fit(self, capture: Capture) -> None:
+        capture.write(message_columns(300))
+        report = collect([capture.out])
+        low, tall = (rendered(report, 80, height=height, force_terminal=True) for height in (24, 40))
+        assert "Sparklines" not in low
+        assert "Sparklines" in tall
+        assert "|1µs" in tall
 
 
 class TestJson:

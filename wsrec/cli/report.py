@@ -25,9 +25,13 @@ _OPTIONS = (*declared(RowFilter), *declared(EngineOptions))
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("sources", nargs=-1, required=True, type=SourceType(), metavar="FILE|DIR|GLOB...")
+@click.option(
+    "--frames", is_flag=True, help="Also the steps of frames first in their read, and of those behind others."
+)
+@click.option("--details", is_flag=True, help="Also what does not fit on one screen: sessions, incidents, delays.")
 @click.option("--json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
 @click_options(_OPTIONS)
-def report(sources: tuple[str, ...], json: bool, **given: Any) -> None:
+def report(sources: tuple[str, ...], frames: bool, details: bool, json: bool, **given: Any) -> None:
     """Summarize captures: rows, rates, gaps, completeness, and the time between the six stages of a frame.
 
     \b
@@ -35,6 +39,7 @@ def report(sources: tuple[str, ...], json: bool, **given: Any) -> None:
       wsrec report out
       wsrec report out/messages/feed=binance/date=2026-11-22
       wsrec report 'out/messages/feed=*/date=2026-11-22/hour=13/*.parquet'
+      wsrec report out --details
       wsrec report out --jobs 8
       wsrec report out --since 13:00 --until 13:05 --symbol BTCUSDT
       wsrec report out --json | jq '.recordings[].sessions[] | {session, missing}'
@@ -66,7 +71,7 @@ def report(sources: tuple[str, ...], json: bool, **given: Any) -> None:
     if json:
         click.echo(result.to_json())
     else:
-        print_report(result, Console(highlight=False))
+        print_report(result, Console(highlight=False), frames=frames, details=details)
     for note in result.nothing_of:
         click.secho(f"wsrec report: {note}", fg="yellow", err=True)
     for problem in [*result.errors, *result.unreadable, *result.absent]:

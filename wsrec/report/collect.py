@@ -28,6 +28,7 @@ from wsrec.report.chosen import ChosenRows, nothing_of
 from wsrec.report.model import Part, Report, UnfinishedSession
 from wsrec.report.stage_latency import STAMPED
 from wsrec.report.tally import COLUMNS, STATED, RecordingTally
+from wsrec.report.verdict import verdict
 
 _EVENT_COLUMNS = ("time", "kind", "conn", "channel", "symbol", "detail")
 _UNKNOWN_HOST = "(unknown host)"
@@ -101,7 +102,12 @@ def collect(
     for tally in part.tallies.values():
         tally.events_unread += part.unowned + sum(each.kind == "folder" for each in found)
     found += part.damaged
-    recordings = [part.tallies[key].result() for key in sorted(part.tallies)]
+    unread = sum(each.kind != "source" for each in found)
+    recordings = []
+    for key in sorted(part.tallies):
+        recording = part.tallies[key].result()
+        judged = verdict(recording, is_part=is_part, unread=unread)
+        recordings.append(msgspec.structs.replace(recording, verdict=judged))
     has_rows = any(recording.rows for recording in recordings)
     return Report(
         part=_part(selection) if is_part else None,

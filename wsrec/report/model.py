@@ -203,11 +203,62 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     detail: dict[str, Any]
 
 
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """How connections were decrypted.
+
+    Attributes:
+        mode: `direct`, `stamped`, `ktls` or `openssl`.
+        version, cipher: of TLS.
+        connections: number of connections, each session's own.
+
+    """
+
+    mode: str
+    version: str
+    cipher: str
+    connections: int
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel with received messages.
+
+    Attributes:
+        channel: the `channel` column.
+        received: number of its messages.
+        rule: the feed's sequence rule for it, from the files' metadata; `none` without one.
+
+    """
+
+    channel: str
+    received: int
+    rule: str
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a recording's completeness.
+
+    Attributes:
+        state: `incomplete`: a loss is known; `complete`: no row is missing, and each channel has numbers of the
+            exchange that were compared and show no gap; `unproved`: no loss is known, but something would not show, or
+            was not looked at.
+        sentence: in words, without the state.
+        missing: what is known to be missing.
+        unknown: what is not known.
+
+    """
+
+    state: Literal["complete", "unproved", "incomplete"]
+    sentence: str
+    missing: list[str]
+    unknown: list[str]
+
+
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """The recording of one feed on one host.
 
     Attributes:
         feed, host: their names.
+        verdict: what is known of its completeness.
         sessions: by first receive time.
         files: message files read.
         events_files: events files read; events_unread: unreadable ones, and folders that may contain some.
@@ -215,6 +266,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         first_recv_time, last_recv_time: ns since the epoch; null without rows.
         recorded: total time (ns) of the sessions between first and last row, overlaps counted once.
         rate: of received messages; null without any.
+        channels: those of received messages, by descending count.
         payload_bytes: of all rows.
         file_bytes: of the message files on disk.
         gaps: sequence gaps from the files' metadata, of a part from the events; null if no file's feed declares a rule.
@@ -225,6 +277,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         stalled, lost: ns from the `stall` and `lost_interval` events.
         incidents: the first 20 events of each kind in `INCIDENT_KINDS`, by time.
         stage1, clock: sources of the stamps.
+        tls: the modes and ciphers of its connections, by descending number of them; without plain ones.
         stages: the tables `all`, `first` and `behind`, without empty ones.
         exchange_delay: over all channels; null without exchange times.
         exchange_delay_by_channel: by descending count. After 256 channels the rest is merged as `(other channels)`.
@@ -234,6 +287,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
 
     feed: str
     host: str
+    verdict: Verdict
     sessions: list[Session]
     files: int
     events_files: int
@@ -243,6 +297,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     last_recv_time: int | None
     recorded: int
     rate: Rate | None
+    channels: list[Channel]
     payload_bytes: int
     file_bytes: int
     gaps: int | None
@@ -255,6 +310,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     incidents: list[Incident]
     stage1: Stage1
     clock: Clock
+    tls: list[Tls]
     stages: list[StageTable]
     exchange_delay: Delay | None
     exchange_delay_by_channel: list[Delay]

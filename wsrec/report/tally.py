@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wsrec.arrays import distinct
+from wsrec.arrays import Flags, distinct
 from wsrec.counts import Counts
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.columns import times, words
@@ -23,16 +23,20 @@ from wsrec.report.exchange_delay import ExchangeDelays, delay_warnings
 from wsrec.report.incidents import INCIDENTS_A_KIND, earliest, json_texts, order
 from wsrec.report.model import (
     INCIDENT_KINDS,
+    Channel,
     Clock,
     Incident,
     Rate,
     Recording,
+    Tls,
     Unchecked,
+    Verdict,
 )
 from wsrec.report.rate import SECOND, Seconds
 from wsrec.report.session_tally import SessionTally, union
 from wsrec.report.stage_latency import COLUMNS as STAGE_COLUMNS
 from wsrec.report.stage_latency import StageLatencies
+from wsrec.report.verdict import PROVING, rules_of
 from wsrec.ring.events import EventKind, refused_count
 
 PAYLOAD = ("text", "data")
@@ -48,6 +52,7 @@ COLUMNS = (
 STATED = (*STAGE_COLUMNS, *PAYLOAD)
 """What it needs besides of a file without metadata for `RecordingTally.add_stated`."""
 
+_UNJUDGED = Verdict(state="unproved", sentence="", missing=[], unknown=[])
 _COUNTED = (
     EventKind.STALL,
     EventKind.LOST_INTERVAL,
@@ -85,6 +90,9 @@ class RecordingTally:
         self._stages = StageLatencies()
         self._delays = ExchangeDelays()
         self._reasons: Counter[str] = Counter()
+        self._channels: Counter[str] = Counter()
+        self._configs: dict[str, dict[str, Any]] = {}
+        self._tls: dict[tuple[str, str, str], set[tuple[str, int]]] = {}
         self._counts = Counts()
         self._gaps_checked = False
         self._compared: Counter[str | None] = Counter()
@@ -110,6 +118,12 @@ class RecordingTally:
         for word, rows in about.stage1.items() if is_whole else ():
             if word.startswith("none: ") and rows > 0:
                 self._reasons[word.removeprefix("none: ")] += rows
+        self._configs.setdefault(about.feed_config_sha256, about.feed_config)
+        for connection in about.connections:
+            tls = connection.get("tls")
+            if isinstance(tls, dict):
+                key = str(tls.get("mode")), str(tls.get("version")), str(tls.get("cipher"))
+                self._tls.setdefault(key, set()).add((file.session, integer(connection.get("conn"))))
         clock = about.clock
         name = clock.get("clock")
         if isinstance(name, str):
@@ -153,9 +167,18 @@ class RecordingTally:
             return
         received = None if count == batch.num_rows else is_received[direction]
         self._seconds.add(recv_time if received is None else recv_time[received])
+        self._count_channels(batch, received)
         if not is_stated:
             self._stages.add(batch, received)
         self._delays.add(batch, recv_time, received)
+
+    def _count_channels(self, batch: Any, received: Flags | None) -> None:
+        code, channels = words(batch, "channel")
+        counts = np.bincount(code if received is None else code[received], minlength=len(channels))
+        for number in counts.nonzero()[0].tolist():
+            name = channels[number]
+            if name is not None:
+                self._channels[name] += int(counts[number])
 
     def add_events(self, session: str, batch: Any) -> None:
         """Count a batch of events; keep those that are among the first of their kind.
@@ -227,9 +250,14 @@ class RecordingTally:
         self._counts += other._counts
         self._gaps_checked |= other._gaps_checked
         self._clocks |= other._clocks
+        for digest, config in other._configs.items():
+            self._configs.setdefault(digest, config)
+        for key, connections in other._tls.items():
+            self._tls.setdefault(key, set()).update(connections)
         for counts, others in (
             (self._rows, other._rows),
             (self._reasons, other._reasons),
+            (self._channels, other._channels),
             (self._compared, other._compared),
             (self._events, other._events),
             (self._topics, other._topics),
@@ -255,8 +283,20 @@ class RecordingTally:
             return None
         return self._events[EventKind.GAP] if self._is_part else self._counts.gaps
 
+    def _with_rules(self) -> list[Channel]:
+        """The channels; one that had no proving rule in some file has none."""
+        rules: dict[str, str] = {}
+        for config in self._configs.values():
+            for name, rule in rules_of(config, self._channels).items():
+                if rules.get(name) is None or rule not in PROVING:
+                    rules[name] = rule
+        return [
+            Channel(channel=name, received=count, rule=rules.get(name, "none"))
+            for name, count in _descending(self._channels)
+        ]
+
     def result(self) -> Recording:
-        """The totals as the report's struct."""
+        """The totals as the report's struct; without the verdict, which depends on what else was read."""
         sessions = [session.result(name) for name, session in self._sessions.items()]
         first = [session.first for session in self._sessions.values() if session.first is not None]
         last = [session.last for session in self._sessions.values() if session.last is not None]
@@ -271,6 +311,7 @@ class RecordingTally:
         return Recording(
             feed=self._feed,
             host=self._host,
+            verdict=_UNJUDGED,
             sessions=sorted(sessions, key=lambda session: (session.first_recv_time or 0, session.session)),
             files=self._files,
             events_files=self._events_files,
@@ -282,6 +323,7 @@ class RecordingTally:
             rate=Rate(mean=received * SECOND / recorded if recorded else None, peak=peak, peak_time=peak_time)
             if received
             else None,
+            channels=self._with_rules(),
             payload_bytes=self._payload_bytes,
             file_bytes=self._file_bytes,
             gaps=self._gaps(),
@@ -306,6 +348,12 @@ class RecordingTally:
                 steps=self._clock_steps,
                 largest_step=self._largest_step,
             ),
+            tls=[
+                Tls(mode=mode, version=version, cipher=cipher, connections=len(connections))
+                for (mode, version, cipher), connections in sorted(
+                    self._tls.items(), key=lambda item: (-len(item[1]), item[0])
+                )
+            ],
             stages=stages,
             exchange_delay=exchange_delay,
             exchange_delay_by_channel=self._delays.by_channel(),

@@ -1,0 +1,130 @@
+"""The verdict on a recording: what is known to be missing, and of what the exchange's numbers show that nothing is.
+
+It claims no more than the files' counts, events and rules tell: `wsrec verify` judges each stream and interval.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from wsrec.report.model import Recording, Session, Verdict
+from wsrec.ring.events import EventKind
+from wsrec.units import clean, duration, plural
+
+PROVING = ("next", "previous", "touching", "checksum")
+"""Rules that show a loss; `increasing` shows disorder only."""
+
+_SHOWN = 6
+
+
+def rules_of(config: Mapping[str, Any], channels: Collection[str]) -> dict[str, str]:
+    """The sequence rule of channels, by the feed's configuration in a file's metadata; `none` without one."""
+    declared = config.get("channels")
+    if config.get("sequence"):
+        return dict.fromkeys(channels, "next")
+    rules: dict[str, str] = {}
+    for key, channel in declared.items() if isinstance(declared, dict) else ():
+        about = channel if isinstance(channel, dict) else {}
+        rule = str(about.get("sequence", "none"))
+        for name in _names(str(key), about.get("parameters")):
+            rules[name] = rule
+        for alias in about.get("aliases", ()):
+            rules.setdefault(str(alias), rule)
+    return {name: rules.get(name, "none") for name in channels}
+
+
+def _names(key: str, parameters: Any) -> Iterator[str]:
+    """A channel's names, one for each value of its parameters."""
+    if not isinstance(parameters, dict) or not parameters:
+        yield key
+        return
+    for values in itertools.product(*parameters.values()):
+        filled = dict(zip(parameters, values, strict=True))
+        name = key
+        for parameter, value in filled.items():
+            name = name.replace(f"{{{parameter}}}", str(value))
+        yield name
+
+
+def verdict(recording: Recording, *, is_part: bool, unread: int) -> Verdict:
+    """The verdict on a recording.
+
+    Args:
+        recording: the recording; its own verdict is not looked at.
+        is_part: whether only a part of its rows was read.
+        unread: files and folders that could not be read, of any recording.
+
+    """
+    missing = list(_missing(recording))
+    unknown = list(_unknown(recording, is_part=is_part, unread=unread))
+    compared = recording.gaps is not None
+    proved = [each.channel for each in recording.channels if compared and each.rule in PROVING]
+    unproved = [each.channel for each in recording.channels if each.channel not in proved]
+    if missing:
+        return Verdict(state="incomplete", sentence=", ".join(missing), missing=missing, unknown=unknown)
+    if recording.first_recv_time is None:
+        return Verdict(state="unproved", sentence="there are no rows", missing=[], unknown=unknown)
+    if proved:
+        by_numbers = f"by the exchange's numbers no gap in {_listed(proved)}"
+        if not unknown and not unproved:
+            return Verdict(state="complete", sentence=f"no row is missing, {by_numbers}", missing=[], unknown=[])
+        unknown += [f"{_listed(unproved)} {'has' if len(unproved) == 1 else 'have'} none"] if unproved else []
+        sentence = "; ".join(["no loss is known", by_numbers, *unknown])
+    else:
+        unknown += ["no number of the exchange would show a loss"] if recording.channels else []
+        sentence = "; ".join(["no loss is known", *unknown])
+    return Verdict(state="unproved", sentence=sentence, missing=[], unknown=unknown)
+
+
+def _missing(recording: Recording) -> Iterator[str]:
+    """What is known to be missing."""
+    rows = sum(session.missing or 0 for session in recording.sessions)
+    if rows:
+        yield f"{plural(rows, 'row')} missing"
+    if recording.gaps:
+        yield f"{plural(recording.gaps, 'gap')} in the exchange's numbers"
+    intervals = recording.events.get(EventKind.LOST_INTERVAL, 0)
+    if intervals:
+        yield f"{plural(intervals, 'lost interval')} ({duration(recording.lost)})"
+    for kind, words in ((EventKind.REFUSED, "refused"), (EventKind.UNANSWERED, "unanswered"), (EventKind.LATE, "late")):
+        topics = recording.topics.get(kind, 0)
+        if topics:
+            yield f"{plural(topics, 'subscription')} {words}"
+    unread = recording.topics.get(EventKind.NOT_INFLATED, 0)
+    if unread:
+        yield f"{plural(unread, 'message')} not inflated"
+
+
+def _unknown(recording: Recording, *, is_part: bool, unread: int) -> Iterator[str]:
+    """What is not known of its completeness."""
+    if is_part:
+        yield "of a part it is not said whether rows are missing"
+    skipped = sum(sum(each.skipped.values()) for each in recording.unchecked)
+    if skipped:
+        yield f"{plural(skipped, 'message')} could not be compared"
+    if recording.events_unread:
+        yield "not all events could be read"
+    elif not recording.events and not is_part:
+        yield "no events lie beside these files"
+    if unread:
+        yield f"{plural(unread, 'file or folder', 'files or folders')} could not be read"
+    if any(_is_later(session) for session in recording.sessions):
+        yield "earlier files of a session are not in this report"
+    disconnects = recording.events.get(EventKind.DISCONNECT, 0)
+    if disconnects:
+        yield plural(disconnects, "disconnection")
+    repeated = sum(session.duplicates or 0 for session in recording.sessions)
+    if repeated:
+        yield f"{plural(repeated, 'row')} repeated"
+
+
+def _is_later(session: Session) -> bool:
+    return session.missing is not None and bool(session.first_seq)
+
+
+def _listed(channels: Sequence[str]) -> str:
+    names = [clean(name, 40) for name in channels[:_SHOWN]]
+    more = f" and {len(channels) - _SHOWN:,} more" if len(channels) > _SHOWN else ""
+    return ", ".join(names) + more
