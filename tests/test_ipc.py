@@ -221,11 +221,11 @@ class TestLines:
     def test_a_process_that_is_no_child_leaves_standard_output_to_its_user(self) -> None:
         code = """
 from wsrec import ipc
-ipc.warn("an odd time", "see the feed", conn=3)
+ipc.warn("an odd time", "see the feed", conn=3, feed="okx")
 ipc.emit(ipc.FailedLine(message="no more"))
 ipc.emit(ipc.RequestLine(order=ipc.Renew(3, "silent")))
 ipc.flush()
 """
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=30)
         assert result.stdout == ""
-        assert result.stderr == "warning [3] an odd time -- see the feed\nerror no more\n"
+        assert result.stderr == "warning [okx 3] an odd time -- see the feed\nerror no more\n"

@@ -16,8 +16,9 @@ class Log:
         self.now = 1000.0
         self.warnings = FoldedWarnings(self.take, at_once=3, interval=60.0, clock=lambda: self.now)
 
-    def take(self, message, hint=None, *, conn=None):
-        self.lines.append(message if conn is None else f"[{conn}] {message}")
+    def take(self, message, hint=None, *, feed=None, conn=None, **about):
+        self.lines.append(f"{feed}: {message}" if conn is None else f"[{conn}] {feed}: {message}")
+        self.about = about
 
 
 def test_the_first_few_at_once_and_then_a_count_an_interval():
@@ -35,6 +36,15 @@ def test_the_first_few_at_once_and_then_a_count_an_interval():
     log.now += 60
     log.warnings.due()
     assert log.lines[4:] == ["okx: 1 more sequence gaps within 60 s, the last: one more"]
+
+
+def test_a_count_says_what_it_counts_for_programs_too():
+    log = Log()
+    for number in range(10):
+        log.warnings.warn("okx", "gaps", "gap", kind="gap", channel="trades", symbol=f"S{number}", detail={"n": number})
+        assert log.about.get("count", 1) == 1
+    log.warnings.flush()
+    assert log.about == {"count": 7, "kind": "gap", "channel": "trades", "symbol": "S9", "detail": {"n": 9}}
 
 
 def test_after_a_quiet_interval_the_next_one_comes_at_once():

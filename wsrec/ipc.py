@@ -17,7 +17,7 @@ import stat
 import struct
 import sys
 import threading
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 import msgspec
 
@@ -32,12 +32,44 @@ _LENGTH = struct.Struct("<Q")
 
 
 class LogLine(msgspec.Struct, frozen=True, tag="log", tag_field="type", omit_defaults=True):
-    """A log line for the operator."""
+    """A log line for the operator.
+
+    Attributes:
+        level: its level.
+        message, hint: what happened, and what to do about it.
+        conn: the connection that it is about; None if it is about none, or several.
+        feed: its feed; None if it is about several. The supervisor fills in that of the connection.
+        session: its session; filled in by the supervisor.
+        kind: what happened, in a word for programs: mostly a kind of events (`wsrec.ring.events.EventKind`).
+        channel, symbol: the stream that it is about.
+        count: how many times it happened; more than 1 in a line that counts.
+        detail: that of the event that it is about.
+
+    """
 
     level: Literal["info", "warning", "error"]
     message: str
     hint: str | None = None
     conn: int | None = None
+    feed: str | None = None
+    session: str | None = None
+    kind: str | None = None
+    channel: str | None = None
+    symbol: str | None = None
+    count: int = 1
+    detail: dict[str, Any] | None = None
+
+
+class About(TypedDict, total=False):
+    """What a log line is about: the attributes of `LogLine` of these names."""
+
+    conn: int | None
+    feed: str | None
+    kind: str | None
+    channel: str | None
+    symbol: str | None
+    count: int
+    detail: dict[str, Any] | None
 
 
 class FailedLine(msgspec.Struct, frozen=True, tag="failed", tag_field="type", omit_defaults=True):
@@ -293,7 +325,7 @@ class _StandardError(io.TextIOBase):
         *lines, self._begun = (self._begun + text).split("\n")
         for line in lines:
             if line:
-                warn(line.encode(errors="backslashreplace").decode())
+                warn(line.encode(errors="backslashreplace").decode(), kind="stderr")
         return len(text)
 
 
@@ -348,22 +380,27 @@ def emit(line: Line) -> None:
     if _output is not None:
         _output.emit(line)
     elif isinstance(line, LogLine | FailedLine):
-        level = line.level if isinstance(line, LogLine) else "error"
-        where = f" [{line.conn}]" if isinstance(line, LogLine) and line.conn is not None else ""
-        hint = f" -- {clean(line.hint, 1000)}" if line.hint else ""
-        sys.stderr.write(f"{level}{where} {clean(line.message, 2000)}{hint}\n")
+        shown = line if isinstance(line, LogLine) else LogLine(level="error", message=line.message, hint=line.hint)
+        sys.stderr.write(f"{text_of(shown)}\n")
 
 
-def info(message: str, *, conn: int | None = None) -> None:
+def text_of(line: LogLine) -> str:
+    """A log line as text: its level, `[FEED CONN]` if it is about one of them, message and hint, made printable."""
+    about = " ".join(clean(str(part), 100) for part in (line.feed, line.conn) if part is not None)
+    hint = f" -- {clean(line.hint, 1000)}" if line.hint else ""
+    return f"{line.level}{f' [{about}]' if about else ''} {clean(line.message, 2000)}{hint}"
+
+
+def info(message: str, **about: Unpack[About]) -> None:
     """Log information."""
-    emit(LogLine(level="info", message=message, conn=conn))
+    emit(LogLine(level="info", message=message, **about))
 
 
-def warn(message: str, hint: str | None = None, *, conn: int | None = None) -> None:
+def warn(message: str, hint: str | None = None, **about: Unpack[About]) -> None:
     """Log a warning, with a hint what to do about it."""
-    emit(LogLine(level="warning", message=message, hint=hint, conn=conn))
+    emit(LogLine(level="warning", message=message, hint=hint, **about))
 
 
-def error(message: str, hint: str | None = None, *, conn: int | None = None) -> None:
+def error(message: str, hint: str | None = None, **about: Unpack[About]) -> None:
     """Log an error, with a hint what to do about it."""
-    emit(LogLine(level="error", message=message, hint=hint, conn=conn))
+    emit(LogLine(level="error", message=message, hint=hint, **about))

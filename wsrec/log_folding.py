@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wsrec import ipc
 
@@ -23,7 +23,7 @@ INTERVAL = 60.0
 class _Last(NamedTuple):
     message: str
     hint: str | None
-    conn: int | None
+    about: ipc.About
 
 
 class _Kind:
@@ -40,7 +40,7 @@ class FoldedWarnings:
     """Passes warnings on, folded by kind. Not thread-safe.
 
     Args:
-        warn: takes a line: the message, the hint and the connection (`wsrec.ipc.warn`).
+        warn: takes a line: the message, the hint and what it is about (`wsrec.ipc.warn`).
         at_once: warnings of a kind that are passed on at once.
         interval: length of an interval of counting (s).
         clock: seconds, monotonic.
@@ -74,31 +74,44 @@ class FoldedWarnings:
         *,
         conn: int | None = None,
         of: str | None = None,
+        kind: str | None = None,
+        channel: str | None = None,
+        symbol: str | None = None,
+        detail: dict[str, Any] | None = None,
     ) -> None:
         """Pass a warning on, or count it.
 
         Args:
-            feed: the feed's name; the line begins with it.
+            feed: the feed's name.
             what: the kind as a plural noun, for counts: `sequence gaps`.
             message: what happened.
             hint: what to do about it.
             conn: the connection.
             of: the scope of the count if it is not the feed: a host.
+            kind, channel, symbol, detail: of the line (`wsrec.ipc.LogLine`); those of a count are the last warning's.
 
         """
         self.due()
         if self.is_muted:
             return
+        about: ipc.About = {
+            "feed": feed,
+            "conn": conn,
+            "kind": kind,
+            "channel": channel,
+            "symbol": symbol,
+            "detail": detail,
+        }
         key = of or feed, what
-        kind = self._kinds.get(key)
-        if kind is None:
-            kind = self._kinds[key] = _Kind(self._clock() + self._interval)
-        if kind.passed < self._at_once:
-            kind.passed += 1
-            self._warn(f"{feed}: {message}", hint, conn=conn)
+        state = self._kinds.get(key)
+        if state is None:
+            state = self._kinds[key] = _Kind(self._clock() + self._interval)
+        if state.passed < self._at_once:
+            state.passed += 1
+            self._warn(message, hint, **about)
         else:
-            kind.counted += 1
-            kind.last = _Last(message if of is None else f"{feed}: {message}", hint, conn)
+            state.counted += 1
+            state.last = _Last(message, hint, about)
 
     def due(self) -> None:
         """Emit the counts whose interval is over; call about once a second."""
@@ -123,9 +136,11 @@ class FoldedWarnings:
     def _count(self, key: tuple[str, str], kind: _Kind) -> None:
         (of, what), last = key, kind.last
         assert last is not None
+        shared = "" if of == last.about.get("feed") else f"{of}: "
         seconds = max(self._interval - max(kind.until - self._clock(), 0.0), 0.0)
         self._warn(
-            f"{of}: {kind.counted:,} more {what} within {seconds:.0f} s, the last: {last.message}",
+            f"{shared}{kind.counted:,} more {what} within {seconds:.0f} s, the last: {last.message}",
             last.hint,
-            conn=last.conn,
+            **last.about,
+            count=kind.counted,
         )

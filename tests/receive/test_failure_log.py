@@ -25,8 +25,11 @@ class Log:
         self.now = 0.0
         self.lines: list[str] = []
         self._slots, self._control_ring = SlotRing(SlotRing.create("t")), ByteRing(ByteRing.create("t", 4 << 20))
-        folded = FoldedWarnings(lambda message, hint, conn: self.lines.append(message), clock=lambda: self.now)
+        folded = FoldedWarnings(self.take, clock=lambda: self.now)
         self.log = FailureLog(Producer(self._slots, self._control_ring), folded, clock=lambda: self.now)
+
+    def take(self, message, hint=None, *, feed=None, **about):
+        self.lines.append(f"{feed}: {message}")
 
     def refuse(self, status: int, reason: str = "Busy", body: str = "", *, feed: str = "f", retry: float | None = 1.0):
         failure = explain(HandshakeRefused(status, reason, None, body), "h", 80)
@@ -50,7 +53,8 @@ def test_what_was_folded_is_counted(log):
     log.log.flush()
     *first, last = log.lines
     assert first == ["test: h:80 refused; retrying in 1.0 s"] * 3
-    assert "47 more failed attempts to connect (refused) within 0 s, the last: test: h:80 refused" in last
+    assert last.startswith("test: h: ")
+    assert "47 more failed attempts to connect (refused) within 0 s, the last: h:80 refused" in last
 
 
 def test_a_body_is_recorded_once_whatever_else_is_new(log):
@@ -87,7 +91,7 @@ def test_targets_of_one_host_share_their_lines_and_what_ends_for_good_is_reporte
         log.refuse(503, f"Busy {number}", feed=f"a{number}")
     log.refuse(503, feed="given-up", retry=None)
     log.log.flush()
-    assert Counter(line.partition(":")[0] for line in log.lines) == Counter(["a0", "a1", "a2", "given-up", "h"])
-    (counted,) = (line for line in log.lines if line.startswith("h:"))
+    assert Counter(line.partition(":")[0] for line in log.lines) == Counter(["a0", "a1", "a2", "given-up", "a19"])
+    (counted,) = (line for line in log.lines if line.startswith("a19: h: "))
     assert "17 more failed attempts to connect (http 503)" in counted
-    assert "the last: a19: h:80 answered HTTP 503 Busy 19" in counted
+    assert "the last: h:80 answered HTTP 503 Busy 19" in counted

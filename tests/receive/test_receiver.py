@@ -211,7 +211,8 @@ class TestRecording:
         receiver.until(lambda: receiver.status["connected"] == 1)
         assert receiver.status["heartbeat"] <= time.monotonic_ns()
         assert receiver.stop() == 0
-        assert receiver.lines() == [ipc.LogLine(level="info", message=f"connected to {server.url}", conn=0)]
+        message = f"connected to {server.url}"
+        assert receiver.lines() == [ipc.LogLine(level="info", message=message, conn=0, kind="connect")]
 
     def test_counts_of_each_connection(self, receive, exchange):
         opened = []

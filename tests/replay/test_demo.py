@@ -40,7 +40,7 @@ def test_it_serves_over_tls_and_ends():
             return json.loads(await client.recv())
 
     before = set(children_of(os.getpid()))
-    with demo_exchange(rate=500, seed=4) as demo:
+    with demo_exchange(print, rate=500, seed=4) as demo:
         endpoint = demo.endpoint
         (child,) = set(children_of(os.getpid())) - before
         assert endpoint.source == "demo"
@@ -52,7 +52,7 @@ def test_it_serves_over_tls_and_ends():
 def test_it_ends_when_its_parent_is_killed():
     code = (
         "import time\nfrom wsrec.replay.demo import demo_exchange\n"
-        "with demo_exchange():\n    print('ready', flush=True)\n    time.sleep(60)\n"
+        "with demo_exchange(print):\n    print('ready', flush=True)\n    time.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     try:
@@ -67,13 +67,16 @@ def test_it_ends_when_its_parent_is_killed():
 
 def test_it_says_how_it_failed_to_start(monkeypatch):
     monkeypatch.setattr("wsrec.replay.demo.DEMO", "/nonexistent/source")
-    with pytest.raises(DemoError, match="did not start: its process ended with status 1"), demo_exchange():
+    lines = []
+    with pytest.raises(DemoError, match="did not start: its process ended with status 1"), demo_exchange(lines.append):
         pass
+    # its child's words are the caller's, who owns the terminal
+    assert any("/nonexistent/source" in line for line in lines)
 
 
 def test_one_that_is_too_slow_is_not_waited_for_without_end(monkeypatch):
     monkeypatch.setattr("wsrec.replay.demo._START_SECONDS", 0.001)
-    with pytest.raises(DemoError, match=r"did not start within .* overloaded"), demo_exchange():
+    with pytest.raises(DemoError, match=r"did not start within .* overloaded"), demo_exchange(print):
         pass
 
 
@@ -83,7 +86,7 @@ def test_its_end_is_noticed():
             return await demo.ended()
 
     before = set(children_of(os.getpid()))
-    with demo_exchange() as demo:
+    with demo_exchange(print) as demo:
         (child,) = set(children_of(os.getpid())) - before
         os.kill(child, signal.SIGKILL)
         assert asyncio.run(its_end(demo)) == "was killed by SIGKILL"
@@ -96,7 +99,7 @@ def test_a_recording_ends_with_its_market(wsrec, tmp_path):
         (market,) = [pid for pid in children_of(process.pid) if is_market(pid)]
         os.kill(market, signal.SIGKILL)
         summary, errors = process.communicate(timeout=120)
-    assert "demo: starting a synthetic market on this machine, to record it until Ctrl-C" in begun[0]
+    assert "[demo] starting a synthetic market on this machine, to record it until Ctrl-C" in begun[0]
     reason = "wsrec record: the synthetic market was killed by SIGKILL; what it had sent is kept; record again"
     assert (process.returncode, errors.splitlines()[-1]) == (1, reason)
     assert "ended: the market ended" in summary

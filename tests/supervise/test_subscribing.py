@@ -69,7 +69,7 @@ def test_is_recorded_whole(wsrec, exchange, https, ca_file, tmp_path):
     assert result.returncode == 0, result.stderr
     assert refused == []
     assert json.loads(result.stdout)["gaps"] == 0
-    assert "demanding: 3 symbols, listed just now" in result.stderr
+    assert "[demanding] 3 symbols, listed just now" in result.stderr
     acked = [topic for row in events_of(tmp_path / "out", "ack") for topic in row["detail"]["topics"]]
     assert sorted(acked) == ["trade.BTC", "trade.ETH", "trade.XRP"]
     assert events_of(tmp_path / "out", "unanswered") == []

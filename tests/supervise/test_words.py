@@ -97,7 +97,7 @@ class TestWhileRecording:
                     yield {"c": "trade", "s": "A", "n": n}
 
         log = curt(answer, "--symbols", "A,BAD,SILENT")
-        log.wait_for("curt: gap in trade A", "expected 2, found 3")
+        log.wait_for("[curt 0] gap in trade A", "expected 2, found 3")
         refused = log.wait_for("curt", "trade.BAD", "7: no such stream of /ws")
         log.wait_for("curt", "trade.SILENT", "no answer")
         assert "\x1b" not in refused

@@ -148,10 +148,10 @@ class TestThread:
         message = reported(work)[1][2]["message"]
         assert message == f"localhost:{hangs.port} was not asked before the session's end"
         said = capsys.readouterr().err
-        assert "f: 2 snapshots not fetched before the session's end" in said
-        assert "g: 1 instrument listing not fetched before the session's end" in said
+        assert "[f] 2 snapshots not fetched before the session's end" in said
+        assert "[g] 1 instrument listing not fetched before the session's end" in said
         work.request(request(hangs.url, 9))
-        assert "f: no snapshot from shown: the session ended" in capsys.readouterr().err
+        assert "[f 0] no snapshot from shown: the session ended" in capsys.readouterr().err
         assert len(work.done) == 4
 
     @pytest.mark.parametrize(("body", "problem"), [(b"", "it is empty"), (b"<html>later", "it is not JSON")])
@@ -165,7 +165,7 @@ class TestThread:
         assert work.done[0].body == body
         assert "problem" not in good
         said = capsys.readouterr().err
-        assert f"f: no snapshot from shown: {problem}" in said
+        assert f"[f 0] no snapshot from shown: {problem}" in said
         assert "/secret" not in said
 
     @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def record(targets: tuple[Wanted, ...], **given: Any) -> None:
     """
     output = taken(Output, given)
     as_json, quiet = output.json, output.quiet
-    view = View(quiet=quiet)
+    view = View(quiet=quiet, log_format=output.log_format)
     try:
         values = settled(_OPTIONS, given)
         options = taken(RecordOptions, values)

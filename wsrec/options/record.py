@@ -62,6 +62,14 @@ class SnapshotsMode(StrEnum):
     NEVER = "never"
 
 
+class LogFormat(StrEnum):
+    """The form of log lines on standard error (docs/reference/exit-status.md)."""
+
+    TEXT = "text"
+    JSON = "json"
+    JOURNAL = "journal"
+
+
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Which symbols and channels of the targets are recorded; an empty field means the target's own default."""
 
@@ -229,6 +237,15 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
 
     json: Annotated[bool, Option("Print the summary, or the error, as one JSON object.", Flag())] = False
     quiet: Annotated[bool, Option("Print nothing unless something is wrong.", Flag(), short="q")] = False
+    log_format: Annotated[
+        LogFormat | None,
+        Option(
+            "Form of the log on standard error: `text`; `json`: one object per line; `journal`: with the priorities "
+            "that systemd reads.",
+            Choice(LogFormat),
+            default="journal if standard error is the journal of systemd, else text",
+        ),
+    ] = None
 
 
 SECTIONS: tuple[type[msgspec.Struct], ...] = (Selection, RecordOptions, Output)

@@ -331,7 +331,7 @@ def _report_open(plan: ConnectionPlan, dialer: Dialer, producer: Producer, hands
         compression=deflate.describe(handshake.compression),
         attempt=attempt,
     )
-    ipc.info(f"connected to {plan.public_url}", conn=plan.conn)
+    ipc.info(f"connected to {plan.public_url}", conn=plan.conn, kind=EventKind.CONNECT)
     if handshake.is_unsolicited:
         ipc.warn(
             f"{plan.public_url} compresses messages although compression was not negotiated: a message that "

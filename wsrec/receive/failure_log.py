@@ -88,7 +88,16 @@ class FailureLog:
         what = f"{'connections lost' if was_open else 'failed attempts to connect'} ({kind})"
         # many targets of one host fail together; one that will not be retried gets a line of its own
         of = None if wait is None else host
-        self._folded.warn(plan.feed, what, f"{failure.message}; {again}", failure.hint, conn=plan.conn, of=of)
+        self._folded.warn(
+            plan.feed,
+            what,
+            f"{failure.message}; {again}",
+            failure.hint,
+            conn=plan.conn,
+            of=of,
+            kind=EventKind.DISCONNECT if was_open else EventKind.CONNECT_FAILED,
+            detail={"cause": failure.cause, "retry_s": wait},
+        )
 
     def opened(self, host: str) -> None:
         """A connection to this host is open: the next refusal's body is recorded again."""

@@ -214,7 +214,7 @@ class LivenessMonitor:
         hint = "if that is normal there, raise `idle_timeout` of its channels"
         if self._plan.idle_timeout is None:
             hint = "trying another connection; if that is normal there, later ones are kept longer"
-        ipc.warn(what, hint, conn=self._plan.conn)
+        ipc.warn(what, hint, conn=self._plan.conn, kind=EventKind.STALE, detail={"idle_s": limit})
         self._on_idle(f"no message for {limit:g} s", self._data_at)
 
     def _sample(self) -> None:

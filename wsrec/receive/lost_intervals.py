@@ -66,7 +66,8 @@ class LostIntervals:
             monotonic_to=max(until, since),
             proved=proved,
         )
-        ipc.info(f"connection {old.plan.conn} was replaced: {reason}", conn=new.plan.conn)
+        message = f"connection {old.plan.conn} was replaced: {reason}"
+        ipc.info(message, conn=new.plan.conn, kind=EventKind.REPLACED)
 
     def emit_unread(self, lost: Connection, since: int | None, known_to: str, until: int) -> None:
         """Emit what a closed connection left unread, if anything."""

@@ -174,7 +174,7 @@ class Receiver:
         for refusal in refusals:
             if refusal is not None:
                 self._producer.event(EventKind.PRIVILEGE, what=refusal.what, reason=refusal.reason, hint=refusal.hint)
-                ipc.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.hint)
+                ipc.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.hint, kind=EventKind.PRIVILEGE)
         if job.options.tls is TlsMode.KTLS and (unable := self._tls.unable):
             ipc.warn(f"--tls ktls is not possible here, using stamped: {unable.reason}", unable.hint)
         pinned = processor(job.cpu) if job.cpu is not None else None
@@ -218,6 +218,8 @@ class Receiver:
             ipc.warn(
                 f"the system clock stepped by {stepped / 1e9:+.6f} s",
                 "run chrony or PTP, which slew the clock instead of stepping it",
+                kind=EventKind.CLOCK_STEP,
+                detail={"step_ns": stepped},
             )
         self._failures.due()
         self._loop.call_later(ANCHOR_INTERVAL, self._sample_anchor)

@@ -38,6 +38,7 @@ from wsrec.receive.successor_proof import SuccessorProof
 from wsrec.receive.waiting import Waiting
 from wsrec.ring import loss_evidence
 from wsrec.ring.bytering import ENDED
+from wsrec.ring.events import EventKind
 from wsrec.ring.loss_evidence import Since, since_death
 
 # A connection that lasted this long has proved itself: the next failure counts as the first (s)
@@ -372,7 +373,8 @@ class Reconnector:
         if beside is None:
             self._attempts.report(active, self.failure, self._retry_in, self._backoff.attempts, was_open=True)
         else:
-            ipc.info(f"{self.failure.message}; connection {beside.plan.conn} is open", conn=active.plan.conn)
+            message = f"{self.failure.message}; connection {beside.plan.conn} is open"
+            ipc.info(message, conn=active.plan.conn, kind=EventKind.DISCONNECT)
         self._collector.request()
 
     async def _while_active(

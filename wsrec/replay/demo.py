@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from wsrec.replay.job import DEMO, Endpoint, ReplayOptions
 
 _START_SECONDS = 30.0  # imports and two keys; a loaded machine is slow at both
 _STOP_SECONDS = 5.0
+_LINE_MAX = 2000
 
 
 class DemoError(Exception):
@@ -58,7 +60,7 @@ class DemoExchange:
 
 
 @contextlib.contextmanager
-def demo_exchange(*, rate: float = 1000.0, seed: int = 1) -> Iterator[DemoExchange]:
+def demo_exchange(on_line: Callable[[str], None], *, rate: float = 1000.0, seed: int = 1) -> Iterator[DemoExchange]:
     """Run the demo exchange over TLS on a free loopback port while the context is open.
 
     It is entered when clients can connect.
@@ -67,6 +69,7 @@ def demo_exchange(*, rate: float = 1000.0, seed: int = 1) -> Iterator[DemoExchan
     group: the terminal's Ctrl-C stops the recorder first and the exchange after it.
 
     Args:
+        on_line: called, in a thread, with each line that it writes to standard error.
         rate: mean messages per second.
         seed: seed of the market.
 
@@ -82,14 +85,19 @@ def demo_exchange(*, rate: float = 1000.0, seed: int = 1) -> Iterator[DemoExchan
             [sys.executable, "-P", "-m", "wsrec.replay"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             bufsize=0,
             process_group=0,
             env=parent_death.with_parent_death(child_environment()),
         )
+        reading = threading.Thread(target=_pass_on, args=(process, on_line), name="demo-stderr", daemon=True)
+        reading.start()
         try:
             yield DemoExchange(process, _start(process, options))
         finally:
             _stop(process)
+            # what it wrote last, such as why it failed
+            reading.join(_STOP_SECONDS)
 
 
 def _start(process: subprocess.Popen[bytes], options: ReplayOptions) -> Endpoint:
@@ -115,6 +123,13 @@ def _how_it_ended(process: subprocess.Popen[bytes]) -> str:
     except subprocess.TimeoutExpired:
         return "closed its output"
     return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+
+
+def _pass_on(process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:
+    assert process.stderr is not None
+    with process.stderr as pipe:
+        while line := pipe.readline(_LINE_MAX):
+            on_line(line.decode(errors="backslashreplace").rstrip("\n"))
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

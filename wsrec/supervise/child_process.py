@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -24,6 +26,7 @@ from wsrec.ipc import (
     encode_job,
     encode_order,
 )
+from wsrec.supervise.pipe_lines import read_lines
 
 _LINE_MAX = 64 << 20
 
@@ -63,7 +66,7 @@ class ChildProcess:
         self._on_log = on_log
         self._on_request = on_request
         self._process: asyncio.subprocess.Process | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._reading: asyncio.Future[Any] | None = None
 
     async def start(self, job: msgspec.Struct, descriptors: Sequence[int]) -> None:
         """Start it, or restart it after its end, with its job and the shared memory that the job names.
@@ -74,21 +77,31 @@ class ChildProcess:
         """
         self.how, self.failed, self.died, self.summary = "", None, False, None
         environment = worker_environment()
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            self._module,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            pass_fds=tuple(descriptors),
-            # the terminal's Ctrl-C and hang-up are for the supervisor, even while the child is importing
-            start_new_session=True,
-            env=parent_death.with_parent_death(environment) if parent_death.ends_with_parent() else environment,
-            limit=_LINE_MAX,
-        )
+        stderr, its_stderr = os.pipe()
+        # it must never wait here, even if this process is stopped
+        os.set_blocking(its_stderr, False)
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                self._module,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=its_stderr,
+                pass_fds=tuple(descriptors),
+                # the terminal's Ctrl-C and hang-up are for the supervisor, even while the child is importing
+                start_new_session=True,
+                env=parent_death.with_parent_death(environment) if parent_death.ends_with_parent() else environment,
+                limit=_LINE_MAX,
+            )
+        except BaseException:
+            os.close(stderr)
+            raise
+        finally:
+            os.close(its_stderr)
         self._write(encode_job(job))
-        self._reading = asyncio.ensure_future(self._read())
+        self._reading = asyncio.gather(self._read(), read_lines(stderr, self._log_stray))
 
     async def wait(self) -> int:
         """Wait for its end and for all its lines; returns its exit status (negative: the signal that killed it)."""
@@ -127,6 +140,9 @@ class ChildProcess:
         with contextlib.suppress(OSError, RuntimeError):
             self._process.stdin.write(data)
 
+    def _log_stray(self, text: str) -> None:
+        self._on_log(LogLine(level="warning", message=f"{self.name}: {text}", kind="stderr"))
+
     async def _read(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
@@ -134,7 +150,7 @@ class ChildProcess:
             try:
                 line: Line = msgspec.json.decode(data, type=Line)
             except msgspec.DecodeError:
-                line = LogLine(level="warning", message=f"{self.name}: {data[:500]!r}")
+                line = LogLine(level="warning", message=f"{self.name}: {data[:500]!r}", kind="stderr")
             match line:
                 case LogLine():
                     self._on_log(line)

@@ -7,15 +7,16 @@ import functools
 import os
 import sys
 from collections import deque
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 from wsrec.ipc import LogLine
+from wsrec.options.record import LogFormat
+from wsrec.supervise.log_lines import form_of, last_line, log_line
 from wsrec.supervise.outlet import Outlet, Stray
 from wsrec.supervise.sampler import WINDOW, Progress, Sample, progress, sample
 from wsrec.supervise.supervisor import Supervisor
-from wsrec.units import clean, duration, size
+from wsrec.units import duration, size
 
 if TYPE_CHECKING:
     from wsrec.supervise.terminal import Terminal
@@ -33,12 +34,14 @@ class View:
 
     Args:
         quiet: whether to show only warnings and errors.
+        log_format: the form of the lines; None: the one that fits standard error. There is a live view only with text.
 
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, log_format: LogFormat | None = None) -> None:
+        self.form = log_format or form_of(sys.stderr)
         self.outlet = Outlet(sys.stderr, self._show, self._unshown)
-        self._terminal = self._find_terminal()
+        self._terminal = self._find_terminal() if self.form is LogFormat.TEXT else None
         self._quiet = quiet
         self._stderr: TextIO | None = None
 
@@ -54,16 +57,17 @@ class View:
     def log(self, line: LogLine) -> None:
         """Show one line for the operator; texts from outside are made harmless."""
         if not self._quiet or line.level != "info":
-            self.outlet.put(*_shown(line))
+            self.outlet.put(log_line(line, self.form), _STYLES[line.level])
 
     def conclude(self, *words: str, style: str = "red") -> None:
         """Show the last lines, for a failure, and wait until everything is written, for a limited time."""
         for word in words:
-            self.outlet.put(clean(word, 2000), style, last=True)
+            self.outlet.put(last_line(word, "error" if style else "info", self.form), style, last=True)
         self.outlet.close()
 
     def _log_stray(self, text: str) -> None:
-        self.outlet.put(clean(text, 2000))
+        if text:
+            self.log(LogLine(level="warning", message=text, kind="stderr"))
 
     def _show(self, text: str, style: str) -> None:
         if self._terminal is not None:
@@ -72,9 +76,9 @@ class View:
             # one line of any length, for cron and journald
             self.outlet.sink.write(text + "\n")
 
-    @staticmethod
-    def _unshown(count: int) -> tuple[str, str]:
-        return _shown(LogLine(level="warning", message=f"{count:,} lines were not shown: standard error was blocked"))
+    def _unshown(self, count: int) -> tuple[str, str]:
+        message = f"{count:,} lines were not shown: standard error was blocked"
+        return log_line(LogLine(level="warning", message=message), self.form), _STYLES["warning"]
 
     async def follow(self, supervisor: Supervisor) -> None:
         """Show the recording until cancelled."""
@@ -110,18 +114,9 @@ class View:
         while True:
             await asyncio.sleep(_LOG_INTERVAL)
             after = sample(supervisor.pairs)
-            self.log(LogLine(level="info", message=summary_line(after, progress(before, after))))
+            message = summary_line(after, progress(before, after))
+            supervisor.log(LogLine(level="info", message=message, kind="progress"))
             before = after
-
-
-def _shown(line: LogLine) -> tuple[str, str]:
-    """A line's text and its style."""
-    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    where = f" [{line.conn}]" if line.conn is not None else ""
-    text = f"{stamp} {line.level}{where} {clean(line.message, 2000)}"
-    if line.hint:
-        text += f" -- {clean(line.hint, 1000)}"
-    return text, _STYLES[line.level]
 
 
 def summary_line(now: Sample, recent: Progress) -> str:

@@ -28,6 +28,7 @@ from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
 from wsrec.supervise import memory
 from wsrec.supervise.child_process import ChildProcess
+from wsrec.supervise.log_lines import placing
 from wsrec.supervise.process_supervisor import ExitInfo, ProcessSupervisor
 from wsrec.units import system_error
 from wsrec.writer import session_start
@@ -59,6 +60,7 @@ class Pair:
         name: str,
     ) -> None:
         self.session = session
+        on_log = placing(on_log, [*plans, *standbys], session)
         # the feeds whose listings of instruments its writer fetches
         self.fetches = set[str]()
         self.plans = plans

@@ -128,7 +128,8 @@ class ProcessSupervisor:
                 self._give_up()
                 return
             when = "at once" if not wait else f"in {wait:.1f} s"
-            self._on_log(LogLine(level="warning", message=f"the {name} {self._how}; restarted {when}; {self._costs}"))
+            message = f"the {name} {self._how}; restarted {when}; {self._costs}"
+            self._on_log(LogLine(level="warning", message=message, kind="restart", detail={"process": name}))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._skip_wait.wait(), wait)
             # the end may have been requested in the meantime: then nothing is lost but what the death has cost
@@ -281,7 +282,7 @@ class ProcessSupervisor:
     def _report_held(self) -> None:
         message = f"the {self.child.name} is blocked: it waits for a disk or network storage"
         hint = "fix the disk; recording resumes by itself, and new data waits in the rings and at the exchange"
-        self._on_log(LogLine(level="error", message=message, hint=hint))
+        self._on_log(LogLine(level="error", message=message, hint=hint, kind="disk"))
 
 
 class Work(NamedTuple):

@@ -32,6 +32,7 @@ from wsrec.replay.market import SYMBOLS
 from wsrec.supervise import memory
 from wsrec.supervise.free_space import FreeSpace
 from wsrec.supervise.live import View
+from wsrec.supervise.log_lines import placing
 from wsrec.supervise.outcome import Outcome
 from wsrec.supervise.recent_log import RecentLog
 from wsrec.supervise.state_sampler import StateSampler
@@ -91,15 +92,16 @@ def record(
         with OutputLock(options.out, takeover=options.takeover) as lock:
             check_writable(options.out)
             needed = memory.need_of(plans, receivers=max(len(options.cpu), 1), requested=options.ring_size)
+            log = placing(view.log, plans)
             if (short := memory.shortage(needed)) is not None:
-                view.log(LogLine(level="warning", message=short, hint=memory.HINT))
+                log(LogLine(level="warning", message=short, hint=memory.HINT))
             for target in chosen:
                 if target.listed is not None:
-                    view.log(LogLine(level="info", message=f"{target.feed.name}: {target.listed}"))
+                    log(LogLine(level="info", message=str(target.listed), feed=target.feed.name))
             for message in proxies_reported(plans):
-                view.log(LogLine(level="info", message=message))
+                log(LogLine(level="info", message=message))
             if lock.held:
-                recover_left(options.out, view.log, [])
+                recover_left(options.out, log, [])
             return uvloop.run(_run(chosen, plans, options, view, lock, demo))
 
 
@@ -119,7 +121,7 @@ async def _run(
     space.start()
     beside = [asyncio.ensure_future(view.follow(supervisor)), asyncio.ensure_future(_tick(sampler))]
     if not lock.held:
-        beside.append(asyncio.ensure_future(take_over(supervisor, lock, log)))
+        beside.append(asyncio.ensure_future(take_over(supervisor, lock, supervisor.log)))
     if demo is not None:
         beside.append(asyncio.ensure_future(_end_with(demo, supervisor)))
     try:
@@ -216,9 +218,13 @@ def _resolved(
         yield resolve_all(wanted, shard, proxies), options, None
         return
     target = _of_demo(wanted, options.ca_file, shard)
-    started = f"{DEMO}: starting a synthetic market on this machine, to record it {_how_long(options)}"
-    view.log(LogLine(level="info", message=started))
-    with demo_exchange() as demo:
+
+    def warn(text: str) -> None:
+        view.log(LogLine(level="warning", message=f"the demo exchange: {text}", feed=DEMO, kind="stderr"))
+
+    started = f"starting a synthetic market on this machine, to record it {_how_long(options)}"
+    view.log(LogLine(level="info", message=started, feed=DEMO))
+    with demo_exchange(warn) as demo:
         endpoint = demo.endpoint
         sockets = {name: Socket(url=f"{endpoint.url}/stream") for name in target.feed.sockets}
         feed = target.feed.model_copy(update={"name": DEMO, "sockets": sockets})

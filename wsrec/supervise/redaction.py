@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from msgspec.structs import replace
@@ -20,10 +21,20 @@ def redacting(on_log: Callable[[LogLine], None], plans: Sequence[ConnectionPlan]
     secrets_of_plans = sorted({secret for plan in plans for secret in secrets_of(plan)}, key=len, reverse=True)
 
     def log(line: LogLine) -> None:
-        message = line.message
-        for secret in secrets_of_plans:
-            message = message.replace(secret, "***")
-        on_log(line if message == line.message else replace(line, message=message))
+        on_log(replace(line, message=hidden(line.message), hint=hidden(line.hint), detail=hidden(line.detail)))
+
+    def hidden(value: Any) -> Any:
+        match value:
+            case str():
+                for secret in secrets_of_plans:
+                    value = value.replace(secret, "***")
+                return value
+            case dict():
+                return {name: hidden(each) for name, each in value.items()}
+            case list() | tuple():
+                return [hidden(each) for each in value]
+            case _:
+                return value
 
     return log
 

@@ -23,6 +23,7 @@ from wsrec.ipc import FailedLine, LogLine, Stop
 from wsrec.options.record import RecordOptions
 from wsrec.plan.connections import ConnectionPlan, standbys
 from wsrec.ring.status import StatusPage
+from wsrec.supervise.log_lines import placing
 from wsrec.supervise.outcome import Outcome, exit_status
 from wsrec.supervise.pair import Pair
 from wsrec.supervise.redaction import redacting
@@ -50,6 +51,7 @@ class Supervisor:
         targets: as given.
         began: monotonic time (s) of the start.
         until: monotonic time (s) at which it ends; None if unknown.
+        log: logs a line about the recording: secrets are removed.
 
     """
 
@@ -67,20 +69,22 @@ class Supervisor:
         self.until: float | None = None
         self.targets = targets
         self._feeds = feeds
-        self._on_log = on_log = redacting(on_log, plans)
+        redacted = redacting(on_log, plans)
         self._locks = tuple(locks)
         cpus: tuple[int | None, ...] = options.cpu[: len(plans)] or (None,)
         # all receivers connect to the same hosts, from the same address
         plans = [replace(one, pace=one.pace and one.pace.share(len(cpus))) for one in plans]
         spare = {one.standby_of: one for one in standbys(plans)}
+        # there is a session per receiver
         base = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        self.log = placing(redacted, plans, base if len(cpus) == 1 else None)
         self.pairs = [
             Pair(
                 base if len(cpus) == 1 else f"{base}-r{index}",
                 mine := plans[index :: len(cpus)],
                 [spare[one.conn] for one in mine if one.conn in spare],
                 cpu,
-                on_log,
+                redacted,
                 "" if len(cpus) == 1 else f" {index}",
             )
             for index, cpu in enumerate(cpus)
@@ -258,7 +262,7 @@ class Supervisor:
 
     def _report_ended(self, pair: Pair, failed: FailedLine) -> None:
         message = f"{failed.message}; no longer recorded: {plural(len(pair.plans), 'connection')}"
-        self._on_log(LogLine(level="error", message=message, hint="stop and record again"))
+        self.log(LogLine(level="error", message=message, hint="stop and record again"))
 
     def _on_signal(self, name: str) -> None:
         if name == TAKEOVER_NAME:
@@ -269,14 +273,14 @@ class Supervisor:
             self._signalled = now
             if self._stopping.is_set():
                 message = f"{name}: the recording is already ending ({self._reason}); another one discards what is not "
-                self._on_log(LogLine(level="info", message=f"{message}on disk by then"))
+                self.log(LogLine(level="info", message=f"{message}on disk by then"))
             self._stop(name)
             return
         if now - self._signalled < SAME_REQUEST:
             return
         if not self._given_up:
             self._given_up, self._failed_before = name, self._failure()
-            self._on_log(LogLine(level="warning", message=f"a second {name}: data not yet on disk is discarded"))
+            self.log(LogLine(level="warning", message=f"a second {name}: data not yet on disk is discarded"))
         self._abandon()
 
     def _discards(self) -> str:

@@ -84,14 +84,14 @@ def recover_left(
         on_log(LogLine(level="error", message=f"{out / '.wsrec'}: {cannot_read(error)}", hint=hint))
         return
     for orphan in orphans:
-        on_log(LogLine(level="warning", message=orphan.text))
+        on_log(LogLine(level="warning", message=orphan.text, session=orphan.session, kind="lost_interval"))
     if all(folder.name in own for folder in folders):
         return
     # imported here: recovery needs most of the writer, which takes long to import, and is rarely needed
     from wsrec.writer.recovery import recover
 
     for session in recover(out, lambda text: on_log(LogLine(level="error", message=text)), own, is_stopped=is_stopped):
-        on_log(LogLine(level="warning", message=session.text))
+        on_log(LogLine(level="warning", message=session.text, session=session.session, kind="recovered"))
 
 
 async def _receiving(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[LogLine], None]) -> bool:

@@ -209,5 +209,5 @@ class FeedActions:
                     self._last_request = request.number
             except ValueError as error:
                 # its number has more digits than the one with which it fitted
-                ipc.warn(f"{self._feed.name}: {error}, so it is not requested again")
+                ipc.warn(f"{error}, so it is not requested again", feed=self._feed.name, conn=conn)
         self._act(Resubscribe(conn, tuple(found.detail["topics"]), found.detail["reason"], tuple(parts)))

@@ -172,7 +172,7 @@ class RetryingDisk(Disk):
 
     def note(self, message: str) -> None:
         """Log it, and have it recorded."""
-        ipc.warn(message)
+        ipc.warn(message, kind="disk")
         self.over.append(Trouble(Moment.now(), 0, message))
 
     def retry(self, action: Callable[[], T], grows: float = 0) -> T:
@@ -198,7 +198,7 @@ class RetryingDisk(Disk):
                 if not message:
                     since, message = time.monotonic(), system_error(error)
                     hint = "free some space, or grant access to the output folder; retrying every second"
-                    ipc.error(f"the output cannot be written: {system_error(error)}", hint)
+                    ipc.error(f"the output cannot be written: {system_error(error)}", hint, kind="disk")
                 if time.monotonic() - max(since, self._hurried_at) > self._timeout:
                     raise
                 self.waiting.add(threading.get_ident())
@@ -210,7 +210,7 @@ class RetryingDisk(Disk):
                 # another thread may still wait
                 self._on_wait(bool(self.waiting))
                 self.over.append(Trouble(Moment.now(), int((time.monotonic() - since) * 1e9), message))
-                ipc.info("the output can be written again")
+                ipc.info("the output can be written again", kind="disk")
             return result
 
     def _check_reserve(self, grows: float) -> None:

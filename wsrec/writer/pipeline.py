@@ -309,7 +309,12 @@ class Pipeline:
         for feed in self._writing():
             if feed.counts.not_inflated:
                 stated = f"{feed.counts.not_inflated:,} of {feed.counts.messages:,} messages could not be read"
-                ipc.warn(f"{feed.name}: {stated}: they are recorded as received, compressed", feed.not_inflated_hint)
+                ipc.warn(
+                    f"{stated}: they are recorded as received, compressed",
+                    feed.not_inflated_hint,
+                    feed=feed.name,
+                    kind=EventKind.NOT_INFLATED,
+                )
 
     def report_uninflated(self) -> None:
         """Record counts of messages that do not inflate, at the end of a file or of the session."""

@@ -155,7 +155,10 @@ class SnapshotThread(threading.Thread):
             if self._stopping:
                 # too late for an event: the rows that asked for it are the last
                 ipc.warn(
-                    f"{request.feed}: no {request.what} from {request.public_url}: the session ended", conn=request.conn
+                    f"no {request.what} from {request.public_url}: the session ended",
+                    feed=request.feed,
+                    conn=request.conn,
+                    kind=EventKind.SNAPSHOT_FAILED,
                 )
                 return
             self._waiting.setdefault((request.conn, request.stream), due)
@@ -173,7 +176,8 @@ class SnapshotThread(threading.Thread):
                 self._end(due, EventKind.SNAPSHOT_FAILED, _failure(error, None), warns=False)
             never = Counter((due.request.feed, due.request.what) for due in self._waiting.values())
             for (feed, what), count in never.items():
-                ipc.warn(f"{feed}: {plural(count, what)} not fetched before the session's end")
+                message = f"{plural(count, what)} not fetched before the session's end"
+                ipc.warn(message, feed=feed, kind=EventKind.SNAPSHOT_FAILED)
             self._waiting.clear()
             self._changed.notify()
 
@@ -262,7 +266,14 @@ class SnapshotThread(threading.Thread):
         self.done.append(Fetched(request, time.monotonic_ns(), event, body))
         problem = detail["message"] if body is None else detail.get("problem")
         if problem is not None and warns:
-            ipc.warn(f"{request.feed}: no {request.what} from {request.public_url}: {problem}", conn=request.conn)
+            ipc.warn(
+                f"no {request.what} from {request.public_url}: {problem}",
+                feed=request.feed,
+                conn=request.conn,
+                kind=kind,
+                channel=request.channel,
+                symbol=request.symbol,
+            )
 
 
 def _failure(error: HttpError, wait: float | None) -> dict[str, Any]:

@@ -50,7 +50,11 @@ class EventWarnings:
         if words is not None and self._folded is not None:
             what, say = words
             message, hint = say(detail)
-            self._folded.warn(self._feed, what, message, hint, conn=conn)
+            channel, symbol = detail.get("channel"), detail.get("symbol")
+            about = {name: value for name, value in detail.items() if name not in ("channel", "symbol")}
+            self._folded.warn(
+                self._feed, what, message, hint, conn=conn, kind=kind, channel=channel, symbol=symbol, detail=about
+            )
 
     def found(self, findings: Sequence[Finding]) -> None:
         """Warn about findings beyond what their events state."""
@@ -66,7 +70,8 @@ class EventWarnings:
                 hint = (
                     "if the exchange changed its messages, correct exchange_seq, seq_first or seq_previous of the feed"
                 )
-                self._folded.warn(self._feed, "channels whose rule cannot be applied", message, hint)
+                what = "channels whose rule cannot be applied"
+                self._folded.warn(self._feed, what, message, hint, kind=EventKind.UNCHECKED, channel=found.channel)
             elif found.kind is EventKind.SPLIT:
                 self._split(found.detail)
         self._stale([found for found in findings if found.kind is EventKind.STALE], self._folded)
@@ -75,27 +80,38 @@ class EventWarnings:
         unit = found.detail["unit"]
         fits = f"; as {unit} it would fit" if unit else ""
         ipc.warn(
-            f"{self._feed}: {found.channel or 'a message of no channel'} has a time that is not within "
+            f"{found.channel or 'a message of no channel'} has a time that is not within "
             f"{found.detail['tolerance']} s of its arrival{fits}: exchange_time is null "
-            "(see fields.time_unit and fields.time_tolerance of the feed)"
+            "(see fields.time_unit and fields.time_tolerance of the feed)",
+            feed=self._feed,
+            kind=EventKind.EXCHANGE_TIME_OFF,
+            channel=found.channel,
         )
 
     def _split(self, detail: Mapping[str, Any]) -> None:
         """A request was refused as a whole, and is being split."""
         when = "requesting each part separately" if detail["parts"] else "requesting it again after a pause"
         topics, words = named(detail["topics"]), clean(detail["message"], _WORDS_MAX)
-        ipc.info(f"{self._feed}: the exchange refused {topics} together: {words}; {when}")
+        ipc.info(f"the exchange refused {topics} together: {words}; {when}", feed=self._feed, kind=EventKind.SPLIT)
 
     def _stale(self, found: Sequence[Finding], folded: FoldedWarnings) -> None:
         """Streams have delivered no messages for longer than they should."""
         expected = [each for each in found if self._idle_timeout(each)]
         if expected:
             seconds, topics = expected[0].detail["idle_s"], [each.detail["topic"] for each in expected]
-            folded.warn(self._feed, "stale streams", f"no message for {seconds:g} s or longer: {named(topics)}")
+            folded.warn(
+                self._feed,
+                "stale streams",
+                f"no message for {seconds:g} s or longer: {named(topics)}",
+                kind=EventKind.STALE,
+                **_of_one(expected),
+                detail={"idle_s": seconds, "topics": topics},
+            )
         # where the feed does not say that there should be messages, there may be none
         others = [each.detail["topic"] for each in found if not self._idle_timeout(each)]
         if others:
-            ipc.info(f"{self._feed}: no message for {DEFAULT_IDLE_NS / 1e9:g} s or longer: {named(others)}")
+            message = f"no message for {DEFAULT_IDLE_NS / 1e9:g} s or longer: {named(others)}"
+            ipc.info(message, feed=self._feed, kind=EventKind.STALE)
 
     def _idle_timeout(self, found: Finding) -> float | None:
         return self._channels[found.channel].idle_timeout if found.channel is not None else None
@@ -111,6 +127,11 @@ class EventWarnings:
         hint = f"look up its name with `wsrec feeds show {self._feed}`"
         why = f" ({detail['message']})" if detail.get("message") else ""
         return f"no answer to the subscription of {named(detail['topics'])}{why}", hint
+
+
+def _of_one(found: Sequence[Finding]) -> dict[str, Any]:
+    """Channel and symbol of findings, if it is one."""
+    return {"channel": found[0].channel, "symbol": found[0].symbol} if len(found) == 1 else {}
 
 
 def _late(detail: Mapping[str, Any]) -> tuple[str, str | None]:
