@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
 import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from tests.clone import clone_into, quick_compiler
 
 ROOT = Path(__file__).parent.parent
 
@@ -17,32 +17,14 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree as a fresh clone has it."""
-    folder = tmp_path_factory.mktemp("clone")
-    if shutil.which("git") is None:
-        pytest.skip("git is not installed here")
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
-    )
-    if listed.returncode:
-        pytest.skip(f"not a git checkout: {listed.stderr.strip()}")
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    return folder
+    return clone_into(tmp_path_factory.mktemp("clone"))
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of the scripts in the clone."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("VIRTUAL_ENV")}
-    # what compiles costs most of it, and optimising most of that: what is measured is compiled elsewhere
-    compiler = shutil.which(environment.get("CC", "cc"))
-    if compiler is not None:
-        environment["CC"] = str(tmp_path_factory.mktemp("compiler") / "cc")
-        Path(environment["CC"]).write_text(f'#!/bin/sh\nexec {shlex.quote(compiler)} "$@" -O0 -g0\n')
-        Path(environment["CC"]).chmod(0o755)
-    return environment
+    return environment | quick_compiler(tmp_path_factory.mktemp("compiler"))
 
 
 def run_demo(clone: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
