@@ -204,7 +204,11 @@ class Capture:
 
     def is_unfinished(self, file: CaptureFile) -> bool:
         """Whether a file is a copy of what a session had journalled: its own file, once finished, has more rows."""
-        return file.path not in self._finished[file.kind]
+        return self.is_copy(file.path, file.kind)
+
+    def is_copy(self, path: Path, kind: FileKind) -> bool:
+        """The same of the path of a file of a kind, as in `paths`."""
+        return path not in self._finished[kind]
 
     @property
     def files(self) -> list[CaptureFile]:

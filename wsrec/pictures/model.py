@@ -181,7 +181,7 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
             `name` is ``3 others``.
         count: frames.
         values: ns at each of `PERCENTILES`, within `CURVE_ERROR`; null where so few frames say nothing (fewer than one
-            in them lies beyond it), and negative values count as 0.
+            in them lies beyond it); of steps and totals negative values count as 0.
         max: exact.
 
     """

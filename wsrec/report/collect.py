@@ -11,8 +11,9 @@ Nothing is written. Unreadable files are named in `Report.errors`, and the other
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -21,13 +22,13 @@ from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import CaptureError, UnreadableError
 from wsrec.format.layout import EVENTS, MESSAGES, FileKind, other
 from wsrec.format.metadata import FileMetadata
-from wsrec.format.reading import DamagedFile, open_capture
+from wsrec.format.reading import Capture, DamagedFile, open_capture
 from wsrec.format.selection import EVERYTHING, Selection, folder_outside, inside, outside
 from wsrec.format.stage_histograms import StageHistograms
 from wsrec.report.chosen import ChosenRows, nothing_of
 from wsrec.report.model import Part, Report, UnfinishedSession
 from wsrec.report.stage_latency import STAMPED
-from wsrec.report.tally import COLUMNS, STATED, RecordingTally
+from wsrec.report.tally import STATED, RecordingTally
 from wsrec.report.verdict import verdict
 
 _EVENT_COLUMNS = ("time", "kind", "conn", "channel", "symbol", "detail")
@@ -36,33 +37,58 @@ _UNKNOWN_HOST = "(unknown host)"
 Key = tuple[str, str]
 
 
+T = TypeVar("T", bound=RecordingTally)
+
+
+class Collected(NamedTuple, Generic[T]):
+    """What was collected.
+
+    Attributes:
+        report: the report.
+        tallies: of each recording of the report.
+        capture: the capture, of which copies of unfinished files last as long as this.
+
+    """
+
+    report: Report
+    tallies: list[T]
+    capture: Capture
+
+
 class _OneFile(Item, frozen=True, kw_only=True):
     kind: FileKind
     selection: Selection
+    tally: type[RecordingTally]
 
 
 class _Part:
     """What some of the files hold.
 
+    Args:
+        tally: what counts them.
+        is_part: whether rows and events are only those that a selection wants.
+
     Attributes:
         tallies: by feed and host.
         damaged: the files that could not be read.
         unowned: events files among them whose feed is unknown.
+        columns: what `tally` needs of message files.
         found: the names of the selection that have rows.
 
     """
 
-    def __init__(self, *, is_part: bool) -> None:
+    def __init__(self, tally: type[RecordingTally], *, is_part: bool) -> None:
         self.tallies: dict[Key, RecordingTally] = {}
         self.damaged: list[DamagedFile] = []
         self.unowned = 0
+        self.columns = tally.columns
         self.found: set[str] = set()
-        self._is_part = is_part
+        self._tally, self._is_part = tally, is_part
 
     def of(self, file: CaptureFile) -> RecordingTally:
         """The tally of a file's feed and host."""
         key = file.feed, file.host or _UNKNOWN_HOST
-        return self.tallies.setdefault(key, RecordingTally(*key, is_part=self._is_part))
+        return self.tallies.setdefault(key, self._tally(*key, is_part=self._is_part))
 
 
 def collect(
@@ -73,9 +99,23 @@ def collect(
     running: bool = True,
     selection: Selection = EVERYTHING,
 ) -> Report:
+    """Read captures and summarize them: `collect_by` with the report alone."""
+    return collect_by(RecordingTally, sources, progress, engine, running=running, selection=selection).report
+
+
+def collect_by(
+    tally: type[T],
+    sources: Iterable[str | Path],
+    progress: Progress | None = None,
+    engine: Engine | None = None,
+    *,
+    running: bool = True,
+    selection: Selection = EVERYTHING,
+) -> Collected[T]:
     """Read captures and summarize them.
 
     Args:
+        tally: what counts the rows and events of each recording.
         sources: message files, folders (searched at any depth) and glob patterns.
         progress: called from time to time with the bytes read and the bytes of all files.
         engine: what reads the files; None: this process.
@@ -91,25 +131,26 @@ def collect(
     found: list[DamagedFile] = []
     capture = open_capture(sources, damaged=found.append, running=running)
     items = [
-        _OneFile(files=(str(path),), size=_size(path), kind=kind, selection=selection)
+        _OneFile(files=(str(path),), size=_size(path), kind=kind, selection=selection, tally=tally)
         for kind in (MESSAGES, EVENTS)
         for path in capture.paths(kind)
         if not folder_outside(path, selection)
     ]
     is_part = selection != EVERYTHING
-    part = reduce(engine or InProcess(), _read, _merged, items, progress) or _Part(is_part=is_part)
+    part = reduce(engine or InProcess(), _read, _merged, items, progress) or _Part(tally, is_part=is_part)
     # without message files next to them, their feed is unknown
-    for tally in part.tallies.values():
-        tally.events_unread += part.unowned + sum(each.kind == "folder" for each in found)
+    for each in part.tallies.values():
+        each.events_unread += part.unowned + sum(one.kind == "folder" for one in found)
     found += part.damaged
-    unread = sum(each.kind != "source" for each in found)
+    unread = sum(one.kind != "source" for one in found)
+    tallies = [part.tallies[key] for key in sorted(part.tallies)]
     recordings = []
-    for key in sorted(part.tallies):
-        recording = part.tallies[key].result()
+    for each in tallies:
+        recording = each.result()
         judged = verdict(recording, is_part=is_part, unread=unread)
         recordings.append(msgspec.structs.replace(recording, verdict=judged))
     has_rows = any(recording.rows for recording in recordings)
-    return Report(
+    report = Report(
         part=_part(selection) if is_part else None,
         recordings=recordings,
         unfinished=[
@@ -121,6 +162,7 @@ def collect(
         unreadable=[each.message for each in found if each.unreadable],
         nothing_of=nothing_of(capture, selection, part.found, has_rows=has_rows) if is_part else [],
     )
+    return Collected(report, cast("list[T]", tallies), capture)
 
 
 def _part(selection: Selection) -> Part:
@@ -140,7 +182,7 @@ def _size(path: Path) -> int:
 
 
 def _read(item: _OneFile) -> _Part:
-    part, path = _Part(is_part=item.selection != EVERYTHING), Path(*item.files)
+    part, path = _Part(item.tally, is_part=item.selection != EVERYTHING), Path(*item.files)
     try:
         if item.kind == MESSAGES:
             _read_messages(path, part, item.selection)
@@ -177,7 +219,7 @@ def _read_messages(path: Path, part: _Part, selection: Selection) -> None:
     if stated is not None:
         tally.add_stated(about, stated)
     # one processor for each process: with threads, two processes would be no faster than one
-    columns = COLUMNS if stated is not None else (*COLUMNS, *STATED)
+    columns = part.columns if stated is not None else _with_stated(part.columns)
     for batch in file.batches(columns, use_threads=False, ordered=False):
         tally.add(file.session, batch, is_stated=stated is not None)
 
@@ -186,12 +228,16 @@ def _read_some_messages(file: CaptureFile, part: _Part, selection: Selection) ->
     if outside(file, selection):
         return
     chosen, tally = ChosenRows(file, selection), None
-    for batch in chosen.messages((*COLUMNS, *STATED)):
+    for batch in chosen.messages(_with_stated(part.columns)):
         if tally is None:
             tally = part.of(file)
             tally.begin(file, file.metadata, is_whole=False)
         tally.add(file.session, batch, is_stated=False)
     part.found |= chosen.found
+
+
+def _with_stated(columns: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys((*columns, *STATED)))
 
 
 def _stated(about: FileMetadata, rows: int) -> StageHistograms | None:

@@ -114,6 +114,10 @@ class ExchangeDelays:
             everything.merge(delays)
         return everything.result(None)
 
+    def histograms(self) -> tuple[list[tuple[str | None, SignedHistogram]], SignedHistogram]:
+        """The delays of each channel, and those of all that are merged because of the limit."""
+        return [(name, delays.delays) for name, delays in self._delays.items()], self._others.delays
+
     def by_channel(self) -> list[Delay]:
         """The delay of each channel, by descending count."""
         found = [delays.result(name) for name, delays in [*self._delays.items(), (_OTHER_CHANNELS, self._others)]]

@@ -73,13 +73,16 @@ class StageLatencies:
             latest=self._histograms.latest,
         )
 
+    def of(self, key: str) -> Histogram:
+        """The durations of a step, or total, of all frames."""
+        merged = Histogram()
+        for each in self._histograms.steps[key]:
+            merged.merge(each)
+        return merged
+
     def tables(self) -> list[StageTable]:
         """The tables `all`, `first` and `behind`, without empty ones."""
-        everything = {}
-        for key, pair in self._histograms.steps.items():
-            everything[key] = Histogram()
-            for each in pair:
-                everything[key].merge(each)
+        everything = {key: self.of(key) for key in self._histograms.steps}
         first, others = ({key: pair[behind] for key, pair in self._histograms.steps.items()} for behind in (0, 1))
         tables = [
             StageTable(frames="all", steps=_latencies(everything)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import msgspec
 import numpy as np
@@ -75,9 +75,12 @@ class RecordingTally:
             what is missing, and what the files' metadata count is not taken.
 
     Attributes:
+        columns: what `add` needs of a batch.
         events_unread: unreadable events files, and folders that may contain some.
 
     """
+
+    columns: ClassVar[tuple[str, ...]] = COLUMNS
 
     def __init__(self, feed: str, host: str, *, is_part: bool = False) -> None:
         self.events_unread = 0

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from itertools import groupby
 from time import monotonic
 
-import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from wsrec.report.facts import facts
+from wsrec.report.incidents import in_words
 from wsrec.report.model import INCIDENT_KINDS, Delay, Incident, Recording, Report, UnfinishedSession
 from wsrec.report.stage_lines import stage_lines
 from wsrec.ring.events import EventKind
@@ -159,18 +159,7 @@ def _incidents(recording: Recording) -> Table:
 def _incident(incident: Incident) -> Text:
     where = [] if incident.conn is None else [f"conn {incident.conn}"]
     where += [clean(word, 30) for word in (incident.channel, incident.symbol) if word]
-    detail = dict(incident.detail)
-    if incident.kind == EventKind.LOST_INTERVAL and all(isinstance(detail.get(key), int) for key in ("from", "to")):
-        begin, end = detail.pop("from"), detail.pop("to")
-        detail.pop("duration_ns", None)
-        where.append(f"{duration(end - begin)}, from {utc(begin)} to {utc(end, date=utc(begin)[:10] != utc(end)[:10])}")
-    for key, value in detail.items():
-        if key.endswith("_ns") and isinstance(value, int):
-            where.append(f"{clean(key.removesuffix('_ns'), 20)} {duration(value)}")
-        elif value not in (None, "", [], {}):
-            plain = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-            where.append(f"{clean(key, 20)} {clean(plain, 80)}")
-    return Text(", ".join(where))
+    return Text(", ".join([*where, *in_words(incident)]))
 
 
 def _delays(recording: Recording, total: Delay) -> Iterator[Text | Table]:
