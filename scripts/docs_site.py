@@ -18,37 +18,34 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from scripts.docs_commands import command_reference
+
 ROOT = Path(__file__).resolve().parents[1]
 FROM_ROOT = {"CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md", "CHANGELOG.md": "changelog.md"}
 NAVIGATION = {
-    "How to": [
-        *(f"how-to/{name}" for name in ("recording", "cron", "systemd", "upgrade", "proxies", "tuning")),
-        *(
-            f"how-to/{name}"
-            for name in ("report", "reading", "other-tools", "books", "engine", "verify", "compact", "replay")
-        ),
-        "how-to/*",
-    ],
-    "Reference": [
-        *(f"reference/{name}" for name in ("exit-status", "configs", "feeds", "catalogue", "format", "tables")),
-        "reference/*",
-    ],
-    "Explanation": [
-        *(f"explanation/{name}" for name in ("stages", "processes", "connections", "durability", "performance")),
-        "explanation/*",
-        "decisions/README",
-    ],
-    "More": ["*"],
+    "Tutorial": ("tutorial", "first-capture"),
+    "How to": (
+        "how-to",
+        "install recording cron systemd kubernetes proxies planning tuning monitoring upgrade uninstall "
+        "report reading other-tools books engine verify compact replay library",
+    ),
+    "Reference": ("reference", "commands exit-status configs feeds catalogue format tables rings"),
+    "Explanation": ("explanation", "stages processes connections durability performance monitor architecture"),
+    "Decisions": ("decisions", "README"),
+    "More": (".", "troubleshooting glossary not-for contributing security changelog"),
 }
-"""Heading to the pages below it, in order; a pattern stands for those that are in no line above it."""
+"""Heading to the folder of the pages below it, and those that come first."""
 _FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<=\]\()([^)\s#]+)(?=[)#])")
 
 
-def contents(pages: list[str], heading: str = "") -> str:
+def contents(source: Path, heading: str) -> str:
     """A table of contents that only the navigation shows."""
-    caption = f":caption: {heading}\n" if heading else ""
-    return "\n".join(["", "```{toctree}", f":hidden:\n:glob:\n{caption}", *pages, "```", ""])
+    folder, first = NAVIGATION[heading]
+    names = {path.stem for path in (source / folder).glob("*.md")} - {"index"}
+    order = [*first.split(), *sorted(names)]
+    pages = [f"{folder}/{name}" for name in sorted(names, key=order.index)]
+    return "\n".join(["", "```{toctree}", ":hidden:", f":caption: {heading}", "", *pages, "```", ""])
 
 
 def stage(source: Path) -> None:
@@ -59,10 +56,10 @@ def stage(source: Path) -> None:
         parts = _FENCED.split(page.read_text())
         parts[::2] = [_LINK.sub(partial(_in_site, page, source), part) for part in parts[::2]]
         (source / _place(page)).write_text("".join(parts))
+    with (source / "reference" / "commands.md").open("a") as reference:
+        reference.write("\n" + command_reference())
     with (source / "index.md").open("a") as index:
-        index.writelines(contents(pages, heading) for heading, pages in NAVIGATION.items())
-    with (source / "decisions" / "README.md").open("a") as index:
-        index.write(contents(["[0-9]*"]))
+        index.writelines(contents(source, heading) for heading in NAVIGATION)
 
 
 def _place(page: Path) -> str:

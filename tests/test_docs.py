@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -25,41 +24,15 @@ from websockets.asyncio.server import ServerConnection
 
 import wsrec
 from tests.capture_files import START, Capture, message_columns
+from tests.page_blocks import ELSEWHERE, PAGES, ROOT, commands, would_record
 from wsrec.cli import main
 from wsrec.cli.bench import bench
-from wsrec.cli.record import record
 from wsrec.client.consumer import Message
 from wsrec.feed.load import find_feed
 from wsrec.format.reading import DERIVED
-from wsrec.net.proxy import ProxyRules
-from wsrec.plan.connections import plan
 from wsrec.supervise.outcome import ExitStatus
 from wsrec.verify.model import Kind, State, VerifyStatus
 
-ROOT = Path(__file__).parent.parent
-PAGES = [*sorted(ROOT.glob("[A-Z]*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-# settings of a machine with a PTP NIC, and commands that tests of their own run
-ELSEWHERE = (
-    "ethtool",
-    "hwstamp_ctl",
-    "phc2sys",
-    "pip install .",
-    "scripts/bench",
-    "scripts/demo",
-    "scripts/docs",
-    "scripts/disk-faults",
-    "scripts/faults",
-    "scripts/sanitize",
-    "scripts/kill-matrix",
-    "scripts/many",
-    "scripts/soak",
-    "scripts/test",
-    "scripts/fuzz",
-    "scripts/update-docs",
-    "python scripts/",
-    ".venv-test/bin/python -m pytest",
-    "WSREC_PURE=1 .venv-test/bin/python -m pytest",
-)
 FEED = """
 name: my-exchange
 description: A feed of one's own
@@ -72,18 +45,6 @@ channels: {trade: {topic: "{symbol}", default: true}}
 default_symbols: [BTC-USDT]
 """
 README_RUN = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)[0]
-
-
-def commands() -> list[tuple[str, str]]:
-    """Every shell command in the pages, as (page, command); once where several pages have it."""
-    found: dict[str, str] = {}
-    for page in PAGES:
-        for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
-            for line in block.replace("\\\n", " ").splitlines():
-                command = re.sub(r"\s+#.*", "", line).strip()
-                if command:
-                    found.setdefault(command, page.name)
-    return [(page, command) for command, page in found.items()]
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +97,7 @@ class TestCommands:
         elif words[:2] == ["record", "demo"]:
             record_demo(["1h" if word == "10s" else word for word in words], workplace)
         elif words[0] == "record":
-            self.would_record(words[1:], workplace)
+            would_record(words[1:], workplace)
         elif words[0] == "bench":
             self.would_measure(words[1:], workplace)
         else:
@@ -150,19 +111,6 @@ class TestCommands:
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=120)
             assert process.returncode == 0
-
-    def would_record(self, words: list[str], folder: Path) -> None:
-        """What needs the internet: its options are taken, its targets found and planned."""
-        parent = click.Context(main, auto_envvar_prefix="WSREC")
-        with contextlib.chdir(folder), pytest.MonkeyPatch.context() as environment, parent:
-            environment.setenv("PROXY_PASSWORD", "secret")
-            values = record.make_context("record", list(words), parent=parent).params
-            for wanted in values["targets"]:
-                narrowed = {key: values[key] or getattr(wanted, key) for key in ("symbols", "channels", "subscribe")}
-                rules = ProxyRules(none=values["no_proxy"], given=values["proxy"])
-                planned = plan([replace(wanted, **narrowed).resolved(values["shard"])], proxies=rules)
-                assert planned
-                assert all((one.proxy is None) is ("--proxy" not in words) for one in planned)
 
     def would_measure(self, words: list[str], folder: Path) -> None:
         """What takes minutes: its options are taken."""
@@ -317,4 +265,4 @@ class TestCrontab:
         for words in commands:
             words = ["run.yaml" if word == "/etc/wsrec/run.yaml" else word for word in words]
             assert words[:2] == ["wsrec", "record"]
-            TestCommands().would_record(words[2:], workplace)
+            would_record(words[2:], workplace)

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from scripts.docs_commands import command_reference
 from scripts.docs_site import faults
+from wsrec.cli import main
 
 ROOT = Path(__file__).parents[1]
 FURO = pytest.importorskip("furo", reason="furo is not installed")
@@ -16,11 +19,34 @@ FURO = pytest.importorskip("furo", reason="furo is not installed")
 
 @pytest.mark.long
 def test_it_builds(tmp_path: Path):
-    command = [sys.executable, str(ROOT / "scripts" / "docs_site.py"), "--out", str(tmp_path / "site")]
-    built = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    command = [sys.executable, "-m", "scripts.docs_site", "--out", str(tmp_path / "site")]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
-    for page in ("index", "contributing", "reference/format", "decisions/0001-three-processes"):
+    for page in (
+        "index",
+        "contributing",
+        "tutorial/first-capture",
+        "reference/format",
+        "decisions/0001-three-processes",
+    ):
         assert (tmp_path / "site" / f"{page}.html").exists()
+
+
+def test_the_reference_has_every_command_and_option():
+    reference = command_reference()
+
+    def check(command: click.Command, path: str) -> None:
+        assert f"{path} " in reference
+        for option in command.params:
+            assert all(name in reference for name in option.opts if name.startswith("--"))
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                inner = command.get_command(context, name)
+                assert inner is not None
+                check(inner, f"{path} {name}")
+
+    check(main, "wsrec")
 
 
 @pytest.mark.parametrize(
