@@ -143,3 +143,55 @@ class TestPart:
         result = run(out, "--since", "-10m", "--until", "-20m")
         assert (result.exit_code, result.stdout) == (2, "")
         assert "--until: found a time that is not after that of --since" in result.stderr
+
+
+class TestPage:
+    """`--html`; tests/pictures/test_page.py looks at the page itself."""
+
+    def test_a_page_instead_of_the_report(self, out: Path) -> None:
+        file = out.parent / "report.html"
+        result = run(out, "--html", file)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert result.stdout.startswith(f"{file}: 1.")
+        assert result.stdout.count("\n") == 1
+        assert "binance" in file.read_text()
+
+    def test_beside_json(self, out: Path) -> None:
+        file = out.parent / "report.html"
+        result = run(out, "--html", file, "--json")
+        assert result.stdout == run(out, "--json").stdout
+        assert file.exists()
+
+    def test_two_captures(self, out: Path) -> None:
+        file = out.parent / "report.html"
+        assert run(out, "--against", out, "--html", file).exit_code == 0
+        assert f"{out} against {out}" in file.read_text()
+
+    def test_nothing_to_compare_with(self, out: Path, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        file = tmp_path / "report.html"
+        result = run(out, "--against", tmp_path / "empty", "--html", file)
+        assert result.exit_code == 3
+        assert "empty" in result.stderr
+        assert not file.exists()
+
+    def test_usage(self, out: Path) -> None:
+        result = run(out, "--against", out)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "--against: found it without --html, expected --html FILE" in result.stderr
+        result = run(out, "--html", out.parent / "x.html", "--details")
+        assert result.exit_code == 2
+        assert "--details: found it beside --html" in result.stderr
+
+    def test_files_that_are_no_pages_stay(self, out: Path) -> None:
+        (file,) = out.rglob("*.parquet")
+        before = file.read_bytes()
+        result = run(out, "--html", file)
+        assert (result.exit_code, result.stdout) == (66, "")
+        assert "it is no HTML page, and is not replaced; give another name" in result.stderr
+        assert file.read_bytes() == before
+
+    def test_a_folder_that_is_not_there(self, out: Path) -> None:
+        result = run(out, "--html", out / "no" / "report.html")
+        assert result.exit_code == 66
+        assert f"No such file or directory: '{out / 'no'}'" in result.stderr

@@ -108,7 +108,7 @@ class TestShown:
 
     def test_the_verdict_comes_first(self, opened):
         verdict = opened.page.inner_text("main section >> nth=0")
-        assert verdict.startswith("Incomplete: 1 gap and 1 lost interval (6.00\u202fs)")
+        assert verdict.startswith("Incomplete: 1 gap in the exchange's numbers, 1 lost interval (6.00 s).")
         assert "TLS mode\ndirect" in verdict
 
     def test_the_shares_of_a_bar_are_those_of_the_data(self, opened):
@@ -304,7 +304,7 @@ class TestFile:
 
     def test_it_is_replaced_as_a_whole(self, tmp_path):
         path = tmp_path / "page.html"
-        path.write_text("old")
+        path.write_text("<!DOCTYPE html>old")
         write_page([pictures()], path)
         assert path.read_text().startswith("<!doctype html>")
         assert [each.name for each in tmp_path.iterdir()] == ["page.html"]
@@ -314,6 +314,13 @@ class TestFile:
         folder.mkdir()
         with pytest.raises(OSError, match="not a regular file"):
             write_page([pictures()], folder)
+
+    def test_what_is_no_page_is_kept(self, tmp_path):
+        file = tmp_path / "messages.parquet"
+        file.write_bytes(b"PAR1")
+        with pytest.raises(OSError, match="no HTML page"):
+            write_page([pictures()], file)
+        assert file.read_bytes() == b"PAR1"
 
     def test_the_fields_of_a_frame_are_those_of_the_program(self):
         program = (ASSETS / "data.js").read_text()

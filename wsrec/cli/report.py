@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
 from wsrec.cli.command import Command, CommandError
 from wsrec.config.click_options import click_options, settled, taken
-from wsrec.config.click_types import SourceType
+from wsrec.config.click_types import PathParam, SourceType
 from wsrec.engine.choose import engine_for
 from wsrec.engine.work import EngineError
+from wsrec.feed.errors import ConfigError
 from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE
 from wsrec.format.selection import Selection, check_times
 from wsrec.options.engine import EngineOptions
 from wsrec.options.option import declared
 from wsrec.options.rows import RowFilter
 from wsrec.report.terminal import print_report, reading_progress
-from wsrec.units import clean
+from wsrec.units import clean, size, system_error
+
+if TYPE_CHECKING:
+    from wsrec.pictures.model import Pictures
+    from wsrec.report.model import Report
 
 _OPTIONS = (*declared(RowFilter), *declared(EngineOptions))
 
@@ -29,9 +35,29 @@ _OPTIONS = (*declared(RowFilter), *declared(EngineOptions))
     "--frames", is_flag=True, help="Also the steps of frames first in their read, and of those behind others."
 )
 @click.option("--details", is_flag=True, help="Also what does not fit on one screen: sessions, incidents, delays.")
+@click.option(
+    "--html",
+    type=PathParam(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a page with figures instead, which opens in a browser without a network.",
+)
+@click.option(
+    "--against",
+    type=SourceType(),
+    metavar="FILE|DIR|GLOB",
+    help="With --html: another capture, shown beside the first in each figure.",
+)
 @click.option("--json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
 @click_options(_OPTIONS)
-def report(sources: tuple[str, ...], frames: bool, details: bool, json: bool, **given: Any) -> None:
+def report(
+    sources: tuple[str, ...],
+    frames: bool,
+    details: bool,
+    html: Path | None,
+    against: str | None,
+    json: bool,
+    **given: Any,
+) -> None:
     """Summarize captures: rows, rates, gaps, completeness, and the time between the six stages of a frame.
 
     \b
@@ -40,6 +66,8 @@ def report(sources: tuple[str, ...], frames: bool, details: bool, json: bool, **
       wsrec report out/messages/feed=binance/date=2026-11-22
       wsrec report 'out/messages/feed=*/date=2026-11-22/hour=13/*.parquet'
       wsrec report out --details
+      wsrec report out --html report.html
+      wsrec report after --against before --html tuning.html
       wsrec report out --jobs 8
       wsrec report out --since 13:00 --until 13:05 --symbol BTCUSDT
       wsrec report out --json | jq '.recordings[].sessions[] | {session, missing}'
@@ -53,32 +81,79 @@ def report(sources: tuple[str, ...], frames: bool, details: bool, json: bool, **
     Exit status: 0 everything was read; 1 a file is damaged; 2 wrong usage, or a path does not exist;
     3 no capture there, no finished file yet, or no message that was asked for;
     66 something cannot be read (no permission, an I/O error, another version of the format, or a worker of --jobs or
-    --spark failed);
+    --spark failed), or --html not be written;
     74 standard output cannot be written.
     """
     values = settled(_OPTIONS, given)
     options, rows = taken(EngineOptions, values), taken(RowFilter, values)
     check_times(rows.since, rows.until)
     selection = Selection(rows.since, rows.until, frozenset(rows.symbol), rows.channel)
+    if html is None and against is not None:
+        raise ConfigError("--against: found it without --html, expected --html FILE")
+    if html is not None:
+        _check_page(html, {"--frames": frames, "--details": details})
+    captures: list[Pictures] = []
+    module = "wsrec.report.collect" if html is None else "wsrec.pictures.collect"
+    reading: dict[str, Any] = {"running": options.spark is None, "selection": selection}
     try:
-        with reading_progress(Console(stderr=True)) as progress, engine_for(options, "wsrec.report.collect") as engine:
+        with reading_progress(Console(stderr=True)) as progress, engine_for(options, module) as engine:
             # beside the workers, which import it too
-            from wsrec.report.collect import collect
+            if html is None:
+                from wsrec.report.collect import collect
 
-            result = collect(sources, progress, engine, running=options.spark is None, selection=selection)
+                reports = [collect(sources, progress, engine, **reading)]
+            else:
+                from wsrec.pictures.collect import collect as collect_pictures
+
+                named = [sources] if against is None else [sources, (against,)]
+                captures = [collect_pictures(each, progress, engine, **reading) for each in named]
+                reports = [each.report for each in captures]
     except EngineError as error:
         raise CommandError(str(error), EXIT_UNREADABLE) from error
+    # a page of nothing would look like one of a capture
+    if html is not None and all(each.recordings for each in reports):
+        written = _write_page(captures, html)
+        if not json:
+            click.echo(f"{clean(str(html), 1000)}: {size(written)}")
     if json:
-        click.echo(result.to_json())
-    else:
-        print_report(result, Console(highlight=False), frames=frames, details=details)
-    for note in result.nothing_of:
-        click.secho(f"wsrec report: {note}", fg="yellow", err=True)
-    for problem in [*result.errors, *result.unreadable, *result.absent]:
-        click.secho(f"wsrec report: {clean(problem, 1000)}", fg="red", err=True)
-    if result.errors:
+        click.echo(reports[0].to_json())
+    elif html is None:
+        print_report(reports[0], Console(highlight=False), frames=frames, details=details)
+    _exit_if_incomplete(reports)
+
+
+def _check_page(html: Path, others: dict[str, bool]) -> None:
+    """Refuse a page that could not be written before reading for minutes, and options of the terminal's report."""
+    from wsrec.pictures.page import check_page
+
+    for name, is_given in others.items():
+        if is_given:
+            raise ConfigError(f"{name}: found it beside --html, whose page has all of it: give one of them")
+    try:
+        check_page(html)
+    except OSError as error:
+        raise CommandError(f"--html: {system_error(error)}", EXIT_UNREADABLE) from error
+
+
+def _write_page(captures: list[Pictures], html: Path) -> int:
+    from wsrec.pictures.page import write_page
+
+    try:
+        return write_page(captures, html)
+    except OSError as error:
+        raise CommandError(f"--html: {system_error(error)}", EXIT_UNREADABLE) from error
+
+
+def _exit_if_incomplete(reports: list[Report]) -> None:
+    """Name what could not be read, and what was asked for and is not there; exit if there is any of that."""
+    for result in reports:
+        for note in result.nothing_of:
+            click.secho(f"wsrec report: {note}", fg="yellow", err=True)
+        for problem in [*result.errors, *result.unreadable, *result.absent]:
+            click.secho(f"wsrec report: {clean(problem, 1000)}", fg="red", err=True)
+    if any(each.errors for each in reports):
         raise click.exceptions.Exit(1)
-    if result.unreadable:
+    if any(each.unreadable for each in reports):
         raise click.exceptions.Exit(EXIT_UNREADABLE)
-    if result.absent or (result.nothing_of and not any(recording.rows for recording in result.recordings)):
+    if any(each.absent or (each.nothing_of and not any(one.rows for one in each.recordings)) for each in reports):
         raise click.exceptions.Exit(EXIT_NOTHING)

@@ -7,15 +7,18 @@ hashes. What an exchange sent is in it as JSON in which no tag can begin.
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import html
 import json
+import os
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from wsrec.format.folders import replaceable
 from wsrec.pictures.model import Pictures
 from wsrec.pictures.page_data import capture_data
 from wsrec.tables.whole_file import whole_file
@@ -34,14 +37,35 @@ _PROGRAM = (
 _ESCAPED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 
+def check_page(path: Path) -> None:
+    """Whether a page can be written there, for who wants to know before collecting what is to be in it.
+
+    Raises:
+        OSError: its folder cannot be written to, or what is there is a pipe, a device, a folder or no HTML page.
+
+    """
+    if replaceable(path).exists():
+        with path.open("rb") as file:
+            start = file.read(64).lstrip().lower()
+        # a message file of the capture, for example
+        if start and not start.startswith(b"<!doctype html"):
+            raise OSError(errno.EINVAL, "it is no HTML page, and is not replaced; give another name", str(path))
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+
 def write_page(captures: Sequence[Pictures], path: Path) -> int:
     """Write the page of a capture, or of two that are compared; a file of its name is replaced. Returns its bytes.
 
     Raises:
         BlockingIOError: another process is writing it.
-        OSError: it cannot be written, or is a pipe, a device or a folder.
+        OSError: as of `check_page`, or it cannot be written.
 
     """
+    check_page(path)
     content = page(captures).encode()
     with whole_file(path) as unfinished:
         unfinished.write_bytes(content)

@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 
 from wsrec.pictures.model import Figures, Pictures, SlowFrame
-from wsrec.pictures.verdict import facts, verdict
+from wsrec.pictures.tiles import tiles
 from wsrec.report.model import Part, Recording, Report
-from wsrec.units import clean, utc
+from wsrec.units import clean, duration, plural, utc
 
 _LARGEST_DOUBLE = 2**53
 _LONGEST_TEXT = 200
 _LONGEST_PATH = 400
+_SHOWN_WARNINGS = 8
 
 FRAME = (
     *("time", "session", "file", "seq", "conn", "channel", "symbol", "opcode"),
@@ -74,8 +75,8 @@ def _recording_data(recording: Recording, figures: Figures, *, with_figures: boo
         "host": clean(recording.host, _LONGEST_TEXT),
         "first": _plain(recording.first_recv_time, 1),
         "last": _plain(recording.last_recv_time, 1),
-        "verdict": msgspec.to_builtins(verdict(recording)),
-        "tiles": msgspec.to_builtins(facts(recording, figures)),
+        "verdict": _verdict(recording),
+        "tiles": msgspec.to_builtins(tiles(recording, figures)),
         "circumstances": _plain(msgspec.to_builtins(figures.facts), 1),
         "delays": _plain(msgspec.to_builtins(recording.exchange_delay_by_channel), 1),
         "totals": _totals(recording),
@@ -95,6 +96,17 @@ def _recording_data(recording: Recording, figures: Figures, *, with_figures: boo
             each["slow"] = [texts.frame(frame) for frame in latency.slow]
     data["texts"] = texts.known()
     return data
+
+
+def _verdict(recording: Recording) -> dict[str, Any]:
+    verdict = recording.verdict
+    received = f"{plural(recording.row_count('recv'), 'frame')} received in {duration(recording.recorded)}"
+    return {
+        "state": verdict.state,
+        "sentence": clean(verdict.sentence, _LONGEST_PATH),
+        "received": received,
+        "notes": [clean(note, _LONGEST_PATH) for note in recording.warnings[:_SHOWN_WARNINGS]],
+    }
 
 
 def _totals(recording: Recording) -> dict[str, Any]:

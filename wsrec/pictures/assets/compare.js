@@ -47,7 +47,7 @@ function differencesTable(parent) {
   const [own, other] = sides();
   const lead = latencyLead(rows);
   const caption = `A: ${clip(own.name, 100)} (${own.recording.feed} on ${own.recording.host}). B: ${clip(other.name, 100)} (${other.recording.feed} on ${other.recording.host}).`;
-  parent.append(element("section", { id: "differences", "aria-labelledby": "differences-title" },
+  parent.append(element("section", { id: "differences", class: "half", "aria-labelledby": "differences-title" },
     element("div", { class: "top" }, element("h2", { id: "differences-title" }, "A against B"), element("div", { class: "tools" },
       element("button", { type: "button", class: "csv", "aria-label": "Save as CSV: A against B", onclick: () => save(`${fileName("against")}.csv`, "text/csv", csv(columns, plain)) }, "CSV"))),
     lead && element("p", { class: "lead" }, lead),
@@ -67,7 +67,7 @@ function circumstances(parent) {
     const values = shown.map(({ recording }) => value(recording, name));
     return [name, ...values, ...(isCompared() ? [values[0] === values[1] ? "" : "differs"] : [])];
   });
-  parent.append(element("section", { id: "circumstances", "aria-labelledby": "circumstances-title" },
+  parent.append(element("section", { id: "circumstances", class: isCompared() ? "half" : "", "aria-labelledby": "circumstances-title" },
     element("div", { class: "top" }, element("h2", { id: "circumstances-title" }, "Circumstances"), element("div", { class: "tools" },
       element("button", { type: "button", class: "csv", "aria-label": "Save as CSV: circumstances", onclick: () => save(`${fileName("circumstances")}.csv`, "text/csv", csv(columns, rows)) }, "CSV"))),
     table("What the files say of the machine and the settings", columns, rows)));

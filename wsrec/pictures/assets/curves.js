@@ -47,7 +47,8 @@ function curveColor(by, name, at, variable = false) {
 }
 
 function curvesOption(all, names, by, nameOf, log, width) {
-  const values = all.flatMap((curve) => curve.values.map((value) => (value === null ? null : Math.max(value, 1))));
+  // the least of all would stretch the axis for nobody
+  const values = all.flatMap((curve) => curve.values.slice(1).map((value) => (value === null ? null : Math.max(value, 1))));
   const last = Math.max(1, ...all.flatMap((curve) => curve.values.map((value, at) => (value === null ? 0 : nines(PERCENTILES[at])))));
   const series = all.map((curve) => {
     const place = names.indexOf(curve.shown);
@@ -58,7 +59,7 @@ function curvesOption(all, names, by, nameOf, log, width) {
       lineStyle: { color: of, width: isTotal ? 2.2 : 1.5, type: curve.at || place >= SERIES.length ? "dashed" : "solid" },
       itemStyle: { color: of },
       emphasis: { focus: "series", lineStyle: { width: 2.6 } },
-      data: curve.values.map((value, at) => (value === null ? null : [nines(PERCENTILES[at]), Math.max(value, 1)])).filter(Boolean),
+      data: curve.values.map((value, at) => (value === null || !at ? null : [nines(PERCENTILES[at]), Math.max(value, 1)])).filter(Boolean),
     };
   });
   return {

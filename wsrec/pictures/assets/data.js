@@ -13,7 +13,7 @@ const PERCENTILES = [
 ];
 
 const LETTERS = ["A", "B"];
-const arrow = (name) => String(name).replace("->", " \u2192 ");
+const arrow = (name) => String(name).replace("->", "\u00a0\u2192 ");
 
 // the recordings that are shown beside each other: of the capture, and what fits it best of the other one
 const PAIRS = DATA.captures[0].recordings.map((own) => {

@@ -12,7 +12,8 @@ function eventsFigure(parent) {
     caption: "When events of each kind happened: a bar is a lost interval, a stall or a stale stream with its length, a tick a moment. What concerns " +
       "completeness or the clock is red and comes first; behind the kind is how many there were. No event is no proof that nothing " +
       "happened: wsrec verify compares what can be compared.",
-    key: [{ name: "completeness or clock", color: "var(--bad)" }, { name: "others", color: "var(--accent)" }],
+    key: [{ name: "completeness or clock", color: "var(--bad)" }, { name: "other events", color: "var(--accent)" }]
+      .filter((_, at) => shown.some(({ lines }) => lines.some((line) => line.is_incident === !at))),
     plots: shown.map((each) => ({
       title: isCompared() ? `${each.letter}: ${clip(each.name, 60)}` : "",
       short: each.letter,
@@ -39,8 +40,11 @@ const momentLength = ({ begin, end }) => (begin === null || end === null ? null 
 function eventsOption({ recording, lines }, gravity, width) {
   const step = recording.over_time?.width ?? 1e9;
   const marks = lines.flatMap((line, row) => {
-    const known = line.moments.map((moment) => ({ row, line, moment, from: axisTime(moment.begin ?? moment.time), to: axisTime(moment.end ?? moment.time) }));
-    const counted = line.count === line.moments.length ? [] : stepsOf(line.begins).map((at, each) =>
+    // of a kind with more events than are told apart, how many there were says more than the first of them
+    const isCounted = line.count > line.moments.length;
+    const shown = isCounted && !line.is_incident ? [] : line.moments;
+    const known = shown.map((moment) => ({ row, line, moment, from: axisTime(moment.begin ?? moment.time), to: axisTime(moment.end ?? moment.time) }));
+    const counted = !isCounted ? [] : stepsOf(line.begins).map((at, each) =>
       ({ row, line, count: line.counts[each], from: stepTime(at, step), to: stepTime(at + 1, step), step: at }));
     return [...counted, ...known];
   });
@@ -112,7 +116,7 @@ function coverageFigure(parent) {
   const made = figure(parent, {
     id: "coverage",
     title: "Coverage of every stream",
-    caption: "When each channel and symbol had messages: the darker, the more of them, by the stream's own busiest step. Those with most gaps " +
+    caption: "When each channel and symbol had messages: the stronger the colour, the more of them, by the stream's own busiest step. Those with most gaps " +
       "come first, then those with most messages. A pale place had none; that the exchange sent none is not shown by it." +
       (others.length ? ` Not drawn: ${others.join("; ")}.` : ""),
     plots: shown.map((each) => ({
@@ -147,7 +151,7 @@ const streamName = ({ channel, symbol }) => [channel, symbol].filter((each) => e
 function coverageOption({ at, coverage, recording }, most, width) {
   const streams = coverage.streams.slice(0, most);
   const wide = width >= 560;
-  const left = wide ? 208 : 118;
+  const left = wide ? 208 : 146;
   const items = streams.flatMap((stream, row) => {
     const steps = stepsOf(stream.begins);
     const busiest = Math.max(...stream.counts);

@@ -75,7 +75,7 @@ function compositionOption(bars, names, colors, width) {
     height,
     option: {
       grid: { left, right: 66, top: 4, bottom: 4 },
-      xAxis: { type: "value", show: false, min: least, max: 1 },
+      xAxis: { type: "value", show: false, min: least, max: 1.0001 },
       yAxis: {
         type: "category", inverse: true, data: bars.map(barName), axisLine: { show: false }, axisTick: { show: false },
         axisLabel: { ...axisText(), fontSize: 12, color: color("--text") },
@@ -227,7 +227,7 @@ class Moments {
         const step = stepsOf(each.recording.over_time.begins)[at];
         const time = clockTime(stepNs(step, each.recording.over_time.width), 0);
         const button = element("button", { type: "button", "aria-pressed": "false", onclick: () => this.choose(each.letter, at) },
-          `${isCompared() ? `${each.letter} ` : ""}${time}  ${duration(each.latency.max[at])}`);
+          `${isCompared() ? `${each.letter} ` : ""}${time} `, element("strong", {}, duration(each.latency.max[at])));
         Object.assign(button, { letter: each.letter, at });
         this.buttons.append(button);
       }
@@ -293,20 +293,20 @@ class Moments {
 const FRAME_COLUMNS = [
   { key: "recv_time_ns", label: "Arrived (UTC)", show: (ns) => clockTime(ns, 9) },
   { key: "total_ns", label: "Total", number: true, show: duration },
-  ...STEP_NAMES.map((name) => ({ key: `${name.replace("->", "_to_").toLowerCase()}_ns`, label: arrow(name), number: true, show: duration })),
   { key: "seq", label: "seq", number: true, show: String },
   { key: "payload_bytes", label: "Payload", number: true, show: size },
-  { key: "read_bytes", label: "Read", number: true, show: size },
-  { key: "frame_in_read", label: "In read" },
   { key: "conn", label: "Conn.", number: true },
   { key: "channel", label: "Channel" },
   { key: "symbol", label: "Symbol" },
+  ...STEP_NAMES.map((name) => ({ key: `${name.replace("->", "_to_").toLowerCase()}_ns`, label: arrow(name), number: true, show: duration })),
+  { key: "frame_in_read", label: "In its read" },
+  { key: "read_bytes", label: "Read", number: true, show: size },
   { key: "opcode", label: "Opcode" },
   { key: "session", label: "Session" },
   { key: "file", label: "File" },
 ];
 
 const frameCells = (frame) => [
-  frame.time, frame.total, ...frame.steps, frame.seq, frame.payload_bytes, frame.read_bytes,
-  `${frame.frame_in_read + 1} of ${frame.frames_in_read}`, frame.conn, frame.channel, frame.symbol, frame.opcode, frame.session, frame.file,
+  frame.time, frame.total, frame.seq, frame.payload_bytes, frame.conn, frame.channel, frame.symbol, ...frame.steps,
+  `${frame.frame_in_read + 1} of ${frame.frames_in_read}`, frame.read_bytes, frame.opcode, frame.session, frame.file,
 ];

@@ -5,8 +5,14 @@ function heading() {
   const name = own.sources.join(", ");
   document.getElementById("title").textContent = other ? `${clip(name, 60)} against ${clip(other.sources.join(", "), 60)}` : clip(name, 100);
   const shown = sides()[0]?.recording;
-  const where = shown ? `${shown.feed} on ${shown.host}${shown.first === null ? "" : `, ${dateTime(shown.first)} to ${dateTime(shown.last)} UTC`}` : "no recording";
+  const where = shown ? `${shown.feed} on ${shown.host}${period(shown)}` : "no recording";
   document.getElementById("where").textContent = own.part ? `${where}, ${own.part}` : where;
+}
+
+function period({ first, last }) {
+  if (first === null) return "";
+  const [begin, end] = [dateTime(first), dateTime(last)];
+  return `, ${begin} to ${begin.slice(0, 10) === end.slice(0, 10) ? end.slice(11) : end} UTC`;
 }
 
 function verdicts() {
@@ -14,17 +20,19 @@ function verdicts() {
   place.replaceChildren();
   place.className = isCompared() ? "two" : "";
   for (const { letter, recording } of sides()) {
-    const { state, sentence, notes } = recording.verdict;
+    const { state, sentence, received, notes } = recording.verdict;
+    const words = `${state[0].toUpperCase()}${state.slice(1)}: ${sentence}.`;
     const facts = element("dl", { class: "facts" }, ...recording.tiles.map(({ label, value, note, state: of }) =>
       element("div", {}, element("dt", {}, label), element("dd", { class: of }, value), note && element("dd", { class: "note" }, note))));
     const id = `verdict-${letter}`;
     place.append(element("section", { class: `verdict ${state}`, "aria-labelledby": id },
-      element("h2", { id }, isCompared() ? `${letter}: ${sentence}` : sentence),
+      element("h2", { id }, isCompared() ? `${letter}: ${words}` : words),
+      element("p", { class: "received" }, `${received}.`),
       notes.length ? element("ul", {}, ...notes.map((note) => element("li", {}, note))) : "", facts));
   }
   const problems = DATA.captures.flatMap((each) => each.problems);
   if (problems.length) {
-    place.append(element("section", { class: "verdict warn", "aria-label": "Problems" }, element("h2", {}, "Not everything could be read"),
+    place.append(element("section", { class: "verdict incomplete", "aria-label": "Problems" }, element("h2", {}, "Not everything could be read"),
       element("ul", {}, ...problems.map((each) => element("li", {}, each)))));
   }
 }
@@ -66,10 +74,13 @@ function figures() {
     place.append(element("p", { class: "empty" }, "There is no recording to draw."));
     return;
   }
-  if (isCompared()) differencesTable(place);
+  if (isCompared()) {
+    differencesTable(place);
+    circumstances(place);
+  }
   if (sides().some(({ recording }) => !recording.drawn)) {
     place.append(element("p", { class: "empty" }, "The figures of this recording do not fit into this page beside the others: make a page of its feed alone."));
-    circumstances(place);
+    if (!isCompared()) circumstances(place);
     return;
   }
   compositionFigure(place);
@@ -90,7 +101,7 @@ function figures() {
   for (const by of curves) curvesFigure(place, { id: `curves-${by}`, by, title: texts[by][0], caption: texts[by][1], size: width });
   eventsFigure(place);
   coverageFigure(place);
-  circumstances(place);
+  if (!isCompared()) circumstances(place);
   drawPlots();
   for (const plot of PLOTS) watcher.observe(plot.element);
 }

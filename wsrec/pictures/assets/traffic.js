@@ -103,14 +103,14 @@ function delayFigure(parent, width) {
   if (!shown.length) return;
   const values = shown.flatMap(({ delay }) => [...delay.p50, ...delay.p99]).filter((value) => value !== null);
   const range = [Math.min(...values), Math.max(...values)];
-  const isNegative = range[0] < 0;
+  const isNegative = range[0] <= 0;
   figure(parent, {
     id: "delay",
     title: "Exchange to receive",
     size: width,
     caption: "Time of arrival minus the exchange's own time in the message. The network, the exchange and the difference of both clocks " +
-      "are in it, so its changes say more than its height." +
-      (isNegative ? " Where it is below zero, a clock is wrong: messages cannot arrive before they are sent." : ""),
+      "are in it, so its changes say more than its height." + (isNegative ? "" : " The axis is logarithmic.") +
+      (isNegative ? " Below zero a clock is wrong: no message arrives before it is sent." : ""),
     key: shown.flatMap(({ at, letter }) => ["p50", "p99"].map((name) => ({
       name: isCompared() ? `${letter}: ${name}` : name, color: `var(${at ? "--other" : "--accent"})`, kind: name === "p50" ? "line" : "dashed",
     }))),
@@ -149,8 +149,7 @@ function delayOption({ at, delay, recording }, [low, high], width) {
     option: {
       grid: { left: 58, right: 14, top: 10, bottom: 26 },
       xAxis: timeAxis({ axisLine: { ...axisLine(), onZero: false } }),
-      // from zero, unless all is far from it
-      yAxis: valueAxis(durationTick, low > 0 && low > high / 2 || high < 0 && high < low / 2 ? { scale: true } : {}),
+      yAxis: low > 0 ? logAxis(durationTick, [low, high]) : valueAxis(durationTick, { scale: high < low / 2 }),
       dataZoom: [zoomInside()],
       tooltip: tooltip((points) => {
         const each = nearest(times, points[0].axisValue);

@@ -1,7 +1,4 @@
-"""The verdict on a recording in one sentence, and the few facts beside it. It claims no more than the report knows.
-
-That the exchange sent nothing else is not in it: `wsrec verify` proves that, from the exchange's own numbers.
-"""
+"""The few facts beside the verdict of a recording, each with its value and what it rests on."""
 
 from __future__ import annotations
 
@@ -17,25 +14,8 @@ from wsrec.stages import TOTAL, TOTAL_WITHOUT_NIC
 from wsrec.units import clean, plural
 
 State = Literal["good", "warn", "bad", "plain"]
-_SHOWN_WARNINGS = 8
 # between a figure and its unit, where no line breaks
 _THIN = "\u202f"
-
-
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What a recording is worth.
-
-    Attributes:
-        state: `good`: nothing is known to be missing; `warn`: something is not known, or ended badly; `bad`: something
-            is missing.
-        sentence: in words.
-        notes: what else a reader has to know, the report's warnings among it.
-
-    """
-
-    state: State
-    sentence: str
-    notes: list[str]
 
 
 class Tile(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,62 +27,6 @@ class Tile(msgspec.Struct, frozen=True, kw_only=True):
     state: State = "plain"
 
 
-def verdict(recording: Recording) -> Verdict:
-    """The verdict on one recording."""
-    missing, unknown = _missing(recording), _unknown(recording)
-    messages = plural(recording.row_count("recv"), "frame")
-    length = f"{messages} received in {_duration(recording.recorded)}"
-    notes = [clean(warning, 300) for warning in recording.warnings[:_SHOWN_WARNINGS]]
-    if missing:
-        state: State = "bad"
-        sentence = f"Incomplete: {_listed(missing)}; {length}."
-        notes = [*(f"{each[0].upper()}{each[1:]}." for each in unknown), *notes]
-    elif not recording.files:
-        state, sentence = "warn", "Nothing to judge: no message file was read."
-    elif unknown:
-        state = "warn"
-        sentence = f"Nothing is known to be missing of {length}, but {_listed(unknown)}."
-    else:
-        state = "good"
-        sentence = (
-            f"Complete: {length}, every row is there, no sequence number of the exchange is missing, nothing was lost."
-        )
-    return Verdict(state=state, sentence=sentence, notes=notes)
-
-
-def _missing(recording: Recording) -> list[str]:
-    """What is known to be missing."""
-    lost_rows = sum(session.missing or 0 for session in recording.sessions)
-    intervals = recording.events.get(EventKind.LOST_INTERVAL, 0)
-    refused = sum(
-        recording.topics.get(kind, recording.events.get(kind, 0))
-        for kind in (EventKind.REFUSED, EventKind.UNANSWERED, EventKind.LATE)
-    )
-    not_inflated = recording.topics.get(EventKind.NOT_INFLATED, recording.events.get(EventKind.NOT_INFLATED, 0))
-    found = (
-        (lost_rows, f"{plural(lost_rows, 'row')} missing"),
-        (recording.gaps, plural(recording.gaps or 0, "gap")),
-        (intervals, f"{plural(intervals, 'lost interval')} ({_duration(recording.lost)})"),
-        (refused, f"{plural(refused, 'subscription')} refused, unanswered or late"),
-        (not_inflated, f"{plural(not_inflated, 'message')} not inflated"),
-    )
-    return [words for count, words in found if count]
-
-
-def _unknown(recording: Recording) -> list[str]:
-    """What is not known of the completeness."""
-    duplicates = sum(session.duplicates or 0 for session in recording.sessions)
-    found = (
-        (_is_part(recording), "whether rows are missing only shows in a report of the whole"),
-        (recording.files and recording.gaps is None, "the feed has no sequence numbers by which a gap would show"),
-        (recording.unchecked, f"{plural(_skipped(recording), 'message')} could not be compared by sequence numbers"),
-        (recording.events_unread, "not all events could be read"),
-        (recording.files and not recording.events, "there are no events beside these files"),
-        (duplicates, f"{plural(duplicates, 'row')} repeated"),
-    )
-    return [words for is_so, words in found if is_so]
-
-
 def _is_part(recording: Recording) -> bool:
     """Whether the report is of chosen rows, so that what only whole files tell is not known."""
     return any(session.missing is None for session in recording.sessions)
@@ -112,11 +36,7 @@ def _skipped(recording: Recording) -> int:
     return sum(sum(each.skipped.values()) for each in recording.unchecked)
 
 
-def _listed(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def facts(recording: Recording, figures: Figures) -> list[Tile]:
+def tiles(recording: Recording, figures: Figures) -> list[Tile]:
     """The facts beside the verdict."""
     return [
         _rows(recording),
@@ -222,8 +142,8 @@ def _tls(figures: Figures) -> list[Tile]:
     modes = next((fact.values for fact in figures.facts if fact.name == "TLS mode"), [])
     if not modes:
         return []
-    cipher = next((fact.values[0] for fact in figures.facts if "cipher" in fact.name.lower() and fact.values), "")
-    return [Tile(label="TLS mode", value=clean(", ".join(modes[:3]), 60), note=clean(cipher, 60))]
+    version = next((fact.values[0].split()[0] for fact in figures.facts if fact.name == "TLS" and fact.values), "")
+    return [Tile(label="TLS mode", value=clean(", ".join(modes[:3]), 60), note=clean(version, 60))]
 
 
 def _duration(ns: float | None) -> str:
