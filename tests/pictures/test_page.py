@@ -277,7 +277,7 @@ class TestAgainst:
         labels = page.run("[...document.querySelectorAll('#composition svg text')].map((each) => each.textContent)")
         assert {"p50 A", "p50 B", "p99 A", "p99 B"} <= set(labels)
         assert page.run("document.querySelectorAll('#curves-channel svg path[stroke-dasharray]').length") >= 3
-        assert "NIC → HANDOFF, p50" in page.page.inner_text("#differences")
+        assert "NIC\u00a0→ HANDOFF, p50" in page.page.inner_text("#differences")
         _, table = page.saved("#differences .csv")
         rows = {row["measure"]: row for row in csv.DictReader(io.StringIO(table))}
         assert float(rows["Gaps"]["ratio"]) == 1
