@@ -25,7 +25,7 @@ def of_rank(values: list[int], share: float) -> int:
 @given(durations)
 def test_quantiles_are_within_the_stated_error(values: list[int]) -> None:
     columns, counts = np.unique(buckets.OF_FINER[bucket_index(np.array(values))], return_counts=True)
-    for share, found in zip(SHARES, buckets.quantiles(columns, counts, SHARES, buckets.MIDDLES), strict=True):
+    for share, found in zip(SHARES, buckets.quantiles(columns, counts, SHARES, buckets.SCALE), strict=True):
         true = of_rank(values, share)
         assert abs(found - true) <= TIME_ERROR * true
 
@@ -34,7 +34,7 @@ def test_quantiles_are_within_the_stated_error(values: list[int]) -> None:
 def test_signed_quantiles_too(later: list[int], earlier: list[int]) -> None:
     values = [*later, *(-value for value in earlier)]
     columns, counts = np.unique(buckets.signed_buckets(np.array(values)), return_counts=True)
-    for share, found in zip(SHARES, buckets.quantiles(columns, counts, SHARES, buckets.SIGNED_MIDDLES), strict=True):
+    for share, found in zip(SHARES, buckets.quantiles(columns, counts, SHARES, buckets.SIGNED_SCALE), strict=True):
         true = of_rank(values, share)
         assert abs(found - true) <= TIME_ERROR * abs(true)
 

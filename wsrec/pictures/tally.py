@@ -161,7 +161,7 @@ class FiguresTally(RecordingTally):
             return None
         steps = [*rates]
         delay = {
-            step: (int(counts.sum()), buckets.quantiles(column, counts, (0.5, 0.99), buckets.SIGNED_MIDDLES))
+            step: (int(counts.sum()), buckets.quantiles(column, counts, (0.5, 0.99), buckets.SIGNED_SCALE))
             for step, column, counts in self._delay.by_step(level)
         }
         return OverTime(

@@ -98,7 +98,7 @@ class Totals:
     def over_time(self, level: int, steps: list[int]) -> LatencyOverTime:
         """The total in each of these steps of time."""
         found = {
-            step: (int(counts.sum()), buckets.quantiles(columns, counts, _SHARES, buckets.MIDDLES))
+            step: (int(counts.sum()), buckets.quantiles(columns, counts, _SHARES, buckets.SCALE))
             for step, columns, counts in self._over_time.by_step(level)
         }
         slow = self.slow.by_step(level)
