@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import click
 
-from wsrec.cli import main
+from wsrec.cli.main import main
 
 
 def command_reference() -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import click
 import pytest
 
-from wsrec.cli import main
+from wsrec.cli.main import main
 from wsrec.cli.record import record
 from wsrec.net.proxy import ProxyRules
 from wsrec.plan.connections import plan

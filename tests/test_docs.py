@@ -25,8 +25,8 @@ from websockets.asyncio.server import ServerConnection
 import wsrec
 from tests.capture_files import START, Capture, message_columns
 from tests.page_blocks import ELSEWHERE, PAGES, ROOT, commands, would_record
-from wsrec.cli import main
 from wsrec.cli.bench import bench
+from wsrec.cli.main import main
 from wsrec.client.consumer import Message
 from wsrec.feed.load import find_feed
 from wsrec.format.reading import DERIVED

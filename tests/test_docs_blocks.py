@@ -20,7 +20,7 @@ import yaml
 
 from tests.capture_files import Capture, message_columns
 from tests.page_blocks import ELSEWHERE, ROOT, Block, blocks, commands, would_record
-from wsrec.cli import main
+from wsrec.cli.main import main
 from wsrec.cli.record import record
 
 # what a page shows of a language, and who reads it

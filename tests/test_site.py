@@ -11,7 +11,7 @@ import pytest
 
 from scripts.docs_commands import command_reference
 from scripts.docs_site import faults
-from wsrec.cli import main
+from wsrec.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 FURO = pytest.importorskip("furo", reason="furo is not installed")

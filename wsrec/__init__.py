@@ -4,12 +4,12 @@ As a library it receives them in the caller's own process, with the same timesta
 (docs/how-to/library.md), and reads recordings: `open_capture` (docs/how-to/reading.md), `books` (docs/how-to/books.md).
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from wsrec.version import __version__
+# what is imported here comes before the command can handle a signal: nothing is
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from wsrec.client.connection import Connection, connect
     from wsrec.client.errors import ConnectionClosed
     from wsrec.client.implementation import Message
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wsrec.net.tunnel import ProxyError
     from wsrec.order_books.books import Books, books
     from wsrec.stages import StampSource
+    from wsrec.version import __version__
     from wsrec.wire.errors import HandshakeError, HandshakeRefused
 
 __all__ = [
@@ -67,6 +68,7 @@ _HOMES = {
     "StampSource": "wsrec.stages",
     "Stamps": "wsrec.client.stamps",
     "UnreadableError": "wsrec.format.errors",
+    "__version__": "wsrec.version",
     "anchor": "wsrec.host.clock",
     "books": "wsrec.order_books.books",
     "connect": "wsrec.client.connection",
@@ -74,9 +76,11 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)
     return value
 

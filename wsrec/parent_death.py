@@ -6,7 +6,6 @@ and writer of a recording finish their files instead, unless the whole recording
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 from collections.abc import Mapping
@@ -30,6 +29,8 @@ def hold() -> None:
     holder = os.environ.get(_VARIABLE, "")
     if not holder.isdigit():
         return
+    import ctypes
+
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(holder):
         # the parent ended while this process was starting

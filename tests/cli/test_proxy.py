@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.feeds import parse_feed
-from wsrec.cli import main
+from wsrec.cli.main import main
 from wsrec.feed.load import load_feed
 from wsrec.feed.schema import Feed
 from wsrec.net.proxy import ProxyRules
@@ -114,7 +114,7 @@ class TestFiles:
     )
     def test_a_run_config_goes_before_the_environment(self, text, words, proxy, tmp_path, monkeypatch):
         seen: list[ProxyRules] = []
-        monkeypatch.setattr("wsrec.cli.record.record_targets", lambda *_, **more: seen.append(more["proxies"]))
+        monkeypatch.setattr("wsrec.supervise.record.record", lambda *_, **more: seen.append(more["proxies"]))
         run("record", self.run_config(tmp_path, text), *words)
         found = seen[0].of(URL)
         assert (found and found.public) == proxy

@@ -90,7 +90,7 @@ class TestOptions:
                 taken.append(options)
                 raise ConfigError("far enough")
 
-            monkeypatch.setattr("wsrec.cli.record.record_targets", record)
+            monkeypatch.setattr("wsrec.supervise.record.record", record)
             result = CliRunner().invoke(main, ["record", str(tmp_path / "run.yaml"), *arguments])
             assert "far enough" in result.stderr, result.stderr
             return taken[0]

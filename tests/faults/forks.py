@@ -189,7 +189,7 @@ def _run(words: list[str]) -> int:
         from wsrec.writer.process import main
 
         return main()
-    from wsrec.cli import main as command
+    from wsrec.cli.main import main as command
 
     sys.argv = words
     command(args=words[1:], prog_name="wsrec")

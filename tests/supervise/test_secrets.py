@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 
-from wsrec.cli import main
+from wsrec.cli.main import main
 from wsrec.writer.journal import Journal
 
 PLACES = (

@@ -29,7 +29,8 @@ prctl(24, 1, 0, 0, 0)
 prctl(24, 2, 0, 0, 0)
 if len(sys.argv) == 1:
     os.execv(sys.executable, [sys.executable, "-P", "-c", sys.orig_argv[-1], "again"])
-from wsrec.cli import main, recover, replay, report, verify
+from wsrec.cli import recover, replay, report, verify
+from wsrec.cli.main import main
 for line in sys.stdin:
     arguments, output, errors = json.loads(line)
     child = os.fork()

@@ -17,7 +17,7 @@ from wsrec.bench.results import Paced, PacedRound, Recording, RecordingRound, Re
 from wsrec.bench.sender import sending, times_of
 from wsrec.bench.setup import Setup, machine, off_receiver_cpu, place, prepared, versions
 from wsrec.ring.mirror import create_shared
-from wsrec.supervise.record import check_cpus
+from wsrec.supervise.preconditions import check_cpus
 
 MEASURES = ("saturated", "paced", "recording")
 _QUICK: dict[str, Any] = {"messages": 100_000, "rounds": 1, "paced_seconds": 1.0, "recording_seconds": 3.0}

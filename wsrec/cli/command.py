@@ -15,12 +15,16 @@ from typing import Any
 import click
 from click.exceptions import NoArgsIsHelpError
 
+from wsrec.cli.early import INTERRUPTED, Interruptible, came
 from wsrec.cli.stdout import StdoutError, give_up, watched
 from wsrec.config.click_types import FlagParam
 from wsrec.config.sources import command_name, explained
 from wsrec.feed.errors import ConfigError
 from wsrec.supervise.outcome import ExitStatus
 from wsrec.units import clean, did_you_mean, printable_json, system_error
+
+# they end their workers, and remove temporary copies of what has no file yet
+_READING = ("report", "verify", "export", "sql", "book")
 
 
 class CommandError(Exception):
@@ -63,7 +67,10 @@ class _Refusing(click.Command):
         # `--json` of bench is a file
         as_json = ctx.params.get("json") is True
         with self._refusals(command_name(ctx), ctx, as_json=as_json):
-            return super().invoke(ctx)
+            if isinstance(self, click.Group):
+                return super().invoke(ctx)
+            with Interruptible(cleans_up=self.name in _READING):
+                return super().invoke(ctx)
 
     def refuse(self, name: str, why: str, status: int, *, as_json: bool) -> None:
         """Print an error of one or several lines, each with the command's name before it."""
@@ -80,7 +87,7 @@ class _Refusing(click.Command):
     def _refusals(self, name: str, ctx: click.Context | None, *, as_json: bool) -> Iterator[None]:
         try:
             yield
-        except NoArgsIsHelpError:
+        except (NoArgsIsHelpError, click.exceptions.Exit):
             raise
         except (click.UsageError, ConfigError) as error:
             status = int(ExitStatus.USAGE)
@@ -92,6 +99,15 @@ class _Refusing(click.Command):
         except StdoutError as error:
             _give_up(name, error)
             raise click.exceptions.Exit(int(ExitStatus.UNPRINTED)) from error
+        except KeyboardInterrupt as error:
+            self.refuse(name, "interrupted", INTERRUPTED, as_json=as_json)
+            raise click.exceptions.Exit(INTERRUPTED) from error
+        except Exception as error:
+            # what an interrupted import made of it, for example
+            if not (number := came()):
+                raise
+            self.refuse(name, "interrupted", 128 + number, as_json=as_json)
+            raise click.exceptions.Exit(128 + number) from error
 
     def _wants_json(self, args: list[str], name: str) -> bool:
         """Whether JSON is requested, in arguments that may be invalid."""

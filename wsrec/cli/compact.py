@@ -31,7 +31,7 @@ _OPTIONS = (*declared(CompactOptions), *declared(EngineOptions))
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--json", is_flag=True, help="Print one JSON object; sizes in bytes, times in ns.")
 def compact(out: Path, dry_run: bool, json: bool, **given: Any) -> None:
-    """Sort the message files of finished sessions by channel and symbol, and compress them more slowly and better.
+    """Sort the message files of finished sessions by channel and symbol, and compress them better.
 
     DIR is an output folder of `wsrec record`. A question about one symbol then reads a small part of each file. Most
     files become smaller; where messages repeat their neighbours' text a file can become larger, which is said. Every

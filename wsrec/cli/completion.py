@@ -1,22 +1,24 @@
-"""Shell completion: feeds, their channels, and the symbols that are known without a request to an exchange."""
+"""Shell completion: feeds, their channels, and the symbols that are known without a request to an exchange.
+
+A shell waits for it at each Tab: what reads feeds is imported where one is read.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from wsrec.config.proxy_option import checked_proxy
+from wsrec.feed.catalogue import catalogue, is_closed
 from wsrec.feed.errors import ConfigError
-from wsrec.feed.listing import cached
-from wsrec.feed.load import catalogue, find_feed, load_feed
-from wsrec.feed.schema import Feed
-from wsrec.feed.values import NAME_PATTERN
-from wsrec.plan.target import ALL
+
+if TYPE_CHECKING:
+    from wsrec.feed.schema import Feed
 
 # A shell shows hundreds at most, and a Tab must not take long
 _MOST = 500
@@ -31,10 +33,13 @@ def feed_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
 def open_feed_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """As `feed_names`, without closed markets; after `NAME=`, the URL schemes."""
     name, equals, _ = incomplete.partition("=")
-    if equals and re.fullmatch(NAME_PATTERN, name):
-        return [CompletionItem(f"{name}={scheme}") for scheme in ("wss://", "ws://")]
-    found = [name for name in catalogue() if name.startswith(incomplete)]
-    return _or_files([name for name in found if find_feed(name).closed is None], incomplete)
+    if equals:
+        from wsrec.feed.values import NAME_PATTERN
+
+        if re.fullmatch(NAME_PATTERN, name):
+            return [CompletionItem(f"{name}={scheme}") for scheme in ("wss://", "ws://")]
+    found = [name for name, file in catalogue().items() if name.startswith(incomplete) and not is_closed(file)]
+    return _or_files(found, incomplete)
 
 
 def channel_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -46,6 +51,9 @@ def channel_names(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 def symbol_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Symbols of the feeds named so far: those that were listed before, else the defaults and the example."""
+    from wsrec.feed.listing import cached
+    from wsrec.plan.target import ALL
+
     names: list[str] = []
     for feed in _feeds(ctx):
         listed = cached(feed)
@@ -71,6 +79,8 @@ def _or_files(names: list[str], incomplete: str) -> list[CompletionItem]:
 
 
 def _feeds(ctx: click.Context) -> list[Feed]:
+    from wsrec.feed.load import find_feed, load_feed
+
     # arguments before an option without a value are not parsed: they are in `args`
     given: Any = ctx.params.get("targets") or ctx.params.get("target") or ctx.args
     feeds = []

@@ -14,7 +14,7 @@ from wsrec.config.click_types import ValueParam
 from wsrec.host.processor import interfaces
 from wsrec.options.value_types import Processors
 from wsrec.supervise.doctor import Finding, State, examine
-from wsrec.supervise.record import check_cpus
+from wsrec.supervise.preconditions import check_cpus
 from wsrec.terminal_tables import print_table
 from wsrec.units import clean
 

@@ -20,10 +20,11 @@ from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.click_types import PathParam
 from wsrec.config.proxy_option import proxy_rules
 from wsrec.config.run_config import load_run, run_schema
+from wsrec.feed.catalogue import catalogue
 from wsrec.feed.errors import ConfigError, OptionError
 from wsrec.feed.feed_template import write_template
 from wsrec.feed.listing import cached
-from wsrec.feed.load import catalogue, find_feed, load_feed
+from wsrec.feed.load import find_feed, load_feed
 from wsrec.feed.schema import Feed, feed_schema
 from wsrec.feed.sequence_rules import SequenceRule
 from wsrec.monitor.sample_rows import SampleRows, sample_rows
@@ -35,7 +36,8 @@ from wsrec.plan.summary import messages as sent_messages
 from wsrec.plan.summary import shown, totals
 from wsrec.plan.target import resolve
 from wsrec.supervise.memory import need_of
-from wsrec.supervise.record import DEMO, DEMO_FEED, checked_names
+from wsrec.supervise.preconditions import DEMO
+from wsrec.supervise.record import DEMO_FEED, checked_names
 from wsrec.terminal_tables import print_table
 from wsrec.units import clean, plural, utc
 

@@ -2,57 +2,67 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-import threading
 import warnings
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from wsrec import parent_death
-from wsrec.cli.about import about, about_json
 from wsrec.cli.command import Group
 from wsrec.feed.errors import ConfigError
 from wsrec.units import clean
 
-_COMMANDS = (
-    *(
-        "record",
-        "report",
-        "verify",
-        "export",
-        "sql",
-        "book",
-        "recover",
-        "compact",
-        "replay",
-        "feeds",
-        "doctor",
-        "bench",
-    ),
-)
-
-
-# they end their workers, and remove temporary copies of what has no file yet
-_READING = ("report", "verify", "export", "sql", "book")
+COMMANDS = {
+    "record": "Record exchange feeds into Parquet until stopped: every byte, six timestamps per frame.",
+    "report": "Summarize captures: rows, rates, gaps, completeness, and the time between the six stages of a frame.",
+    "verify": "Check captures: checksums, schema, every row and count, and the completeness of each stream.",
+    "export": "Make tables of captures: trades, quotes, books and more, a file a table for each messages file.",
+    "sql": "Ask a capture in SQL: messages, events, trades, quotes, book_changes and the other tables are views.",
+    "book": "Rebuild order books from the snapshots and changes of a capture.",
+    "recover": "Recover the journals of a killed recorder into Parquet.",
+    "compact": "Sort the message files of finished sessions by channel and symbol, and compress them better.",
+    "replay": "Serve a capture, a text recording or a synthetic market over WebSocket, as an exchange does.",
+    "feeds": "List, show and check feeds: their channels, and the requests a recording would send.",
+    "doctor": "Check this machine for recording: timestamps, TLS, clock, processors, limits.",
+    "bench": "Measure the cost of receiving and recording on this machine, next to picows, aiohttp and websockets.",
+}
+"""The commands in the order of `--help`, each with the first sentence of its own."""
 
 
 class _Commands(Group):
-    """The subcommands, imported when called or listed: their imports together take another half a second."""
+    """The subcommands, imported when called: all their imports together take more than a second."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The subcommands' names, in the order of `--help`."""
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The subcommand of that name; None if there is none."""
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"wsrec.cli.{cmd_name}"), cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands in the help, without importing them."""
+        room = formatter.width - 6 - max(map(len, COMMANDS))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _summary(name, room)) for name in COMMANDS])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands and options that begin so, without importing the commands."""
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        return [
+            *(CompletionItem(name, help=_summary(name)) for name in names),
+            *click.Command.shell_complete(self, ctx, incomplete),
+        ]
+
+
+def _summary(name: str, room: int = 45) -> str:
+    return click.Command(name, help=COMMANDS[name]).get_short_help_str(room)
 
 
 @click.group(
@@ -85,6 +95,8 @@ def main(ctx: click.Context, version: bool, json: bool) -> None:
     """
     parent_death.hold()
     if version:
+        from wsrec.cli.about import about, about_json
+
         click.echo(about_json() if json else about())
         ctx.exit()
     if json:
@@ -92,9 +104,6 @@ def main(ctx: click.Context, version: bool, json: bool) -> None:
     if ctx.invoked_subcommand is None:
         raise click.UsageError("missing command", ctx)
     ctx.call_on_close(_show_warnings())
-    if ctx.invoked_subcommand in _READING and threading.current_thread() is threading.main_thread():
-        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-        ctx.call_on_close(lambda: signal.signal(signal.SIGTERM, before))
 
 
 def _show_warnings() -> Callable[[], None]:

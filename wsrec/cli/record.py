@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import msgspec
@@ -13,32 +13,40 @@ from wsrec.cli.command import Command
 from wsrec.cli.completion import OF_OPTIONS, open_feed_names
 from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.proxy_option import proxy_rules
-from wsrec.config.run_config import load_run
 from wsrec.config.sources import PLACES, explained, source
 from wsrec.feed.errors import ConfigError
 from wsrec.format.errors import OtherVersionError
 from wsrec.format.lock import OutputLockedError
 from wsrec.options.option import declared
 from wsrec.options.record import SECTIONS, Output, RecordOptions, Selection
-from wsrec.plan.target import Wanted
-from wsrec.replay.demo import DemoError
-from wsrec.supervise.live import View
+from wsrec.supervise.last_lines import LastLines
 from wsrec.supervise.outcome import ExitStatus, describe, reason
 from wsrec.supervise.outlet import print_result
-from wsrec.supervise.record import record as record_targets
+from wsrec.supervise.preconditions import check_free
 from wsrec.supervise.signals import Interrupted, held, interrupt
 from wsrec.units import clean
+
+if TYPE_CHECKING:
+    from wsrec.net.proxy import ProxyRules
+    from wsrec.plan.target import Wanted
+    from wsrec.supervise.live import View
 
 _OPTIONS = declared(*SECTIONS)
 
 
-def _read_targets(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[Wanted, ...]:
+def _read_targets(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...] | tuple[Wanted, ...]:
     """The targets; for a run config, its feeds, and its settings become the options' defaults."""
     if ctx.resilient_parsing:
         # shell completion: it needs the names
-        return value  # type: ignore[return-value]
+        return value
     for target in value:
-        run = load_run(Path(target)) if target.endswith((".yaml", ".yml")) else None
+        if not target.endswith((".yaml", ".yml")):
+            continue
+        from wsrec.config.run_config import load_run
+
+        run = load_run(Path(target))
         if run is None:
             continue
         if len(value) > 1:
@@ -46,14 +54,14 @@ def _read_targets(ctx: click.Context, param: click.Parameter, value: tuple[str, 
         ctx.default_map = run.settings
         ctx.meta[PLACES] = run.places
         return run.wanted
-    return tuple(Wanted(target=target) for target in value)
+    return value
 
 
 class _RecordCommand(Command):
     """Does not wait for a terminal that accepts nothing, as the recording does not."""
 
     def refuse(self, name: str, why: str, status: int, *, as_json: bool) -> None:
-        _tell(why, status, as_json, View())
+        _tell(why, status, as_json, LastLines())
 
 
 @click.command(cls=_RecordCommand, context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,7 +76,7 @@ class _RecordCommand(Command):
     callback=_read_targets,
 )
 @click_options(_OPTIONS, **OF_OPTIONS)
-def record(targets: tuple[Wanted, ...], **given: Any) -> None:
+def record(targets: tuple[str, ...] | tuple[Wanted, ...], **given: Any) -> None:
     """Record exchange feeds into Parquet until stopped: every byte, six timestamps per frame.
 
     TARGET is a feed of the catalogue (`wsrec feeds list`), a feed's YAML file, a ws:// or wss:// URL (NAME=URL names
@@ -97,28 +105,49 @@ def record(targets: tuple[Wanted, ...], **given: Any) -> None:
     74 complete, but the summary cannot be written; 75 another recorder is using the output folder.
     """
     output = taken(Output, given)
-    as_json, quiet = output.json, output.quiet
-    view = View(quiet=quiet, log_format=output.log_format)
+    log = LastLines(output.log_format)
     try:
         values = settled(_OPTIONS, given)
-        options = taken(RecordOptions, values)
+        options, selection = taken(RecordOptions, values), taken(Selection, values)
         rules = proxy_rules(options.proxy, options.no_proxy)
+        # of a run config that takes long to read, the plan comes first
+        check_free([target for target in targets if isinstance(target, str)], options, selection, rules)
+    except ConfigError as error:
+        _fail(explained(error, click.get_current_context(), "wsrec record"), ExitStatus.USAGE, output.json, log)
+    except OutputLockedError as error:
+        _leave_held(error, options, output, log)
+    except OtherVersionError as error:
+        _fail(_other_version(error), ExitStatus.UNREADABLE, output.json, log)
+    _record(targets, options, selection, rules, output)
+
+
+def _record(
+    targets: tuple[str, ...] | tuple[Wanted, ...],
+    options: RecordOptions,
+    selection: Selection,
+    rules: ProxyRules,
+    output: Output,
+) -> NoReturn:
+    # what takes long to import
+    from wsrec.plan.target import Wanted
+    from wsrec.replay.demo import DemoError
+    from wsrec.supervise.live import View
+    from wsrec.supervise.record import record as record_targets
+
+    as_json, quiet = output.json, output.quiet
+    wanted = [Wanted(target=target) if isinstance(target, str) else target for target in targets]
+    view = View(quiet=quiet, log_format=output.log_format)
+    try:
         with view, held(interrupt()):
-            outcome = record_targets(targets, options, taken(Selection, values), proxies=rules, view=view)
+            outcome = record_targets(wanted, options, selection, proxies=rules, view=view)
     except Interrupted as interrupted:
         _fail(str(interrupted), ExitStatus.NOTHING, as_json, view)
     except ConfigError as error:
         _fail(explained(error, click.get_current_context(), "wsrec record"), ExitStatus.USAGE, as_json, view)
     except OutputLockedError as error:
-        if options.if_free:
-            view.conclude(*([] if as_json or quiet else [f"nothing to do: {error}"]), style="")
-            if as_json:
-                _leave(ExitStatus.COMPLETE, printed=_print_failure(str(error), ExitStatus.COMPLETE, view))
-            return
-        hint = "take it over with --takeover, stop it, choose another --out, or use --if-free if this is not a failure"
-        _fail(f"{error}; {hint}", ExitStatus.LOCKED, as_json, view)
+        _leave_held(error, options, output, view)
     except OtherVersionError as error:
-        _fail(f"{error}; choose another --out for this wsrec", ExitStatus.UNREADABLE, as_json, view)
+        _fail(_other_version(error), ExitStatus.UNREADABLE, as_json, view)
     except DemoError as error:
         _fail(str(error), ExitStatus.FAILED, as_json, view)
     except OSError as error:
@@ -131,6 +160,20 @@ def record(targets: tuple[Wanted, ...], **given: Any) -> None:
     elif not quiet:
         printed = print_result(describe(outcome), view.outlet)
     _leave(outcome.status, printed=printed)
+
+
+def _leave_held(error: OutputLockedError, options: RecordOptions, output: Output, view: View | LastLines) -> NoReturn:
+    """End, because another recorder holds the output folder."""
+    if not options.if_free:
+        hint = "take it over with --takeover, stop it, choose another --out, or use --if-free if this is not a failure"
+        _fail(f"{error}; {hint}", ExitStatus.LOCKED, output.json, view)
+    view.conclude(*([] if output.json or output.quiet else [f"nothing to do: {error}"]), style="")
+    printed = not output.json or _print_failure(str(error), ExitStatus.COMPLETE, view)
+    _leave(ExitStatus.COMPLETE, printed=printed)
+
+
+def _other_version(error: OtherVersionError) -> str:
+    return f"{error}; choose another --out for this wsrec"
 
 
 def _leave(status: int, *, printed: bool) -> NoReturn:
@@ -152,18 +195,18 @@ def _cannot_start(error: OSError, out: Path) -> str:
     return f"{why}; see `ulimit -a` and `free`"
 
 
-def _fail(message: str, status: ExitStatus, as_json: bool, view: View) -> NoReturn:
+def _fail(message: str, status: ExitStatus, as_json: bool, view: View | LastLines) -> NoReturn:
     _tell(message, status, as_json, view)
     raise click.exceptions.Exit(int(status))
 
 
-def _tell(message: str, status: int, as_json: bool, view: View) -> None:
+def _tell(message: str, status: int, as_json: bool, view: View | LastLines) -> None:
     view.conclude(*(f"wsrec record: {line}" for line in message.split("\n")))
     if as_json:
         _print_failure(message, status, view)
 
 
-def _print_failure(message: str, status: int, view: View) -> bool:
+def _print_failure(message: str, status: int, view: View | LastLines) -> bool:
     # cleaned for JSON too: a file name need not be UTF-8
     error = "\n".join(clean(line, 2000) for line in message.split("\n"))
     return print_result(msgspec.json.encode({"status": int(status), "error": error}).decode(), view.outlet)

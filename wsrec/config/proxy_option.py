@@ -9,7 +9,6 @@ from click.core import ParameterSource
 
 from wsrec.config.sources import source
 from wsrec.feed.errors import ConfigError
-from wsrec.feed.sockets import has_open_password, resolved_proxy
 from wsrec.net.proxy import ProxyRules, parse_proxy
 
 
@@ -28,6 +27,9 @@ def checked_proxy(ctx: click.Context, param: click.Parameter, value: str | None)
     """
     if value is None or ctx.resilient_parsing:
         return value
+    # imports pydantic, which takes long
+    from wsrec.feed.sockets import has_open_password, resolved_proxy
+
     try:
         if ctx.get_parameter_source("proxy") is ParameterSource.COMMANDLINE and has_open_password(value):
             raise ValueError(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from wsrec.feed.catalogue import catalogue
 from wsrec.feed.document import read_document
 from wsrec.feed.errors import ConfigError
 from wsrec.feed.schema import Feed
@@ -27,12 +27,6 @@ def load_feed(path: Path | Traversable) -> Feed:
     if "feeds" in document.keys and not document.keys.keys() & Feed.model_fields.keys():
         raise ConfigError(f"{document.at('feeds')}: found a run config, expected a feed: `wsrec record` takes it")
     return document.into(Feed)
-
-
-def catalogue() -> dict[str, Traversable]:
-    """The packaged feeds: name to YAML file."""
-    files = resources.files("wsrec.configs").iterdir()
-    return dict(sorted((file.name.removesuffix(".yaml"), file) for file in files if file.name.endswith(".yaml")))
 
 
 def find_feed(name: str) -> Feed:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from wsrec.feed.load import catalogue, find_feed
+from wsrec.feed.catalogue import catalogue
+from wsrec.feed.load import find_feed
 from wsrec.feed.schema import Feed
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import CaptureError

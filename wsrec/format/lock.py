@@ -145,6 +145,28 @@ def is_held(out: Path) -> bool | None:
     return False
 
 
+def refuse_held(out: Path) -> None:
+    """Make sure that no recorder holds an output folder, without taking it.
+
+    Raises:
+        OutputLockedError: one does, and held it for as long as `OutputLock` would have waited.
+
+    """
+    folder = own_folder(out)
+    try:
+        # who takes it says why it cannot
+        if folder.is_symlink():
+            return
+        fd = _open(folder / _LOCK, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        if not _taken(fd, _PASSING, fcntl.LOCK_SH):
+            raise OutputLockedError(out, _read_pid(fd))
+    finally:
+        os.close(fd)
+
+
 def _open(path: Path, flags: int) -> int:
     """Open a file in a folder that others may write to: no symbolic link is followed, and a pipe does not block."""
     try:
@@ -156,11 +178,11 @@ def _open(path: Path, flags: int) -> int:
         raise
 
 
-def _taken(fd: int, timeout: float) -> bool:
+def _taken(fd: int, timeout: float, kind: int = fcntl.LOCK_EX) -> bool:
     deadline = time.monotonic() + timeout
     while True:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 return False

@@ -6,14 +6,16 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from msgspec.structs import replace
 
 from wsrec.ipc import LogLine, text_of
 from wsrec.options.record import LogFormat
-from wsrec.plan.connections import ConnectionPlan
 from wsrec.units import clean
+
+if TYPE_CHECKING:
+    from wsrec.plan.connections import ConnectionPlan
 
 # syslog(3), as sd-daemon(3) has them in front of a line
 _PRIORITIES = {"info": 6, "warning": 4, "error": 3}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import resource
 import secrets
 from collections.abc import Iterator, Sequence
@@ -34,13 +33,13 @@ from wsrec.supervise.free_space import FreeSpace
 from wsrec.supervise.live import View
 from wsrec.supervise.log_lines import placing
 from wsrec.supervise.outcome import Outcome
+from wsrec.supervise.preconditions import DEMO, check_options
 from wsrec.supervise.recent_log import RecentLog
 from wsrec.supervise.state_sampler import StateSampler
 from wsrec.supervise.supervisor import Supervisor
 from wsrec.supervise.takeover import recover_left, take_over
 from wsrec.units import not_one_of
 
-DEMO = "demo"
 DEMO_FEED = "binance-usdm"
 """The feed that it imitates."""
 # descriptors of a child or the supervisor: standard streams, pipes, the event loop, files, libraries
@@ -74,13 +73,7 @@ def record(
         wsrec.replay.demo.DemoError: the demo exchange did not start.
 
     """
-    check_cpus("cpu", options.cpu)
-    check_cpus("writer_cpu", () if options.writer_cpu is None else (options.writer_cpu,))
-    if options.busy_poll and options.writer_cpu in options.cpu:
-        raise OptionError(
-            "writer_cpu", f"found {options.writer_cpu}, where a receiver busy-polls; choose another one, or omit it"
-        )
-    check_name(options.out)
+    check_options(options)
     wanted = [_narrowed(each, selection) for each in wanted]
     with _resolved(wanted, options, selection.shard, proxies, view) as (chosen, options, demo):
         plans = plan(chosen, proxies=proxies)
@@ -273,20 +266,6 @@ def _as_typed(symbol: str, typed: Sequence[str], feed: Feed) -> str:
     return symbol
 
 
-def check_cpus(field: str, cpus: Sequence[int]) -> None:
-    """Check that this process may run on each of `cpus`, the value of an option.
-
-    Raises:
-        OptionError: it may not; the message lists the allowed ones.
-
-    """
-    allowed = os.sched_getaffinity(0)
-    for cpu in cpus:
-        if cpu not in allowed:
-            listed = ", ".join(map(str, sorted(allowed)))
-            raise OptionError(field, f"found {cpu}, which is not a processor that wsrec may use, expected {listed}")
-
-
 def check_descriptors(plans: Sequence[ConnectionPlan], receivers: int) -> None:
     """Check that this process and its children can open enough descriptors; raises the soft limit.
 
@@ -312,19 +291,6 @@ def check_descriptors(plans: Sequence[ConnectionPlan], receivers: int) -> None:
             "or record fewer --symbols or --channels"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard == resource.RLIM_INFINITY else hard, hard))
-
-
-def check_name(out: Path) -> None:
-    """Check that a recording can state its output folder, in JSON, for its processes and its recovery.
-
-    Raises:
-        OptionError: the path is not UTF-8.
-
-    """
-    try:
-        str(out).encode()
-    except UnicodeEncodeError as error:
-        raise OptionError("out", f"found {str(out)!r}, whose bytes are not UTF-8, expected another name") from error
 
 
 def check_writable(out: Path) -> None:
