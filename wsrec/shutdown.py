@@ -71,6 +71,11 @@ WRITER = Limit(
     "supervisor: the end of a writer",
     "it may have to finish the files of all earlier journals. Then it is killed, and the next start recovers",
 )
+HOOKS = Limit(
+    60.0,
+    "supervisor: the hooks (`--on-file`, `--on-event`)",
+    "an upload may be under way. Then they are ended; the next start goes on with the files that are left",
+)
 LOG = Limit(
     1.0,
     "supervisor: reader of the log, or the terminal",
@@ -92,6 +97,7 @@ LIMITS = (
     ORPHANED_RECEIVER,
     DISK,
     WRITER,
+    HOOKS,
     LOG,
     RESULT,
 )
@@ -100,4 +106,4 @@ LIMITS = (
 
 def worst_case() -> float:
     """Seconds from a stop order to the exit, if every limit is used up."""
-    return RECEIVER.seconds + WRITER.seconds + LOG.seconds + RESULT.seconds
+    return RECEIVER.seconds + WRITER.seconds + HOOKS.seconds + LOG.seconds + RESULT.seconds

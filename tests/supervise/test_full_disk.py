@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import signal
 import time
@@ -29,14 +30,24 @@ async def burst(connection) -> None:
 
 
 @pytest.mark.long
-def test_a_full_disk_pauses_the_exchange_and_loses_nothing(wsrec, exchange, small_disk):
+def test_a_full_disk_pauses_the_exchange_and_loses_nothing(wsrec, exchange, small_disk, tmp_path):
     server = exchange(burst)
     ballast = small_disk / "ballast"
     with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
         while file.tell() < 7 << 20:
             file.write(bytes(4096))
     process = wsrec.start(
-        "record", server.url, "--out", small_disk, "--subscribe", "go", "--ring-size", "64KiB", "--json"
+        "record",
+        server.url,
+        "--out",
+        small_disk,
+        "--subscribe",
+        "go",
+        "--ring-size",
+        "64KiB",
+        "--json",
+        "--on-event",
+        f"cat >> {tmp_path}/events",
     )
     try:
         until(lambda: (small_disk / ".wsrec").is_dir() and shutil.disk_usage(small_disk).free < 1 << 16)
@@ -53,6 +64,9 @@ def test_a_full_disk_pauses_the_exchange_and_loses_nothing(wsrec, exchange, smal
     assert messages == [b"first", *(b"%06d" % index + PAYLOAD for index in range(COUNT))]
     assert events_of(small_disk, "disk")
     assert events_of(small_disk, "stall")
+    told = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
+    assert [event["level"] for event in told if event["kind"] == "disk"][:2] == ["error", "info"]
+    assert (told[-1]["kind"], told[-1]["detail"]["status"]) == ("end", 0)
     verification = verify([small_disk])
     assert verification.status == VerifyStatus.HOLDS
     (balance,) = [session.balance for capture in verification.captures for session in capture.sessions]

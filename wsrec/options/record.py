@@ -32,6 +32,7 @@ from wsrec.options.value_types import (
     Rotation,
     RotationType,
     ShardType,
+    ShellLine,
     Size,
     Texts,
 )
@@ -211,6 +212,27 @@ class RecordOptions(WorkerOptions, frozen=True, kw_only=True):
             Choice(SnapshotsMode),
         ),
     ] = SnapshotsMode.AUTO
+    on_file: Annotated[
+        str | None,
+        Option(
+            "Run this by the shell for each finished file: its path, and its line of the manifest, as JSON on standard "
+            "input (docs/how-to/hooks.md).",
+            ShellLine(),
+            metavar="CMD",
+        ),
+    ] = None
+    on_event: Annotated[
+        str | None,
+        Option(
+            "Run this by the shell for each warning and error (a gap, a lost interval, a silent stream, a refused "
+            "subscription, a full disk, a restart) and for the end, which is JSON on standard input.",
+            ShellLine(),
+            metavar="CMD",
+        ),
+    ] = None
+    hook_timeout: Annotated[
+        float, Option("Kill a command of --on-file or --on-event that takes longer.", Duration())
+    ] = 300.0
     takeover: Annotated[
         bool,
         Option(

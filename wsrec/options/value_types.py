@@ -283,6 +283,18 @@ class SparkMaster(ValueType[str]):
         return text
 
 
+class ShellLine(ValueType[str]):
+    """A command as a line for the shell."""
+
+    name = "command"
+
+    def parse(self, text: str) -> str:
+        """Any text but an empty one, which would do nothing."""
+        if not text.strip() or "\0" in text:
+            raise ValueError("expected a command, as for sh -c")
+        return text
+
+
 class Folder(ValueType["Any"]):
     """A local folder."""
 

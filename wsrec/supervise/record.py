@@ -30,11 +30,13 @@ from wsrec.replay.demo import DemoExchange, demo_exchange
 from wsrec.replay.market import SYMBOLS
 from wsrec.supervise import memory
 from wsrec.supervise.free_space import FreeSpace
+from wsrec.supervise.hooks import Hooks
 from wsrec.supervise.live import View
 from wsrec.supervise.log_lines import placing
 from wsrec.supervise.outcome import Outcome
 from wsrec.supervise.preconditions import DEMO, check_options
 from wsrec.supervise.recent_log import RecentLog
+from wsrec.supervise.redaction import redacting
 from wsrec.supervise.state_sampler import StateSampler
 from wsrec.supervise.supervisor import Supervisor
 from wsrec.supervise.takeover import recover_left, take_over
@@ -85,7 +87,10 @@ def record(
         with OutputLock(options.out, takeover=options.takeover) as lock:
             check_writable(options.out)
             needed = memory.need_of(plans, receivers=max(len(options.cpu), 1), requested=options.ring_size)
-            log = placing(view.log, plans)
+            recent = RecentLog()
+            hooks = Hooks(options, lambda line: log(line), lambda: lock.held)
+            shown = recent.watching(hooks.watching(view.log))
+            log = placing(redacting(shown, plans), plans)
             if (short := memory.shortage(needed)) is not None:
                 log(LogLine(level="warning", message=short, hint=memory.HINT))
             for target in chosen:
@@ -93,23 +98,25 @@ def record(
                     log(LogLine(level="info", message=str(target.listed), feed=target.feed.name))
             for message in proxies_reported(plans):
                 log(LogLine(level="info", message=message))
-            if lock.held:
-                recover_left(options.out, log, [])
-            return uvloop.run(_run(chosen, plans, options, view, lock, demo))
+            with hooks:
+                if lock.held:
+                    recover_left(options.out, log, [])
+                supervisor = Supervisor(
+                    shown_names(plans),
+                    [target.feed for target in chosen],
+                    plans,
+                    options,
+                    shown,
+                    lock.fds,
+                    at_end=hooks.finish,
+                )
+                return uvloop.run(_run(supervisor, recent, view, lock, demo))
 
 
 async def _run(
-    chosen: list[Target],
-    plans: list[ConnectionPlan],
-    options: RecordOptions,
-    view: View,
-    lock: OutputLock,
-    demo: DemoExchange | None,
+    supervisor: Supervisor, recent: RecentLog, view: View, lock: OutputLock, demo: DemoExchange | None
 ) -> Outcome:
-    names, recent = shown_names(plans), RecentLog()
-    log = recent.watching(view.log)
-    supervisor = Supervisor(names, [target.feed for target in chosen], plans, options, log, lock.fds)
-    space = FreeSpace(options.out, options.reserve or 0)
+    space = FreeSpace(supervisor.options.out, supervisor.options.reserve or 0)
     sampler = StateSampler(supervisor, recent, space, lambda: lock.held)
     space.start()
     beside = [asyncio.ensure_future(view.follow(supervisor)), asyncio.ensure_future(_tick(sampler))]

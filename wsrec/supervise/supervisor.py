@@ -11,7 +11,7 @@ import functools
 import secrets
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from msgspec.structs import replace
@@ -32,6 +32,7 @@ from wsrec.supervise.state import Phase
 from wsrec.units import duration, plural
 
 _LOOK_SECONDS = 0.05
+_DISCARDS = "another one discards what is not on disk by then"
 
 
 class Supervisor:
@@ -44,6 +45,7 @@ class Supervisor:
         options: how to record.
         on_log: called with each line for the operator.
         locks: descriptors of the output's lock, which the writers hold too.
+        at_end: awaited with the outcome, and with what tells whether a second signal came in the meantime.
 
     Attributes:
         pairs: receivers and writers, one pair per processor.
@@ -63,6 +65,8 @@ class Supervisor:
         options: RecordOptions,
         on_log: Callable[[LogLine], None],
         locks: Sequence[int] = (),
+        *,
+        at_end: Callable[[Outcome, Callable[[], bool]], Awaitable[None]] | None = None,
     ) -> None:
         self.options = options
         self.began = time.monotonic()
@@ -96,6 +100,8 @@ class Supervisor:
                 first.setdefault(plan.feed, pair)
         for feed, pair in first.items():
             pair.fetches.add(feed)
+        self._at_end = at_end
+        self._is_recorded = False
         self._stopping = asyncio.Event()
         self._reason = ""
         # monotonic time (s) of the first signal of a person or a service manager
@@ -115,8 +121,15 @@ class Supervisor:
         """
         loop = asyncio.get_running_loop()
         with held(lambda name: loop.call_soon_threadsafe(self._on_signal, name)):
-            await self._run()
-            return self._come_to()
+            try:
+                await self._run()
+                outcome = self._come_to()
+                if self._at_end is not None:
+                    await self._at_end(outcome, lambda: bool(self._given_up))
+            finally:
+                for pair in self.pairs:
+                    pair.close()
+            return outcome
 
     async def _run(self) -> None:
         if self.options.until is not None:
@@ -140,7 +153,8 @@ class Supervisor:
                 task.cancel()
 
     def _come_to(self) -> Outcome:
-        """The outcome after the end of all processes; releases the memory."""
+        """The outcome after the end of all processes."""
+        self._is_recorded = True
         failure, given_up = self._failure(), 0
         unfinished = any(pair.writer.child.summary is None for pair in self.pairs)
         if self._given_up and unfinished and (failure is None or failure is not self._failed_before):
@@ -150,10 +164,7 @@ class Supervisor:
             message += f"{given_up:,} received frames were not journalled and are lost"
             hint = "the journals are kept, and recovered by the next start"
             failure = FailedLine(message=message, hint=hint)
-        outcome = self._outcome(failure, given_up)
-        for pair in self.pairs:
-            pair.close()
-        return outcome
+        return self._outcome(failure, given_up)
 
     def _failure(self) -> FailedLine | None:
         """What failed outside, or the reason of the first process that cannot continue."""
@@ -272,15 +283,17 @@ class Supervisor:
         if self._signalled is None:
             self._signalled = now
             if self._stopping.is_set():
-                message = f"{name}: the recording is already ending ({self._reason}); another one discards what is not "
-                self.log(LogLine(level="info", message=f"{message}on disk by then"))
+                message = f"{name}: the recording is already ending ({self._reason}); "
+                message += "another one ends the hooks" if self._is_recorded else _DISCARDS
+                self.log(LogLine(level="info", message=message))
             self._stop(name)
             return
         if now - self._signalled < SAME_REQUEST:
             return
         if not self._given_up:
             self._given_up, self._failed_before = name, self._failure()
-            self.log(LogLine(level="warning", message=f"a second {name}: data not yet on disk is discarded"))
+            what = "the hooks are ended" if self._is_recorded else "data not yet on disk is discarded"
+            self.log(LogLine(level="warning", message=f"a second {name}: {what}"))
         self._abandon()
 
     def _discards(self) -> str:
