@@ -183,7 +183,7 @@ class TestUsed:
         dark.page.emulate_media(media="print")
         dark.until("document.documentElement.dataset.theme === 'light'")
         assert dark.run("getComputedStyle(document.querySelector('.tools')).display") == "none"
-        assert dark.run("document.querySelector('#latency svg').clientWidth") == 660
+        assert dark.run("document.querySelector('#latency svg').clientWidth") == 676
         dark.page.emulate_media(media="screen")
         dark.until("document.documentElement.dataset.theme === 'dark'")
         assert not dark.messages
@@ -282,6 +282,31 @@ class TestAgainst:
         rows = {row["measure"]: row for row in csv.DictReader(io.StringIO(table))}
         assert float(rows["Gaps"]["ratio"]) == 1
         assert page.run("document.documentElement.scrollWidth") <= 1800
+        assert not page.messages
+
+
+class TestSeveral:
+    def test_a_recording_and_its_total_are_chosen(self, browser, tmp_path):
+        """Another feed of the capture, which has frames with stage 1 and frames without."""
+        made = pictures()
+        (own,), (figures,) = made.report.recordings, made.figures
+        latency = figures.over_time.latency[0]
+        other = msgspec.structs.replace(latency, key="event_to_handoff", name="EVENT->HANDOFF", count=[1] * 444)
+        both = msgspec.structs.replace(figures.over_time, latency=[latency, other])
+        feeds = [own, msgspec.structs.replace(own, feed="second", host="osaka2")]
+        report = msgspec.structs.replace(made.report, recordings=feeds)
+        drawn = [figures, msgspec.structs.replace(figures, over_time=both)]
+        write_page([msgspec.structs.replace(made, report=report, figures=drawn)], tmp_path / "page.html")
+        page = Opened(browser, tmp_path / "page.html")
+        assert page.page.inner_text("#where").startswith("binance on tokyo1")
+        assert page.page.locator("#choices select").count() == 1
+        page.page.select_option("#choices select", label="second on osaka2")
+        assert page.page.inner_text("#where").startswith("second on osaka2")
+        assert "NIC\u00a0→ HANDOFF" in page.page.inner_text("#latency h2")
+        page.page.select_option("#choices select >> nth=1", value="event_to_handoff")
+        assert "EVENT\u00a0→ HANDOFF" in page.page.inner_text("#latency h2")
+        assert page.run("document.querySelectorAll('#latency svg').length") == 1
+        assert page.page.locator("#composition").count() == 0
         assert not page.messages
 
 

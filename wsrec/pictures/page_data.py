@@ -87,7 +87,8 @@ def _recording_data(recording: Recording, figures: Figures, *, with_figures: boo
         return data
     width = figures.over_time.width if figures.over_time is not None else 1
     shown = msgspec.structs.replace(figures, slowest={}, over_time=None, facts=[])
-    data |= _plain(msgspec.to_builtins(shown), width)
+    # names and facts of the recording are those of the report
+    data = _plain(msgspec.to_builtins(shown), width) | data
     data["slowest"] = {key: [texts.frame(each) for each in frames] for key, frames in figures.slowest.items()}
     if figures.over_time is not None:
         bare = [msgspec.structs.replace(each, slow=[]) for each in figures.over_time.latency]

@@ -5,7 +5,7 @@ function differences() {
   const total = (recording) => recording.stages.find((each) => each.key === SHOWN.key);
   const rows = [];
   const add = (name, one, two, show) => rows.push([name, one ?? null, two ?? null, show]);
-  add("Frames received", own.totals.frames, other.totals.frames, whole);
+  add("Frames received", own.totals.frames, other.totals.frames, short);
   add("Frames a second, mean", own.totals.rate, other.totals.rate, short);
   add("Frames in the busiest second", own.totals.peak, other.totals.peak, whole);
   add("Rows missing", own.totals.missing, other.totals.missing, whole);

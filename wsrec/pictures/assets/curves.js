@@ -63,7 +63,7 @@ function curvesOption(all, names, by, nameOf, log, width) {
     };
   });
   return {
-    height: width < 560 ? 240 : 280,
+    height: onPaper ? 205 : width < 560 ? 240 : 280,
     option: {
       grid: { left: 58, right: 22, top: 10, bottom: 40 },
       xAxis: {
@@ -77,7 +77,7 @@ function curvesOption(all, names, by, nameOf, log, width) {
         const at = PERCENTILES.indexOf(nearestPercentile(points[0].axisValue));
         const shown = [...all].sort((one, other) => (other.values[at] ?? -1) - (one.values[at] ?? -1));
         return tip(`p${PERCENTILES[at]}`, shown.slice(0, 14).map((curve) => [
-          clip(nameOf(curve), 36), duration(curve.values[at]), curveColor(by, curve.shown, names.indexOf(curve.shown)),
+          clip(by === "step" ? arrow(nameOf(curve)) : nameOf(curve), 36), duration(curve.values[at]), curveColor(by, curve.shown, names.indexOf(curve.shown)),
         ]));
       }, "axis"),
       series,

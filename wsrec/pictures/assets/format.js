@@ -14,7 +14,7 @@ function scaled(value, units, digits) {
   for (const [next, name] of units) if (Math.abs(value) >= next * 0.9995) [scale, unit] = [next, name];
   const shown = value / scale;
   const size = Math.abs(shown);
-  const places = scale === 1 ? (Number.isInteger(shown) ? 0 : 1) : size < 9.995 ? 2 : size < 99.95 ? 1 : 0;
+  const places = scale === 1 ? (Number.isInteger(shown) || size >= 10 ? 0 : 1) : size < 9.995 ? 2 : size < 99.95 ? 1 : 0;
   const text = digits === undefined ? shown.toFixed(places) : String(Number(shown.toPrecision(digits)));
   return (text + (unit ? THIN + unit : "")).replace("-", "\u2212");
 }

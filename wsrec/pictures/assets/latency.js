@@ -84,7 +84,7 @@ function compositionOption(bars, names, colors, width) {
         const bar = bars[dataIndex];
         return tip(
           `${barName(bar)}: ${duration(bar.mean)}`,
-          names.map(([key, name], at) => [arrow(name), `${duration(part(bar, key))}  ${percent(part(bar, key) / bar.mean)}`, stepColor(colors[at])]),
+          names.map(([key, name], at) => [arrow(name), duration(part(bar, key)), stepColor(colors[at]), percent(part(bar, key) / bar.mean)]),
           `${plural(bar.count, "frame")} with ${duration(bar.low)} to ${duration(bar.high)}`,
         );
       }),
@@ -163,12 +163,12 @@ function latencyOption({ at, recording, latency, letter }, range, chosen, width)
   const isChosen = chosen.letter === letter && chosen.at !== null;
   const spikes = new Set(slowestSteps(latency, 8));
   return {
-    height: width < 560 ? 260 : 320,
+    height: onPaper ? 250 : width < 560 ? 260 : 320,
     option: {
-      grid: { left: 58, right: 14, top: 10, bottom: 46 },
+      grid: { left: 58, right: 14, top: 10, bottom: onPaper ? 26 : 46 },
       xAxis: timeAxis(),
       yAxis: logAxis(durationTick, range),
-      dataZoom: [zoomInside(), zoomSlider()],
+      dataZoom: [zoomInside(), { ...zoomSlider(), show: !onPaper }],
       tooltip: tooltip((points) => {
         const each = points[0].axisValue === undefined ? 0 : nearest(times, points[0].axisValue);
         return tip(`${clockTime(stepNs(steps[each], step), 3)} UTC`, [
@@ -299,11 +299,11 @@ const FRAME_COLUMNS = [
   { key: "channel", label: "Channel" },
   { key: "symbol", label: "Symbol" },
   ...STEP_NAMES.map((name) => ({ key: `${name.replace("->", "_to_").toLowerCase()}_ns`, label: arrow(name), number: true, show: duration })),
-  { key: "frame_in_read", label: "In its read" },
-  { key: "read_bytes", label: "Read", number: true, show: size },
-  { key: "opcode", label: "Opcode" },
-  { key: "session", label: "Session" },
-  { key: "file", label: "File" },
+  { screen: true, key: "frame_in_read", label: "In its read" },
+  { screen: true, key: "read_bytes", label: "Read", number: true, show: size },
+  { screen: true, key: "opcode", label: "Opcode" },
+  { screen: true, key: "session", label: "Session" },
+  { screen: true, key: "file", label: "File" },
 ];
 
 const frameCells = (frame) => [

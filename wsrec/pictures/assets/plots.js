@@ -1,6 +1,6 @@
 // The plots: made by ECharts as SVG, drawn again for each width, theme and paper; and what all of them share.
 
-const PAPER_WIDTH = 660;
+const PAPER_WIDTH = 676;
 const FONT = 'system-ui, -apple-system, "Segoe UI", Inter, Roboto, "Helvetica Neue", "Noto Sans", "DejaVu Sans", Arial, sans-serif';
 const PLOTS = [];
 let onPaper = false;
@@ -111,11 +111,11 @@ const tooltip = (formatter, trigger = "item") => ({
 
 function tip(title, rows, note = "") {
   const table = element("table", { class: "tip" });
-  for (const [name, value, mark] of rows) {
+  for (const [name, value, mark, more] of rows) {
     const head = element("th", { scope: "row" });
     if (mark) head.append(element("i", { style: `background:${mark}` }));
     head.append(name);
-    table.append(element("tr", {}, head, element("td", { class: "number" }, value)));
+    table.append(element("tr", {}, head, element("td", { class: "number" }, value), more ? element("td", { class: "number" }, more) : ""));
   }
   return element("div", { class: "tip" }, element("strong", {}, title), table, note && element("p", {}, note));
 }

@@ -12,16 +12,18 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// columns: {key: its name in CSV, label, show: value to text, number: whether it is one}
+const cellClass = ({ number, screen }) => [number && "number", screen && "screen"].filter(Boolean).join(" ") || null;
+
+// columns: {key: its name in CSV, label, show: value to text, number: whether it is one, screen: whether not on paper}
 function table(caption, columns, rows, most = ROWS_SHOWN) {
   const head = element("tr", {}, ...columns.map((each) =>
-    element("th", { scope: "col", class: each.number ? "number" : null }, each.label)));
+    element("th", { scope: "col", class: cellClass(each) }, each.label)));
   const body = element("tbody");
   for (const row of rows.slice(0, most)) {
     body.append(element("tr", {}, ...row.map((value, at) => {
       const text = columns[at].show ? columns[at].show(value) : value ?? DASH;
       const shown = clip(text, 60);
-      return element("td", { class: columns[at].number ? "number" : null, title: shown === String(text) ? null : text }, shown);
+      return element("td", { class: cellClass(columns[at]), title: shown === String(text) ? null : text }, shown);
     })));
   }
   const more = rows.length > most ? ` The first ${whole(most)} of ${whole(rows.length)} rows; the CSV file has all.` : "";

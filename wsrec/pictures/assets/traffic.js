@@ -65,7 +65,7 @@ function rateOption({ at, rate }, most, width) {
     lineStyle: { color: of, width: 1.2 }, itemStyle: { color: of }, areaStyle: { color: of, opacity: 0.16 },
   });
   const left = 58;
-  const high = width < 560 ? 96 : 112;
+  const high = onPaper ? 70 : width < 560 ? 96 : 112;
   const title = (text, top) => ({ text, left: 0, top, textStyle: { color: color("--muted"), fontSize: 11, fontWeight: 400, fontFamily: FONT } });
   return {
     height: 2 * high + 84,
@@ -145,7 +145,7 @@ function delayOption({ at, delay, recording }, [low, high], width) {
     data: values.flatMap((value, each) => (broken[each] ? [[times[each] - 1e-3, null], [times[each], value]] : [[times[each], value]])),
   });
   return {
-    height: width < 560 ? 250 : 308,
+    height: onPaper ? 205 : width < 560 ? 250 : 308,
     option: {
       grid: { left: 58, right: 14, top: 10, bottom: 26 },
       xAxis: timeAxis({ axisLine: { ...axisLine(), onZero: false } }),
