@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import sys
-from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -14,14 +13,12 @@ from wsrec.ipc import LogLine
 from wsrec.options.record import LogFormat
 from wsrec.supervise.log_lines import form_of, last_line, log_line
 from wsrec.supervise.outlet import Outlet, Stray
-from wsrec.supervise.sampler import WINDOW, Progress, Sample, progress, sample
-from wsrec.supervise.supervisor import Supervisor
-from wsrec.units import duration, size
+from wsrec.supervise.state import RecorderState
+from wsrec.supervise.summary_line import summary_line
 
 if TYPE_CHECKING:
     from wsrec.supervise.terminal import Terminal
 
-_REFRESH = 0.5
 _LOG_INTERVAL = 60.0
 _STYLES = {"info": "dim", "warning": "yellow", "error": "bold red"}
 
@@ -80,14 +77,24 @@ class View:
         message = f"{count:,} lines were not shown: standard error was blocked"
         return log_line(LogLine(level="warning", message=message), self.form), _STYLES["warning"]
 
-    async def follow(self, supervisor: Supervisor) -> None:
-        """Show the recording until cancelled."""
+    async def follow(self, sample: Callable[[], RecorderState], log: Callable[[LogLine], None]) -> None:
+        """Show a recording until cancelled.
+
+        Args:
+            sample: returns its state.
+            log: takes the line per minute.
+
+        """
         if self._quiet:
             return
         if self._terminal is not None:
-            await self._draw(supervisor, self._terminal)
-        else:
-            await self._log_minutes(supervisor)
+            from wsrec.supervise.live_screen import LiveScreen
+
+            await LiveScreen(self._terminal, self.outlet, sample).run()
+            return
+        while True:
+            await asyncio.sleep(_LOG_INTERVAL)
+            log(LogLine(level="info", message=summary_line(sample()), kind="progress"))
 
     def _find_terminal(self) -> Terminal | None:
         """The terminal on standard error; None without one: then rich is not imported, which takes long."""
@@ -97,37 +104,3 @@ class View:
 
         terminal = Terminal(self.outlet.sink)
         return terminal if terminal.is_one else None
-
-    async def _draw(self, supervisor: Supervisor, terminal: Terminal) -> None:
-        samples = deque([sample(supervisor.pairs)], maxlen=int(WINDOW / _REFRESH))
-        try:
-            while True:
-                await asyncio.sleep(_REFRESH)
-                samples.append(sample(supervisor.pairs))
-                recent = progress(samples[0], samples[-1])
-                self.outlet.draw(functools.partial(terminal.refresh, supervisor, samples[-1], recent))
-        finally:
-            self.outlet.draw(terminal.clear)
-
-    async def _log_minutes(self, supervisor: Supervisor) -> None:
-        before = sample(supervisor.pairs)
-        while True:
-            await asyncio.sleep(_LOG_INTERVAL)
-            after = sample(supervisor.pairs)
-            message = summary_line(after, progress(before, after))
-            supervisor.log(LogLine(level="info", message=message, kind="progress"))
-            before = after
-
-
-def summary_line(now: Sample, recent: Progress) -> str:
-    """The progress in one line."""
-    counters = now.counters
-    return (
-        f"{counters['messages']:,} messages ({recent.messages:,.0f}/s), {size(counters['payload_bytes'])}, "
-        f"{counters['connected']}/{counters['connections']} connected, total p50 {duration(recent.steps[-1][0])} "
-        f"p99 {duration(recent.steps[-1][1])}, ring {now.fill:.0%}, "
-        f"journal lag {duration(counters['journal_lag_ns'])}, {counters['reconnects']} reconnects, "
-        f"{counters['stalls']} stalls, {counters['gaps']} gaps, {counters['lost_intervals']} lost intervals"
-        f"{f', {restarts} restarts' if (restarts := counters['restarts']) else ''}"
-        f"{', DISK ERRORS' if counters['disk_trouble'] else ''}"
-    )

@@ -58,6 +58,11 @@ class Sink(io.TextIOBase):
         """The stream's encoding."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
+    @property
+    def fd(self) -> int:
+        """Its descriptor; -1 if it has none."""
+        return self._fd
+
     def isatty(self) -> bool:
         """Whether it is a terminal."""
         return self._stream is not None and self._stream.isatty()

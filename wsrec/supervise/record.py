@@ -119,7 +119,7 @@ async def _run(
     space = FreeSpace(supervisor.options.out, supervisor.options.reserve or 0)
     sampler = StateSampler(supervisor, recent, space, lambda: lock.held)
     space.start()
-    beside = [asyncio.ensure_future(view.follow(supervisor)), asyncio.ensure_future(_tick(sampler))]
+    beside = [asyncio.ensure_future(view.follow(sampler.state, supervisor.log)), asyncio.ensure_future(_tick(sampler))]
     if not lock.held:
         beside.append(asyncio.ensure_future(take_over(supervisor, lock, supervisor.log)))
     if demo is not None:

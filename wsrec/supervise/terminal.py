@@ -1,144 +1,90 @@
-"""The live view on a terminal: colours, counters and the latency of each stage, drawn with rich.
+"""A terminal that shows log lines, or a whole screen and the lines behind it once that is left.
 
-Imported only if there is a terminal: rich takes a tenth of the start-up time.
+The screen is the terminal's alternate one: it leaves no trace, and what stood there before is there again afterwards.
+A picture is cut to the screen's size and written in one piece over the last one, so no line wraps and no half picture
+is seen; after a change of size the screen is cleared first.
+
+What writes runs in the outlet's thread, which alone may wait for the terminal. Imported only if there is one: rich
+takes a tenth of the start-up time.
 """
 
 from __future__ import annotations
 
-import time
+from collections import deque
 from typing import TextIO, cast
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.console import Console, RenderableType
+from rich.screen import Screen
 from rich.text import Text
 
-from wsrec.stages import STEPS, TOTAL
+from wsrec.supervise.keys import is_foreground
 from wsrec.supervise.outlet import Sink
-from wsrec.supervise.sampler import WINDOW, Progress, Sample
-from wsrec.supervise.supervisor import Supervisor
-from wsrec.units import clean, duration, size
+from wsrec.units import plural
 
-_BAR = 10
+# lines of a long recording that are printed when the screen is left
+_KEPT = 1000
 
 
 class Terminal:
-    """A terminal for log lines and the live view.
+    """A terminal for log lines and pictures.
 
     Attributes:
-        is_one: whether rich considers it a terminal; environment variables may override that.
+        is_one: whether it can show a screen, by rich's judgement; environment variables may override that.
 
     """
 
     def __init__(self, sink: Sink) -> None:
+        self._sink = sink
         self._console = Console(file=cast(TextIO, sink), highlight=False, soft_wrap=True)
-        self._live: Live | None = None
-        self.is_one = self._console.is_terminal
+        self.is_one = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._size: tuple[int, int] | None = None
+        self._lines: deque[Text] = deque(maxlen=_KEPT)
+        self._passed_over = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Its width and height, in characters."""
+        return self._console.size
+
+    @property
+    def is_foreground(self) -> bool:
+        """Whether it is this process's to draw on, and not another job's of the same shell."""
+        return is_foreground(self._sink.fd)
 
     def print(self, text: str, style: str) -> None:
-        """Print a line above the live view."""
-        self._console.print(Text(text, style=style))
+        """Print a line, or keep it until the screen is left."""
+        line = Text(text, style=style)
+        if self._size is None:
+            self._console.print(line)
+            return
+        self._passed_over += len(self._lines) == _KEPT
+        self._lines.append(line)
 
-    def refresh(self, supervisor: Supervisor, now: Sample, recent: Progress) -> None:
-        """Redraw the live view."""
-        if self._live is None:
-            # rich's own threads and its replacements of the standard streams would wait for the terminal
-            self._live = Live(
-                console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
-            )
-            self._live.start()
-        self._live.update(draw(supervisor, now, recent), refresh=True)
+    def show(self, picture: RenderableType) -> None:
+        """Show a picture on the whole screen."""
+        console = self._console
+        if self._size is None:
+            console.set_alt_screen(True)
+            console.show_cursor(False)
+        width, height = console.size
+        if self._size != (width, height):
+            console.clear()
+            self._size = width, height
+        with console.capture() as captured:
+            console.print(Screen(picture), end="", soft_wrap=False)
+        # DECSET 2026: a terminal that knows it shows what lies between at once; others ignore it
+        console.file.write(f"\x1b[?2026h\x1b[H{captured.get()}\x1b[?2026l")
 
-    def clear(self) -> None:
-        """Remove the live view."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
-
-def draw(supervisor: Supervisor, now: Sample, recent: Progress) -> RenderableType:
-    """The live view."""
-    counters = now.counters
-    facts = Table.grid(padding=(0, 2))
-    for _ in range(3):
-        facts.add_column(style="dim")
-        facts.add_column(justify="right")
-    trouble = counters["gaps"] + counters["lost_intervals"] + counters["refused"]
-    rows = [
-        (
-            "messages",
-            f"{counters['messages']:,}",
-            "rate",
-            f"{recent.messages:,.0f}/s",
-            "connected",
-            _connected(counters),
-        ),
-        (
-            "payload",
-            size(counters["payload_bytes"]),
-            "wire",
-            f"{size(recent.bytes)}/s",
-            "reconnects",
-            _count(counters["reconnects"]),
-        ),
-        (
-            "ring",
-            f"{now.fill:.1%}",
-            "journal lag",
-            duration(counters["journal_lag_ns"]),
-            "stalls",
-            _count(counters["stalls"]),
-        ),
-        (
-            "files",
-            f"{counters['files']:,}",
-            "journalled",
-            size(counters["journalled_bytes"]),
-            "gaps, lost",
-            _count(trouble),
-        ),
-    ]
-    for row in rows:
-        facts.add_row(*row)
-    if counters["restarts"]:
-        facts.add_row("restarts", _count(counters["restarts"]))
-
-    stages = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    stages.add_column(f"last {WINDOW} s")
-    stages.add_column("p50", justify="right")
-    stages.add_column("p99", justify="right")
-    for step, (median, tail) in zip((*STEPS, TOTAL), recent.steps, strict=True):
-        stages.add_row(step.name, duration(median), duration(tail), style="bold" if step is TOTAL else "")
-    return Group(_title(supervisor), "", facts, "", stages)
-
-
-def _title(supervisor: Supervisor) -> RenderableType:
-    elapsed = time.monotonic() - supervisor.began
-    title = Table.grid(padding=(0, 2))
-    # one line on any width: the names are shortened, the rest is not
-    title.add_column()
-    names = ", ".join(dict.fromkeys(plan.feed for pair in supervisor.pairs for plan in pair.plans))
-    cells: list[RenderableType] = [
-        Text(f"recording {clean(names, 60)}", style="bold", no_wrap=True, overflow="ellipsis"),
-        duration(elapsed * 1e9),
-    ]
-    until = supervisor.until
-    if until is not None:
-        left = max(until - time.monotonic(), 0.0)
-        bar = ProgressBar(total=elapsed + left, completed=elapsed, width=_BAR)
-        cells += [bar, f"{duration(left * 1e9)} left" if left else "finishing"]
-    cells.append(Text("Ctrl-C to finish", style="dim"))
-    for _ in cells[1:]:
-        title.add_column(no_wrap=True)
-    title.add_row(*cells)
-    return title
-
-
-def _connected(counters: dict[str, int]) -> Text:
-    connected, planned = counters["connected"], counters["connections"]
-    return Text(f"{connected}/{planned}", style="green" if connected == planned else "bold red")
-
-
-def _count(number: int) -> Text:
-    return Text(f"{number:,}", style="bold red" if number else "")
+    def leave(self) -> None:
+        """Leave the screen, and print the lines that were kept."""
+        if self._size is None:
+            return
+        self._size = None
+        self._console.show_cursor(True)
+        self._console.set_alt_screen(False)
+        if self._passed_over:
+            self._console.print(Text(f"({plural(self._passed_over, 'earlier line')} not repeated here)", style="dim"))
+        for line in self._lines:
+            self._console.print(line)
+        self._lines.clear()
+        self._passed_over = 0
