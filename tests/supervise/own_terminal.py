@@ -54,7 +54,8 @@ class OwnTerminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            env={**os.environ, "TERM": "xterm-256color"},
+            # a shell or an editor may have exported what was true once
+            env={**os.environ, "TERM": "xterm-256color", "LINES": "24", "COLUMNS": "80"},
         )
         self.settings = termios.tcgetattr(slave)
         os.close(slave)

@@ -10,10 +10,11 @@ takes a tenth of the start-up time.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from typing import TextIO, cast
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleDimensions, RenderableType
 from rich.screen import Screen
 from rich.text import Text
 
@@ -43,8 +44,11 @@ class Terminal:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Its width and height, in characters."""
-        return self._console.size
+        """Its width and height, in characters: the terminal's own, because LINES and COLUMNS do not change with it."""
+        try:
+            return os.get_terminal_size(self._sink.fd)
+        except OSError:
+            return self._console.size
 
     @property
     def is_foreground(self) -> bool:
@@ -66,10 +70,10 @@ class Terminal:
         if self._size is None:
             console.set_alt_screen(True)
             console.show_cursor(False)
-        width, height = console.size
-        if self._size != (width, height):
+        size = self.size
+        if self._size != size:
+            self._size = console.size = ConsoleDimensions(*size)
             console.clear()
-            self._size = width, height
         with console.capture() as captured:
             console.print(Screen(picture), end="", soft_wrap=False)
         # DECSET 2026: a terminal that knows it shows what lies between at once; others ignore it
