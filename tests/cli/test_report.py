@@ -195,3 +195,47 @@ class TestPage:
         result = run(out, "--html", out / "no" / "report.html")
         assert result.exit_code == 66
         assert f"No such file or directory: '{out / 'no'}'" in result.stderr
+
+
+class TestFigures:
+    """`--figures`; tests/pictures/test_csv_tables.py looks at the files themselves."""
+
+    def test_beside_the_report(self, out: Path) -> None:
+        folder = out.parent / "new" / "figures"
+        result = run(out, "--figures", folder)
+        assert (result.exit_code, result.stderr) == (0, "")
+        written = sorted(each.name for each in folder.iterdir())
+        assert result.stdout == run(out).stdout + f"{folder}: {len(written)} CSV files\n"
+        assert {"latency_over_time.csv", "percentiles.csv", "slowest_frames.csv"} <= {*written}
+        header, *rows = (folder / "traffic_over_time.csv").read_text().splitlines()
+        messages = header.split(",").index("messages")
+        assert [row.split(",")[messages] for row in rows] == ["5"]
+
+    def test_beside_a_page(self, out: Path) -> None:
+        file, folder = out.parent / "report.html", out.parent / "figures"
+        result = run(out, "--html", file, "--figures", folder, "--against", out)
+        assert [line.split(":")[0] for line in result.stdout.splitlines()] == [str(file), str(folder)]
+        assert run(out, "--figures", folder, "--json").stdout == run(out, "--json").stdout
+
+    def test_a_file_that_is_no_figure_stays(self, out: Path) -> None:
+        kept = out.parent / "events.csv"
+        kept.write_text("mine\n")
+        result = run(out, "--figures", out.parent)
+        assert (result.exit_code, result.stdout) == (66, "")
+        assert "it is no figure of wsrec, and is not replaced; name another folder" in result.stderr
+        assert kept.read_text() == "mine\n"
+        result = run(out, "--figures", kept)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert not list(out.parent.glob("*over_time*"))
+
+    def test_a_part(self, out: Path) -> None:
+        folder = out.parent / "figures"
+        # the five arrive one ns after the other
+        assert run(out, "--figures", folder, "--since", "4").exit_code == 0
+        assert (folder / "streams.csv").read_text().splitlines()[1].startswith("binance,tokyo1,trade,BTC,3,0,")
+
+    def test_nothing_to_draw(self, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        result = run(tmp_path / "empty", "--figures", tmp_path / "figures")
+        assert result.exit_code == 3
+        assert not (tmp_path / "figures").exists()

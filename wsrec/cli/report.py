@@ -20,7 +20,7 @@ from wsrec.options.engine import EngineOptions
 from wsrec.options.option import declared
 from wsrec.options.rows import RowFilter
 from wsrec.report.terminal import print_report, reading_progress
-from wsrec.units import clean, size, system_error
+from wsrec.units import clean, plural, size, system_error
 
 if TYPE_CHECKING:
     from wsrec.pictures.model import Pictures
@@ -47,6 +47,12 @@ _OPTIONS = (*declared(RowFilter), *declared(EngineOptions))
     metavar="FILE|DIR|GLOB",
     help="With --html: another capture, shown beside the first in each figure.",
 )
+@click.option(
+    "--figures",
+    type=PathParam(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Also write each figure of the page as a CSV file into this folder (with --against: of the first capture).",
+)
 @click.option("--json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
 @click_options(_OPTIONS)
 def report(
@@ -55,6 +61,7 @@ def report(
     details: bool,
     html: Path | None,
     against: str | None,
+    figures: Path | None,
     json: bool,
     **given: Any,
 ) -> None:
@@ -68,6 +75,7 @@ def report(
       wsrec report out --details
       wsrec report out --html report.html
       wsrec report after --against before --html tuning.html
+      wsrec report out --figures csv
       wsrec report out --jobs 8
       wsrec report out --since 13:00 --until 13:05 --symbol BTCUSDT
       wsrec report out --json | jq '.recordings[].sessions[] | {session, missing}'
@@ -81,7 +89,7 @@ def report(
     Exit status: 0 everything was read; 1 a file is damaged; 2 wrong usage, or a path does not exist;
     3 no capture there, no finished file yet, or no message that was asked for;
     66 something cannot be read (no permission, an I/O error, another version of the format, or a worker of --jobs or
-    --spark failed), or --html not be written;
+    --spark failed), or --html or --figures not be written;
     74 standard output cannot be written.
     """
     values = settled(_OPTIONS, given)
@@ -92,33 +100,35 @@ def report(
         raise ConfigError("--against: found it without --html, expected --html FILE")
     if html is not None:
         _check_page(html, {"--frames": frames, "--details": details})
+    if figures is not None:
+        _check_figures(figures)
     captures: list[Pictures] = []
-    module = "wsrec.report.collect" if html is None else "wsrec.pictures.collect"
+    is_drawn = html is not None or figures is not None
+    module = "wsrec.pictures.collect" if is_drawn else "wsrec.report.collect"
     reading: dict[str, Any] = {"running": options.spark is None, "selection": selection}
     try:
         with reading_progress(Console(stderr=True)) as progress, engine_for(options, module) as engine:
             # beside the workers, which import it too
-            if html is None:
-                from wsrec.report.collect import collect
-
-                reports = [collect(sources, progress, engine, **reading)]
-            else:
+            if is_drawn:
                 from wsrec.pictures.collect import collect as collect_pictures
 
                 named = [sources] if against is None else [sources, (against,)]
                 captures = [collect_pictures(each, progress, engine, **reading) for each in named]
                 reports = [each.report for each in captures]
+            else:
+                from wsrec.report.collect import collect
+
+                reports = [collect(sources, progress, engine, **reading)]
     except EngineError as error:
         raise CommandError(str(error), EXIT_UNREADABLE) from error
     # a page of nothing would look like one of a capture
-    if html is not None and all(each.recordings for each in reports):
-        written = _write_page(captures, html)
-        if not json:
-            click.echo(f"{clean(str(html), 1000)}: {size(written)}")
+    written = _write(captures, html, figures) if is_drawn and all(each.recordings for each in reports) else []
     if json:
         click.echo(reports[0].to_json())
     elif html is None:
         print_report(reports[0], Console(highlight=False), frames=frames, details=details)
+    for line in written if not json else ():
+        click.echo(line)
     _exit_if_incomplete(reports)
 
 
@@ -135,13 +145,34 @@ def _check_page(html: Path, others: dict[str, bool]) -> None:
         raise CommandError(f"--html: {system_error(error)}", EXIT_UNREADABLE) from error
 
 
-def _write_page(captures: list[Pictures], html: Path) -> int:
-    from wsrec.pictures.page import write_page
+def _check_figures(folder: Path) -> None:
+    """The same for a folder of CSV files."""
+    from wsrec.pictures.csv_tables import check_folder
 
     try:
-        return write_page(captures, html)
+        check_folder(folder)
     except OSError as error:
-        raise CommandError(f"--html: {system_error(error)}", EXIT_UNREADABLE) from error
+        raise CommandError(f"--figures: {system_error(error)}", EXIT_UNREADABLE) from error
+
+
+def _write(captures: list[Pictures], html: Path | None, figures: Path | None) -> list[str]:
+    """Write what is asked for; returns a line about each."""
+    lines = []
+    if html is not None:
+        from wsrec.pictures.page import write_page
+
+        try:
+            lines.append(f"{clean(str(html), 1000)}: {size(write_page(captures, html))}")
+        except OSError as error:
+            raise CommandError(f"--html: {system_error(error)}", EXIT_UNREADABLE) from error
+    if figures is not None:
+        from wsrec.pictures.csv_tables import write_csv
+
+        try:
+            lines.append(f"{clean(str(figures), 1000)}: {plural(len(write_csv(captures[0], figures)), 'CSV file')}")
+        except OSError as error:
+            raise CommandError(f"--figures: {system_error(error)}", EXIT_UNREADABLE) from error
+    return lines
 
 
 def _exit_if_incomplete(reports: list[Report]) -> None:
