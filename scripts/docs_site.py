@@ -18,6 +18,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from scripts import docs_pictures
 from scripts.docs_commands import command_reference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -133,7 +134,11 @@ def main() -> int:
     """Build the site; 1 if it has a fault."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "site", help="the folder of the site")
-    site: Path = parser.parse_args().out
+    parser.add_argument("--pictures", action="store_true", help="make the pictures of the pages anew, in docs/images")
+    given = parser.parse_args()
+    site: Path = given.out
+    if given.pictures:
+        docs_pictures.make(ROOT / "docs" / "images")
     source = ROOT / "build" / "docs"
     stage(source)
     shutil.rmtree(site, ignore_errors=True)
