@@ -78,7 +78,21 @@ def live_view(folder: Path, out: Path) -> None:
     (out / "live.svg").write_text(svg(shown, "wsrec record demo", 100))
 
 
-PICTURES: tuple[Callable[[Path, Path], None], ...] = (report, live_view)
+def report_page(folder: Path, out: Path) -> None:
+    """The first screen of the page of the same recording, by Chromium."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        raise MissingToolError("chromium")
+    subprocess.run(
+        [*_WSREC, "report", "captures", "--html", "report.html"], cwd=folder, check=True, capture_output=True
+    )
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1100,1000"]
+    shot = [f"--screenshot={folder / 'page.png'}", "--virtual-time-budget=5000", (folder / "report.html").as_uri()]
+    subprocess.run([*command, *shot], check=True, capture_output=True, timeout=120)
+    shutil.copyfile(folder / "page.png", out / "page.png")
+
+
+PICTURES: tuple[Callable[[Path, Path], None], ...] = (report, report_page, live_view)
 
 
 def make(out: Path) -> None:

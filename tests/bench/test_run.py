@@ -70,7 +70,7 @@ class TestSaturated:
         monkeypatch.setitem(run._FIELDS, "saturated", field)
         results = reported.run(measures=("saturated",), messages=200, rounds=1, transports=("tcp",))
         assert [one.name for one in results.saturated] == ["wsrec-python"]
-        assert results.left_out["picows"] == "it is not installed: pip install 'wsrec[bench]'"
+        assert results.left_out["picows"] == "it is not installed: pip install 'wsrec[bench]' (in a clone: '.[bench]')"
         assert "ended too early" in results.left_out["no-such-client"]
         assert any("picows is left out" in warning for warning in reported.warnings)
 

@@ -81,7 +81,7 @@ def unavailable_reason(contestant: Contestant) -> str | None:
     if isinstance(contestant, Client):
         if contestant.package is None or find_spec(contestant.package) is not None:
             return None
-        return "it is not installed: pip install 'wsrec[bench]'"
+        return "it is not installed: pip install 'wsrec[bench]' (in a clone: '.[bench]')"
     if not contestant.pure and CompiledHotPath is None:
         return "the hot path is not compiled: install a C compiler and reinstall wsrec"
     return None

@@ -86,7 +86,7 @@ def bench(
       wsrec bench --from bench.json --markdown
 
     Everything runs on this machine, over loopback; nothing is left behind. Progress goes to standard error. To install
-    the other clients: pip install 'wsrec[bench]'
+    the other clients: pip install 'wsrec[bench]' (in a clone: '.[bench]')
     """
     # the bench imports much that no other command needs
     from rich.console import Console

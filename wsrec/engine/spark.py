@@ -30,7 +30,7 @@ from wsrec.version import __version__
 
 R = TypeVar("R")
 
-_INSTALL = "pip install 'wsrec[spark]'"
+_INSTALL = "pip install 'wsrec[spark]' (in a clone: '.[spark]')"
 _STANDALONE = "spark://"
 _IS_IT_ONE = "is that the address of a Spark master, of the same major version?"
 # items of large results for each processor at a time, and as many on the way
