@@ -15,6 +15,7 @@ from wsrec.cli.main import main
 from wsrec.cli.record import record
 from wsrec.net.proxy import ProxyRules
 from wsrec.plan.connections import plan
+from wsrec.plan.target import Wanted
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("[A-Z]*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -93,7 +94,8 @@ def would_record(words: list[str], folder: Path) -> None:
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as environment, parent:
         environment.setenv("PROXY_PASSWORD", "secret")
         values = record.make_context("record", list(words), parent=parent).params
-        for wanted in values["targets"]:
+        for target in values["targets"]:
+            wanted = Wanted(target=target) if isinstance(target, str) else target
             narrowed = {key: values[key] or getattr(wanted, key) for key in ("symbols", "channels", "subscribe")}
             rules = ProxyRules(none=values["no_proxy"], given=values["proxy"])
             planned = plan([replace(wanted, **narrowed).resolved(values["shard"])], proxies=rules)
