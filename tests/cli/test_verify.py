@@ -48,10 +48,15 @@ class TestVerify:
         assert "trade AB, connection 0: incomplete" in result.stdout
 
     @pytest.mark.parametrize("more", [(), ("--json",)])
-    def test_quietly(self, out, more):  # noqa: F811
+    def test_quietly(self, untouched, out, more):  # noqa: F811
+        holds = run(untouched, "--quiet", *more)
+        assert (holds.exit_code, holds.output) == (0, "")
         message_paths(out)[0].write_bytes(b"PAR1")
         result = run(out, "--quiet", *more)
-        assert (result.exit_code, result.output) == (1, "")
+        assert (result.exit_code, result.stdout) == (1, "")
+        (line,) = result.stderr.splitlines()
+        assert line.startswith(f"wsrec verify: {out}: damaged messages/")
+        assert "is truncated at byte 4" in line
 
     @pytest.mark.parametrize("arguments", [[], ["nowhere"]])
     def test_wrong_usage(self, arguments):

@@ -22,7 +22,7 @@ from wsrec.report.terminal import reading_progress
 from wsrec.units import printable_json
 from wsrec.verify.memory import Memory, default_folder
 from wsrec.verify.model import VerifyStatus
-from wsrec.verify.terminal import print_verification
+from wsrec.verify.terminal import print_verification, reasons
 from wsrec.verify.verify import verify as verify_captures
 
 _ENGINE = declared(EngineOptions)
@@ -33,7 +33,12 @@ _ENGINE = declared(EngineOptions)
     "paths", nargs=-1, required=True, type=FolderType(exists=True, readable=False, path_type=Path), metavar="PATH..."
 )
 @click.option("--json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing, with --json either; only set the exit status.")
+@click.option(
+    "--quiet",
+    "-q",
+    is_flag=True,
+    help="Print no result, with --json either; only why the exit status is not 0, on standard error.",
+)
 @click.option("--again", is_flag=True, help="Read every file again, whatever an earlier verify proved.")
 @click.option(
     "--memory",
@@ -79,7 +84,8 @@ def verify(paths: tuple[Path, ...], json: bool, quiet: bool, again: bool, memory
     if memory is not None and known is not None and known.problem is not None:
         click.echo(f"wsrec verify: what was proved is not remembered: {known.problem}", err=True)
     if quiet:
-        pass
+        for reason in reasons(result):
+            click.echo(f"wsrec verify: {reason}", err=True)
     elif json:
         click.echo(printable_json(result))
     else:

@@ -59,6 +59,23 @@ def print_verification(verification: Verification, console: Console) -> None:
         _capture(capture, console)
 
 
+def reasons(verification: Verification) -> list[str]:
+    """Why the exit status is not 0: a line for each capture that does not hold."""
+    lines = []
+    for capture in verification.captures:
+        if capture.status is VerifyStatus.HOLDS:
+            continue
+        word, _, meaning = _VERDICTS[capture.status]
+        why = f"{word}: {meaning.removesuffix(', see above')}"
+        # the gravest is first
+        grave = [finding for finding in capture.findings if finding.kind is not Kind.NOTE]
+        if grave:
+            why = _finding(grave[0], capture.path).plain
+            why += f", and {plural(len(grave) - 1, 'more finding')}" if len(grave) > 1 else ""
+        lines.append(f"{clean(capture.path, 1000)}: {why}; `wsrec verify` without --quiet shows all")
+    return lines
+
+
 def _capture(capture: Capture, console: Console) -> None:
     part = "" if capture.whole else " (in part)"
     print_heading(Text(f"{clean(capture.path, 1000)}{part}", style="bold"), console)
