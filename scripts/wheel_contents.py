@@ -24,10 +24,11 @@ MODULES = [module["name"] for module in SETUPTOOLS["ext-modules"]]
 
 def packaged() -> set[str]:
     """The files of a wheel's packages, besides what is compiled: of its sources, those that run."""
-    found = {"wsrec/_version.py"} | {str(file.relative_to(ROOT)) for file in (ROOT / "wsrec").rglob("*.py")}
-    for package, patterns in SETUPTOOLS["package-data"].items():
+    found = {"wsrec/_version.py"}
+    for package in SETUPTOOLS["packages"]:
         place = package.replace(".", "/")
         folder = ROOT / SETUPTOOLS["package-dir"].get(package, place)
+        patterns = ["*.py", *SETUPTOOLS["package-data"].get(package, [])]
         files = [file for pattern in patterns for file in folder.glob(pattern) if file.is_file()]
         found |= {f"{place}/{file.relative_to(folder)}" for file in files}
     return found
