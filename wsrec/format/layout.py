@@ -3,6 +3,7 @@
     OUT/messages/feed=FEED/date=YYYY-MM-DD/hour=HH/SESSION-NUMBER.parquet   one row per message
     OUT/events/feed=FEED/date=YYYY-MM-DD/hour=HH/SESSION-NUMBER.parquet     connections, gaps, losses
     OUT/.wsrec/manifest.jsonl                                               one line per finished pair of files
+    OUT/.wsrec/on-file.json                                                 up to where `--on-file` was run
     OUT/.wsrec/SESSION/                                                     journals of a session in progress
     OUT/.wsrec/aside/                                                       unusable files: nothing is deleted
     OUT/.wsrec/compacting/                                                  files that `wsrec compact` is making

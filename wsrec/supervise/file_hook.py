@@ -25,7 +25,7 @@ from wsrec.units import NAMED, clean, plural, system_error
 
 STATE = "on-file.json"
 
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 0.5
 _READ = 1 << 20
 _RETRY_LEAST, _RETRY_MOST = 30.0, 3600.0
 _AGAIN = "it is tried again later, and at the next start with --on-file"
@@ -105,7 +105,7 @@ class FileHook(threading.Thread):
 
     def _take_next(self) -> bool:
         """Run the command for the next new line; False if there is none."""
-        text = self._line_at(self._state.until)
+        text = self._line_at(self._state.until) if self._size() > self._state.until else None
         if text is None:
             return False
         done = self._run(text)

@@ -19,6 +19,7 @@ from wsrec.units import clean, duration, named
 from wsrec.writer.uninflated import hint
 
 _WORDS_MAX = 300
+_LISTED_MAX = 20
 
 
 class EventWarnings:
@@ -51,7 +52,7 @@ class EventWarnings:
             what, say = words
             message, hint = say(detail)
             channel, symbol = detail.get("channel"), detail.get("symbol")
-            about = {name: value for name, value in detail.items() if name not in ("channel", "symbol")}
+            about = {name: _bounded(value) for name, value in detail.items() if name not in ("channel", "symbol")}
             self._folded.warn(
                 self._feed, what, message, hint, conn=conn, kind=kind, channel=channel, symbol=symbol, detail=about
             )
@@ -105,7 +106,7 @@ class EventWarnings:
                 f"no message for {seconds:g} s or longer: {named(topics)}",
                 kind=EventKind.STALE,
                 **_of_one(expected),
-                detail={"idle_s": seconds, "topics": topics},
+                detail=_bounded({"idle_s": seconds, "topics": topics}),
             )
         # where the feed does not say that there should be messages, there may be none
         others = [each.detail["topic"] for each in found if not self._idle_timeout(each)]
@@ -127,6 +128,19 @@ class EventWarnings:
         hint = f"look up its name with `wsrec feeds show {self._feed}`"
         why = f" ({detail['message']})" if detail.get("message") else ""
         return f"no answer to the subscription of {named(detail['topics'])}{why}", hint
+
+
+def _bounded(value: Any) -> Any:
+    """A value of a detail, small enough for a line to the supervisor, whatever an exchange sends."""
+    match value:
+        case str():
+            return value[:_WORDS_MAX]
+        case list() | tuple():
+            return [_bounded(each) for each in value[:_LISTED_MAX]]
+        case Mapping():
+            return {name[:_WORDS_MAX]: _bounded(each) for name, each in [*value.items()][:_LISTED_MAX]}
+        case _:
+            return value
 
 
 def _of_one(found: Sequence[Finding]) -> dict[str, Any]:
