@@ -91,6 +91,8 @@ def warnings(kinds: int) -> tuple[WarningState, ...]:
             time=BEGAN + (4000 - index) * SECOND,
             message=f"kind {index}: {'a long story ' * 20}",
             hint="a hint",
+            feed="binance",
+            conn=None if index else 0,
         )
         for index in range(kinds)
     )

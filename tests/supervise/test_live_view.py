@@ -171,8 +171,8 @@ def test_warnings_are_counted_and_one_line_each() -> None:
     lines = screen(LiveView(has_keys=True), state(1, warnings=warnings(8)))
     heading = next(index for index, line in enumerate(lines) if "warnings" in line)
     assert lines[heading].startswith("36 warnings, the last ")
-    assert re.match(r"\d\d:\d\d:\d\d kind 0: ", lines[heading + 1])
-    assert re.match(r"\d\d:\d\d:\d\d 2x kind 1: ", lines[heading + 2])
+    assert re.match(r"\d\d:\d\d:\d\d binance 0: kind 0: ", lines[heading + 1])
+    assert re.match(r"\d\d:\d\d:\d\d 2x binance: kind 1: ", lines[heading + 2])
 
 
 def test_words_of_an_exchange_do_nothing_to_the_terminal() -> None:

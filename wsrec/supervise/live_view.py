@@ -253,6 +253,8 @@ def _warnings(warnings: Sequence[WarningState], most: int) -> list[Text]:
         line = Text(no_wrap=True, overflow="ellipsis").append(utc(each.time)[11:19], style="dim").append(" ")
         if each.count > 1:
             line.append(f"{each.count:,}x ", style="bold")
+        about = " ".join(clean(str(part), 60) for part in (each.feed, each.conn) if part is not None)
+        line.append(f"{about}: " if about else "", style="dim")
         line.append(clean(each.message, 500), style="bold red" if each.level == "error" else "yellow")
         if each.hint:
             line.append(f" ({clean(each.hint, 300)})", style="dim")

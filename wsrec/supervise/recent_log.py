@@ -26,7 +26,7 @@ class RecentLog:
 
     def __init__(self) -> None:
         self.lines = {"info": 0, "warning": 0, "error": 0}
-        self._last: dict[tuple[str, int | None, str], WarningState] = {}
+        self._last: dict[tuple[str, str | None, int | None, str], WarningState] = {}
         self._lock = threading.Lock()
 
     def watching(self, on_log: Callable[[LogLine], None]) -> Callable[[LogLine], None]:
@@ -44,7 +44,7 @@ class RecentLog:
             self.lines[line.level] += 1
             if line.level == "info":
                 return
-            key = line.level, line.conn, re.sub(r"[0-9][0-9.,:]*", "#", line.message[:_KEY])
+            key = line.level, line.feed, line.conn, re.sub(r"[0-9][0-9.,:]*", "#", line.message[:_KEY])
             before = self._last.pop(key, None)
             self._last[key] = WarningState(
                 level=line.level,
@@ -52,6 +52,7 @@ class RecentLog:
                 time=time.time_ns(),
                 message=line.message,
                 hint=line.hint,
+                feed=line.feed,
                 conn=line.conn,
             )
             if len(self._last) > KINDS:

@@ -96,7 +96,7 @@ class WarningState(msgspec.Struct, frozen=True, kw_only=True):
         level: `warning` or `error`.
         count: how many there were.
         time: of the last one.
-        message, hint, conn: of the last one.
+        message, hint, feed, conn: of the last one; the latter two are null if it is about none, or several.
 
     """
 
@@ -105,6 +105,7 @@ class WarningState(msgspec.Struct, frozen=True, kw_only=True):
     time: int
     message: str
     hint: str | None = None
+    feed: str | None = None
     conn: int | None = None
 
 
