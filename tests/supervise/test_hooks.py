@@ -206,6 +206,14 @@ class TestFollowing:
         assert [call["line"]["path"] for call in calls(tmp_path / "again")] == names
         assert not again.lines
 
+    def test_a_state_may_say_anything(self, tmp_path):
+        (tmp_path / ".wsrec").mkdir()
+        state = {"until": 1 << 70, "failed": [-1, 1 << 70, 3]}
+        (tmp_path / ".wsrec" / "on-file.json").write_text(json.dumps(state))
+        followed = Followed(tmp_path, "true")
+        followed.end()
+        assert json.loads((tmp_path / ".wsrec" / "on-file.json").read_text()) == {"until": 0, "failed": []}
+
     def test_a_state_that_cannot_be_read_is_said(self, tmp_path):
         (tmp_path / ".wsrec").mkdir()
         (tmp_path / ".wsrec" / "on-file.json").write_text("{")

@@ -208,7 +208,8 @@ class FileHook(threading.Thread):
             hint = "files finished before are not passed to --on-file: see the manifest for them"
             self._warn("state", f"--on-file begins anew: {self._path} cannot be read: {error}", hint)
         # a manifest that was replaced by a shorter one
-        self._state.until = max(min(self._state.until, self._size()), 0)
+        until = max(min(self._state.until, self._size()), 0)
+        self._state = _State(until, [offset for offset in self._state.failed if 0 <= offset < until])
         self._save()
 
     def _save(self) -> None:
