@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ STEPS = 150
 _MOST = 4096
 _SHOWN = 200
 _WAITING = 16
+# numbers that are counted in an array of all
+_DENSE = 1 << 20
 _LEAST, _GREATEST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 Name = tuple[str | None, str | None]
@@ -59,23 +61,24 @@ class Streams:
         place = np.searchsorted(steps, placed.steps >> by)[placed.place]
         self._messages += len(stream)
         codes, of_row = _distinct(stream, len(channels) * len(symbols))
-        cells = np.bincount(of_row * len(steps) + place, minlength=len(codes) * len(steps)).reshape(len(codes), -1)
         first, last = np.full(len(codes), _GREATEST), np.full(len(codes), _LEAST)
         np.minimum.at(first, of_row, recv_time)
         np.maximum.at(last, of_row, recv_time)
+        cells, counts = _counted(of_row * len(steps) + place, len(codes) * len(steps))
+        row, column = np.divmod(cells, len(steps))
+        begins = np.searchsorted(row, np.arange(len(codes) + 1)).tolist()
         names = [(channels[code // len(symbols)], symbols[code % len(symbols)]) for code in codes.tolist()]
         self._keep(names)
         for at, name in enumerate(names):
             of = self._of.get(name)
             if of is not None:
-                used = cells[at].nonzero()[0]
-                of.add(steps[used], cells[at][used], int(first[at]), int(last[at]))
+                mine = slice(begins[at], begins[at + 1])
+                of.add(steps[column[mine]], counts[mine], int(first[at]), int(last[at]))
 
-    def add_gaps(self, gaps: Iterable[Name]) -> None:
+    def add_gaps(self, gaps: Mapping[Name, int]) -> None:
         """Count events `gap` by the stream that they name."""
-        for name in gaps:
-            self._gaps[name] += 1
-            self._gap_count += 1
+        self._gaps.update(gaps)
+        self._gap_count += sum(gaps.values())
         self._keep_gaps()
 
     def merge(self, other: Streams, level: int) -> None:
@@ -188,12 +191,33 @@ def _order(name: Name) -> tuple[bool, str, bool, str]:
     return channel is not None, channel or "", symbol is not None, symbol or ""
 
 
-def _distinct(stream: Int64s, most: int) -> tuple[Int64s, npt.NDArray[np.intp]]:
-    """The different numbers of an array, ascending, and of each element its index among them."""
-    if most > 1 << 20:
-        codes, of_row = np.unique(stream, return_inverse=True)
+def _distinct(numbers: Int64s, most: int) -> tuple[Int64s, npt.NDArray[np.intp]]:
+    """The different numbers of an array below `most`, ascending, and of each element its index among them."""
+    if most > _DENSE:
+        codes, of_row = np.unique(numbers, return_inverse=True)
         return codes, of_row
-    codes = np.bincount(stream).nonzero()[0]
+    codes = np.bincount(numbers).nonzero()[0]
     table = np.zeros(int(codes[-1]) + 1, np.intp)
     table[codes] = np.arange(len(codes))
-    return codes, table[stream]
+    return codes, table[numbers]
+
+
+def _counted(numbers: npt.NDArray[np.integer], most: int) -> tuple[Int64s, Int64s]:
+    """The different numbers of an array below `most`, ascending, and how often each is there."""
+    if most > _DENSE:
+        found, counts = np.unique(numbers, return_counts=True)
+        return found, counts
+    every = np.bincount(numbers)
+    used = every.nonzero()[0]
+    return used, every[used]
+
+
+def counts_of_streams(batch: Any) -> dict[Name, int]:
+    """How many rows each stream has in a batch of `COLUMNS`."""
+    if not batch.num_rows:
+        return {}
+    channel, channels = words(batch, "channel")
+    symbol, symbols = words(batch, "symbol")
+    codes, counts = _counted(channel.astype(np.int64) * len(symbols) + symbol, len(channels) * len(symbols))
+    names = [(channels[code // len(symbols)], symbols[code % len(symbols)]) for code in codes.tolist()]
+    return dict(zip(names, counts.tolist(), strict=True))

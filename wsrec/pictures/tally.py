@@ -19,11 +19,12 @@ from wsrec.pictures.model import Curves, DelayOverTime, Figures, OverTime, Total
 from wsrec.pictures.slow_frames import Rows
 from wsrec.pictures.streams import COLUMNS as STREAM_COLUMNS
 from wsrec.pictures.streams import STEPS as STREAM_STEPS
-from wsrec.pictures.streams import Streams
-from wsrec.pictures.time_line import TimeLine, event_times, gaps_of
+from wsrec.pictures.streams import Streams, counts_of_streams
+from wsrec.pictures.time_line import TimeLine, event_times
 from wsrec.pictures.time_steps import Placed, SparseCounts, TimeSteps, excess
 from wsrec.pictures.totals import Totals
 from wsrec.report.tally import COLUMNS, RecordingTally
+from wsrec.ring.events import EventKind
 from wsrec.stages import STEPS, TOTAL, TOTAL_WITHOUT_NIC
 
 MOST_STEPS = 600
@@ -112,7 +113,10 @@ class FiguresTally(RecordingTally):
         """
         super().add_events(session, batch)
         self._time_line.add(session, batch, self._steps.place(event_times(batch)))
-        self._streams.add_gaps(gaps_of(batch))
+        kind, kinds = words(batch, "kind")
+        if EventKind.GAP in kinds:
+            gaps = pa.array(kind == kinds.index(EventKind.GAP))
+            self._streams.add_gaps(counts_of_streams(batch.select(STREAM_COLUMNS).filter(gaps)))
 
     def merge(self, other: RecordingTally) -> RecordingTally:
         """Add the totals of other files, and return this."""

@@ -96,15 +96,6 @@ class TimeLine:
         )
 
 
-def gaps_of(batch: Any) -> list[tuple[str | None, str | None]]:
-    """The channel and symbol of each event `gap` of a batch."""
-    kind, kinds = words(batch, "kind")
-    if EventKind.GAP not in kinds:
-        return []
-    rows = pa.array(np.flatnonzero(kind == kinds.index(EventKind.GAP)))
-    return [(row["channel"], row["symbol"]) for row in batch.select(["channel", "symbol"]).take(rows).to_pylist()]
-
-
 def _most(kind: str) -> int:
     return _INCIDENTS if kind in INCIDENT_KINDS else _OTHERS
 
