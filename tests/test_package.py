@@ -71,6 +71,11 @@ class TestDemo:
         (installed,) = clone.glob(".venv-demo/lib/python3*/site-packages/wsrec")
         names = {path.name for path in (installed / "configs").glob("*.yaml")}
         assert names == {path.name for path in (ROOT / "configs").glob("*.yaml")}
+        # and what the HTML report is made of, with the licence of its library
+        assets = Path("wsrec") / "pictures" / "assets"
+        for path in (ROOT / assets).rglob("*.*"):
+            assert (installed.parent / path.relative_to(ROOT)).exists(), path
+        assert (installed / "pictures" / "assets" / "echarts" / "LICENSE").exists()
         assert (installed / "py.typed").is_file()
 
     @pytest.mark.timeout(600)

@@ -310,6 +310,45 @@ class TestSeveral:
         assert not page.messages
 
 
+class TestLittle:
+    def test_events_without_a_message(self, browser, tmp_path):
+        """A recorder that never got anything: its events are drawn where they happened."""
+        made = pictures()
+        figures = msgspec.structs.replace(
+            made.figures[0], over_time=None, coverage=None, compositions=[], curves=[], slowest={}
+        )
+        recording = msgspec.structs.replace(
+            made.report.recordings[0], first_recv_time=None, last_recv_time=None, rows={}, rate=None, stages=[]
+        )
+        report = msgspec.structs.replace(made.report, recordings=[recording])
+        write_page([msgspec.structs.replace(made, report=report, figures=[figures])], tmp_path / "page.html")
+        page = Opened(browser, tmp_path / "page.html")
+        texts = page.run("[...document.querySelectorAll('#events svg text')].map((each) => each.textContent)")
+        assert "13:15" in texts
+        assert not page.messages
+
+    def test_a_stamp_after_the_event(self, browser, tmp_path):
+        """`NIC->EVENT` is negative where the segment arrived during the read: its bar lies left of zero."""
+        made = pictures()
+        shifted = [
+            msgspec.structs.replace(
+                each,
+                shares=[
+                    msgspec.structs.replace(each.shares[0], mean=-each.mean),
+                    msgspec.structs.replace(each.shares[1], mean=each.mean * 2),
+                ],
+            )
+            for each in made.figures[0].compositions
+        ]
+        figures = msgspec.structs.replace(made.figures[0], compositions=shifted)
+        write_page([msgspec.structs.replace(made, figures=[figures])], tmp_path / "page.html")
+        page = Opened(browser, tmp_path / "page.html")
+        labels = page.run("[...document.querySelectorAll('#composition svg text')].map((each) => each.textContent)")
+        assert "\u221226.0\u202fµs" in labels
+        assert "52.0\u202fµs" in labels
+        assert not page.messages
+
+
 class TestFile:
     def test_a_page_is_small(self, report_file):
         assert report_file.stat().st_size < 2_000_000

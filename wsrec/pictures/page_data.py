@@ -85,8 +85,14 @@ def _recording_data(recording: Recording, figures: Figures, *, with_figures: boo
     }
     if not with_figures:
         return data
-    width = figures.over_time.width if figures.over_time is not None else 1
+    width = 1
     shown = msgspec.structs.replace(figures, slowest={}, over_time=None, facts=[])
+    if figures.over_time is not None:
+        width = figures.over_time.width
+    else:
+        # the width of their steps is not known without any message: single events are
+        lines = [msgspec.structs.replace(line, begins=[], counts=[]) for line in figures.lines]
+        shown = msgspec.structs.replace(shown, lines=lines)
     # names and facts of the recording are those of the report
     data = _plain(msgspec.to_builtins(shown), width) | data
     data["slowest"] = {key: [texts.frame(each) for each in frames] for key, frames in figures.slowest.items()}

@@ -41,7 +41,7 @@ function eventsOption({ recording, lines }, gravity, width) {
   const step = recording.over_time?.width ?? 1e9;
   const marks = lines.flatMap((line, row) => {
     // of a kind with more events than are told apart, how many there were says more than the first of them
-    const isCounted = line.count > line.moments.length;
+    const isCounted = line.count > line.moments.length && line.begins.length > 0;
     const shown = isCounted && !line.is_incident ? [] : line.moments;
     const known = shown.map((moment) => ({ row, line, moment, from: axisTime(moment.begin ?? moment.time), to: axisTime(moment.end ?? moment.time) }));
     const counted = !isCounted ? [] : stepsOf(line.begins).map((at, each) =>

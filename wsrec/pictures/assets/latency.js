@@ -42,9 +42,12 @@ function compositionFigure(parent) {
 
 const barName = (bar) => `p${bar.percentile}${isCompared() ? ` ${bar.letter}` : ""}`;
 
+// what lies to the right of zero: a segment may arrive during the read, and NIC->EVENT be negative
+const upward = (bar) => bar.shares.reduce((sum, share) => sum + Math.max(share.mean, 0), 0);
+
 function compositionOption(bars, names, colors, width) {
   const longest = new Map();
-  for (const bar of bars) longest.set(bar.percentile, Math.max(longest.get(bar.percentile) ?? 0, bar.mean));
+  for (const bar of bars) longest.set(bar.percentile, Math.max(longest.get(bar.percentile) ?? 0, upward(bar)));
   const least = Math.min(0, ...bars.map((bar) => Math.min(...bar.shares.map((share) => share.mean)) / longest.get(bar.percentile)));
   const left = isCompared() ? 62 : 46;
   const room = Math.max(width - left - 66, 50);
@@ -219,9 +222,11 @@ class Moments {
     this.shown = shown;
     this.chosen = { letter: null, at: null };
     this.plots = [];
-    this.frames = element("div", { class: "frames", "aria-live": "polite" });
+    this.frames = element("div", { class: "frames" });
+    // what has changed, for who does not see it; the table itself would be read aloud as a whole
+    this.status = element("p", { class: "visually-hidden", role: "status" });
     this.buttons = element("div", { class: "moments", role: "group", "aria-label": "Slowest moments" }, "Slowest moments");
-    this.element = element("div", {}, this.buttons, this.frames);
+    this.element = element("div", {}, this.buttons, this.status, this.frames);
     for (const each of shown) {
       for (const at of slowestSteps(each.latency, isCompared() ? 4 : 8).sort((one, other) => one - other)) {
         const step = stepsOf(each.recording.over_time.begins)[at];
@@ -266,6 +271,7 @@ class Moments {
       button.setAttribute("aria-pressed", String(button.letter === this.chosen.letter && button.at === this.chosen.at));
     }
     const { caption, frames } = this.chosen.at === null ? this.overall() : this.ofMoment();
+    this.status.textContent = `Table: ${caption}`;
     const rows = frames.map(({ letter, frame }) => [...sideCell(letter), ...frameCells(frame)]);
     const columns = withSide(FRAME_COLUMNS);
     this.frames.replaceChildren(table(caption, columns, rows), element("div", { class: "tools" }, element("button", {
@@ -286,7 +292,7 @@ class Moments {
     const { width, begins } = recording.over_time;
     const time = clockTime(stepNs(stepsOf(begins)[this.chosen.at], width), 3);
     const frames = latency.slowest[this.chosen.at].map((each) => ({ letter, frame: frameOf(recording, latency.slow[each]) }));
-    return { caption: `The slowest frames of the ${duration(width)} from ${time} UTC`, frames };
+    return { caption: `The slowest frames of the ${duration(width)} from ${time} UTC; payloads are known of the 50 slowest of all`, frames };
   }
 }
 
@@ -295,18 +301,18 @@ const FRAME_COLUMNS = [
   { key: "total_ns", label: "Total", number: true, show: duration },
   { key: "seq", label: "seq", number: true, show: String },
   { key: "payload_bytes", label: "Payload", number: true, show: size },
+  { screen: true, key: "read_bytes", label: "Read", number: true, show: size },
   { key: "conn", label: "Conn.", number: true },
   { key: "channel", label: "Channel" },
   { key: "symbol", label: "Symbol" },
   ...STEP_NAMES.map((name) => ({ key: `${name.replace("->", "_to_").toLowerCase()}_ns`, label: arrow(name), number: true, show: duration })),
   { screen: true, key: "frame_in_read", label: "In its read" },
-  { screen: true, key: "read_bytes", label: "Read", number: true, show: size },
   { screen: true, key: "opcode", label: "Opcode" },
   { screen: true, key: "session", label: "Session" },
   { screen: true, key: "file", label: "File" },
 ];
 
 const frameCells = (frame) => [
-  frame.time, frame.total, frame.seq, frame.payload_bytes, frame.conn, frame.channel, frame.symbol, ...frame.steps,
-  `${frame.frame_in_read + 1} of ${frame.frames_in_read}`, frame.read_bytes, frame.opcode, frame.session, frame.file,
+  frame.time, frame.total, frame.seq, frame.payload_bytes, frame.read_bytes, frame.conn, frame.channel, frame.symbol, ...frame.steps,
+  `${frame.frame_in_read + 1} of ${frame.frames_in_read}`, frame.opcode, frame.session, frame.file,
 ];
