@@ -31,6 +31,7 @@ from wsrec.client.consumer import Message
 from wsrec.feed.load import find_feed
 from wsrec.format.reading import DERIVED
 from wsrec.supervise.outcome import ExitStatus
+from wsrec.supervise.status_query import StatusExit
 from wsrec.verify.model import Kind, State, VerifyStatus
 
 FEED = """
@@ -59,10 +60,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def run(words: list[str], folder: Path, status: int = 0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-m", "wsrec", *words]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-    assert result.returncode == 0, f"{words}: {result.stderr}"
+    assert result.returncode == status, f"{words}: {result.stderr}"
     return result
 
 
@@ -98,6 +99,9 @@ class TestCommands:
             record_demo(["1h" if word == "10s" else word for word in words], workplace)
         elif words[0] == "record":
             would_record(words[1:], workplace)
+        elif words[0] == "status":
+            # nothing is being recorded there
+            run([word for word in words if word != "--watch"], workplace, status=StatusExit.NOTHING)
         elif words[0] == "bench":
             self.would_measure(words[1:], workplace)
         else:
@@ -238,6 +242,12 @@ class TestPages:
         assert [(name, text) for _, name, text in rows] == texts_of(VerifyStatus)
         words = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
         assert words == [*Kind, *State]
+
+    def test_exit_statuses_of_status(self):
+        page = (ROOT / "docs" / "how-to" / "monitoring.md").read_text()
+        rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (.+) \|$", page, re.MULTILINE)
+        assert [(int(number), name) for number, name, _ in rows] == [(s.value, s.name) for s in StatusExit]
+        assert [(name, text) for _, name, text in rows] == texts_of(StatusExit)
 
     def test_links_lead_somewhere(self):
         for page in PAGES:

@@ -23,6 +23,7 @@ class Stream:
 
     def __init__(self, padding: int = 0) -> None:
         self.times: list[int] = []
+        self.server: Any = None
         self._padding = f" {'x' * padding}" if padding else ""
 
     async def __call__(self, connection) -> None:
@@ -84,7 +85,7 @@ def recording(wsrec, exchange, tmp_path):
 
         def start(*arguments: object, **options: object) -> Recording:
             stream = Stream()
-            server = exchange(stream)
+            server = stream.server = exchange(stream)
             process = wsrec.start("record", server.url, "--out", tmp_path, *arguments, **options)
             stack.callback(process.communicate)
             stack.callback(process.kill)

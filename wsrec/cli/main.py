@@ -17,6 +17,7 @@ from wsrec.units import clean
 
 COMMANDS = {
     "record": "Record exchange feeds into Parquet until stopped: every byte, six timestamps per frame.",
+    "status": "Ask the recorder that is recording into a folder how it is doing.",
     "report": "Summarize captures: rows, rates, gaps, completeness, and the time between the six stages of a frame.",
     "verify": "Check captures: checksums, schema, every row and count, and the completeness of each stream.",
     "export": "Make tables of captures: trades, quotes, books and more, a file a table for each messages file.",

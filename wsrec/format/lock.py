@@ -167,6 +167,28 @@ def refuse_held(out: Path) -> None:
         os.close(fd)
 
 
+def holders(out: Path) -> tuple[int, ...]:
+    """The process ids in the lock files: of the last holder, and of the last one that waited in front of it.
+
+    Raises:
+        OSError: a lock file cannot be read.
+
+    """
+    found = list[int]()
+    for name in (_LOCK, _NEXT):
+        try:
+            fd = _open(own_folder(out) / name, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        try:
+            pid = _read_pid(fd)
+        finally:
+            os.close(fd)
+        if pid is not None and pid not in found:
+            found.append(pid)
+    return tuple(found)
+
+
 def _open(path: Path, flags: int) -> int:
     """Open a file in a folder that others may write to: no symbolic link is followed, and a pipe does not block."""
     try:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import resource
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -38,9 +38,10 @@ from wsrec.supervise.preconditions import DEMO, check_options
 from wsrec.supervise.recent_log import RecentLog
 from wsrec.supervise.redaction import redacting
 from wsrec.supervise.state_sampler import StateSampler
+from wsrec.supervise.status_server import serving
 from wsrec.supervise.supervisor import Supervisor
 from wsrec.supervise.takeover import recover_left, take_over
-from wsrec.units import not_one_of
+from wsrec.units import not_one_of, system_error
 
 DEMO_FEED = "binance-usdm"
 """The feed that it imitates."""
@@ -125,7 +126,8 @@ async def _run(
     if demo is not None:
         beside.append(asyncio.ensure_future(_end_with(demo, supervisor)))
     try:
-        return await supervisor.run()
+        async with answering(options.out, sampler, log):
+            return await supervisor.run()
     finally:
         space.stop()
         for task in beside:
@@ -139,6 +141,18 @@ async def _end_with(demo: DemoExchange, supervisor: Supervisor) -> None:
     """End the recording with its synthetic market, instead of trying to reconnect to it for ever."""
     message = f"the synthetic market {await demo.ended()}"
     supervisor.fail(FailedLine(message=message, hint="what it had sent is kept; record again"), "the market ended")
+
+
+@contextlib.asynccontextmanager
+async def answering(out: Path, sampler: StateSampler, on_log: Callable[[LogLine], None]) -> AsyncIterator[None]:
+    """Answer `wsrec status` while the context is open; a recording goes on without, if the system refuses that."""
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(serving(out, sampler.state))
+        except OSError as error:
+            message = f"`wsrec status` will get no answer: {system_error(error)}"
+            on_log(LogLine(level="warning", message=message))
+        yield
 
 
 async def _tick(sampler: StateSampler) -> None:

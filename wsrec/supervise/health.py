@@ -1,0 +1,91 @@
+"""What is wrong with a running recording, judged in one place from its state: for `wsrec status`, probes, systemd."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+from wsrec.stages import TOTAL
+from wsrec.supervise.state import NOT_UP, ConnectionState, Latency, RecorderState
+from wsrec.units import clean, duration, plural, size
+
+Kind = Literal["starting", "connection", "process", "disk", "lag", "gaps", "lost", "refused"]
+KINDS: tuple[str, ...] = get_args(Kind)
+PAST = ("gaps", "lost", "refused")
+"""Kinds that stay until the recording ends: what is missing in the files."""
+
+# with fewer heartbeats a process hangs, or the machine is overloaded; they come 10 and 50 times a second
+BEAT_LATE_NS = 5_000_000_000
+# a batch is journalled within 0.1 s
+LAG_NS = 5_000_000_000
+RING_FILL = 0.5
+FULL_SOON_NS = 3_600_000_000_000
+# connections named in one problem
+_NAMED = 5
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A problem: its kind, and a line about it, safe to print."""
+
+    kind: Kind
+    text: str
+
+
+def problems(state: RecorderState) -> tuple[Problem, ...]:
+    """What is wrong with a recording; empty if nothing is. What is closed at its end is no problem."""
+    found = []
+    if state.phase == "starting":
+        found.append(Problem("starting", "no connection is open yet"))
+    elif state.phase == "recording":
+        for word in NOT_UP:
+            if those := [each for each in state.connections if each.state == word]:
+                found.append(Problem("connection", _connections(word, those)))
+    if state.phase != "finishing":
+        for process in state.processes:
+            if process.heartbeat_ns is not None and process.heartbeat_ns > BEAT_LATE_NS:
+                late = duration(process.heartbeat_ns)
+                found.append(Problem("process", f"the {process.name} has had no heartbeat for {late}"))
+    if state.disk_trouble:
+        found.append(Problem("disk", "the disk refuses writes: received data waits in the rings"))
+    if state.disk is not None and state.disk.full_in_ns is not None and state.disk.full_in_ns < FULL_SOON_NS:
+        left = f"{size(state.disk.free)} are free"
+        found.append(Problem("disk", f"the disk is full in {duration(state.disk.full_in_ns)} at this rate: {left}"))
+    if state.journal_lag_ns > LAG_NS:
+        found.append(Problem("lag", f"the journal lags by {duration(state.journal_lag_ns)}"))
+    if state.ring_fill > RING_FILL:
+        found.append(Problem("lag", f"a ring is filled to {state.ring_fill:.0%}: the writer does not keep up"))
+    counts = state.counts
+    if counts.gaps:
+        found.append(Problem("gaps", plural(counts.gaps, "sequence gap")))
+    if counts.lost_intervals:
+        found.append(Problem("lost", plural(counts.lost_intervals, "lost interval")))
+    if counts.refused:
+        found.append(Problem("refused", plural(counts.refused, "refused, unanswered or late subscription")))
+    return tuple(found)
+
+
+def _connections(word: str, those: list[ConnectionState]) -> str:
+    """`2 of them are down: ...` in one line."""
+    named = [f"{each.conn} ({clean(each.feed, 40)}{_age(each)})" for each in those[:_NAMED]]
+    more = f" and {len(those) - _NAMED:,} more" if len(those) > _NAMED else ""
+    noun, verb = ("connection", "is") if len(those) == 1 else ("connections", "are")
+    what = {"connecting": "not open yet", "ended": "ended for good"}.get(word, word)
+    return f"{noun} {', '.join(named)}{more} {verb} {what}"
+
+
+def _age(connection: ConnectionState) -> str:
+    return "" if connection.age_ns is None else f", last message {duration(connection.age_ns)} ago"
+
+
+def summary(state: RecorderState) -> str:
+    """The state in one line."""
+    counts = state.counts
+    total = next((step.latency for step in state.steps if step.key == TOTAL.key), Latency())
+    return (
+        f"{state.phase}: {state.connected}/{len(state.connections)} connected, {counts.messages:,} messages "
+        f"({state.rate:,.0f}/s), p50 {duration(total.p50)} p99 {duration(total.p99)}, "
+        f"ring {state.ring_fill:.0%}, journal lag {duration(state.journal_lag_ns)}, "
+        f"{plural(counts.gaps, 'gap')}, {plural(counts.lost_intervals, 'lost interval')}, "
+        f"{plural(state.reconnects, 'reconnect')}{', DISK ERRORS' if state.disk_trouble else ''}"
+    )
