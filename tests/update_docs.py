@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.config.test_run_config import key_tables
 from tests.feed import catalogue_page
 from tests.format.test_format_page import tables as format_tables
+from tests.supervise.test_metrics import metrics_table
 from tests.tables import test_tables_page as tables_page
 from tests.test_shutdown import limits_table
 from wsrec.config.run_config import run_schema
@@ -38,6 +39,7 @@ def main() -> None:
     for name, schema in (("feed", feed_schema()), ("run", run_schema())):
         (ROOT / "configs" / f"{name}.schema.json").write_text(json.dumps(schema, indent=2) + "\n")
     write("reference/rings.md", layout_table())
+    write("how-to/monitoring.md", metrics_table())
     tables_page.PAGE.write_text(tables_page.updated(tables_page.PAGE.read_text()))
     catalogue_page.PAGE.write_text(catalogue_page.updated(catalogue_page.PAGE.read_text()))
 

@@ -24,6 +24,8 @@ from wsrec.options.value_types import (
     File,
     Flag,
     Folder,
+    Listen,
+    ListenType,
     Names,
     Number,
     Processors,
@@ -212,6 +214,15 @@ class RecordOptions(WorkerOptions, frozen=True, kw_only=True):
             Choice(SnapshotsMode),
         ),
     ] = SnapshotsMode.AUTO
+    metrics: Annotated[
+        Listen | None,
+        Option(
+            "Serve metrics for Prometheus, /healthz and /readyz over HTTP here: `9464` on this machine alone, "
+            "`HOST:9464` for others, too.",
+            ListenType(),
+            metavar="[HOST:]PORT",
+        ),
+    ] = None
     on_file: Annotated[
         str | None,
         Option(

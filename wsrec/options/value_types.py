@@ -221,6 +221,35 @@ class ShardType(ValueType[Shard]):
         return Shard.parse(text)
 
 
+class Listen(NamedTuple):
+    """An address to listen at."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class ListenType(ValueType[Listen]):
+    """An address to listen at: of this machine alone unless another one is named."""
+
+    name = "[host:]port"
+    written = int | str
+
+    def parse(self, text: str) -> Listen:
+        """`9464` and `:9464` mean loopback; `0.0.0.0:9464`, `[::1]:9464`."""
+        host, _, port = text.rpartition(":")
+        bracketed = re.fullmatch(r"\[([0-9a-fA-F:.%]+)\]", host)
+        plain = re.fullmatch(r"[A-Za-z0-9._-]*", host)
+        if not (bracketed or plain) or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:
+            raise ValueError(
+                "expected a port of this machine (9464), or an address and a port (10.0.0.5:9464, [::1]:9464)"
+            )
+        name = bracketed[1] if bracketed else host
+        return Listen(name or "127.0.0.1", int(port))
+
+
 class Number(ValueType[int]):
     """A whole number.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Literal, get_args
 
 import msgspec
@@ -18,6 +19,9 @@ PAST = ("gaps", "lost", "refused")
 # with fewer heartbeats a process hangs, or the machine is overloaded; they come 10 and 50 times a second
 BEAT_LATE_NS = 5_000_000_000
 # a batch is journalled within 0.1 s
+# longer than the supervisor takes to restart what hangs (`wsrec.supervise.process_supervisor`)
+BEAT_DEAD_NS = 90_000_000_000
+LOOP_DEAD = 30.0
 LAG_NS = 5_000_000_000
 RING_FILL = 0.5
 FULL_SOON_NS = 3_600_000_000_000
@@ -63,6 +67,33 @@ def problems(state: RecorderState) -> tuple[Problem, ...]:
     if counts.refused:
         found.append(Problem("refused", plural(counts.refused, "refused, unanswered or late subscription")))
     return tuple(found)
+
+
+def is_ready(state: RecorderState) -> bool:
+    """Whether it records as planned now, whatever was lost before."""
+    return state.phase == "recording" and all(each.kind in PAST for each in problems(state))
+
+
+def unwell(state: RecorderState, ticked: float) -> str | None:
+    """Why the recorder should be restarted from outside; None if it should not.
+
+    It restarts its own processes: only one that has had no heartbeat for longer than that takes counts, and none while
+    the disk hangs, which a restart would not fix, or while it is finishing.
+
+    Args:
+        state: its state.
+        ticked: monotonic time (s) of the last sign of life of its event loop.
+
+    """
+    late = time.monotonic() - ticked
+    if late > LOOP_DEAD:
+        return f"the supervisor has hung for {late:.0f} s"
+    if state.phase == "finishing" or state.disk_trouble:
+        return None
+    for each in state.processes:
+        if each.heartbeat_ns is not None and each.heartbeat_ns > BEAT_DEAD_NS:
+            return f"the {each.name} has had no heartbeat for {duration(each.heartbeat_ns)}"
+    return None
 
 
 def _connections(word: str, those: list[ConnectionState]) -> str:

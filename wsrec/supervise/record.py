@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import resource
 import secrets
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from wsrec.format.output_version import check_output
 from wsrec.ipc import FailedLine, LogLine
 from wsrec.net.proxy import ProxyRules
 from wsrec.options.record import RecordOptions, Selection
+from wsrec.options.value_types import Listen
 from wsrec.plan.connections import ConnectionPlan, plan, standbys
 from wsrec.plan.target import ALL, Target, Wanted, resolve_all
 from wsrec.replay.demo import DemoExchange, demo_exchange
@@ -37,6 +39,7 @@ from wsrec.supervise.outcome import Outcome
 from wsrec.supervise.preconditions import DEMO, check_options
 from wsrec.supervise.recent_log import RecentLog
 from wsrec.supervise.redaction import redacting
+from wsrec.supervise.service_manager import ServiceManager
 from wsrec.supervise.state_sampler import StateSampler
 from wsrec.supervise.status_server import serving
 from wsrec.supervise.supervisor import Supervisor
@@ -102,6 +105,7 @@ def record(
             with hooks:
                 if lock.held:
                     recover_left(options.out, log, [])
+                listening = _listening(options.metrics, lock)
                 supervisor = Supervisor(
                     shown_names(plans),
                     [target.feed for target in chosen],
@@ -111,30 +115,54 @@ def record(
                     lock.fds,
                     at_end=hooks.finish,
                 )
-                return uvloop.run(_run(supervisor, recent, view, lock, demo))
+                return uvloop.run(_run(supervisor, recent, view, lock, demo, listening))
 
 
 async def _run(
-    supervisor: Supervisor, recent: RecentLog, view: View, lock: OutputLock, demo: DemoExchange | None
+    supervisor: Supervisor,
+    recent: RecentLog,
+    view: View,
+    lock: OutputLock,
+    demo: DemoExchange | None,
+    listening: socket.socket | None,
 ) -> Outcome:
     space = FreeSpace(supervisor.options.out, supervisor.options.reserve or 0)
     sampler = StateSampler(supervisor, recent, space, lambda: lock.held)
     space.start()
-    beside = [asyncio.ensure_future(view.follow(sampler.state, supervisor.log)), asyncio.ensure_future(_tick(sampler))]
+    manager = ServiceManager(sampler)
+    beside = [
+        asyncio.ensure_future(task)
+        for task in (view.follow(sampler.state, supervisor.log), _tick(sampler), manager.keep_informed())
+    ]
     if not lock.held:
-        beside.append(asyncio.ensure_future(take_over(supervisor, lock, supervisor.log)))
+        beside.append(asyncio.ensure_future(take_over(supervisor, lock, supervisor.log, manager.replace_main)))
+    if (where := supervisor.options.metrics) is not None:
+        from wsrec.supervise import metrics_server
+
+        beside.append(asyncio.ensure_future(metrics_server.serve(where, listening, sampler, supervisor.log)))
     if demo is not None:
         beside.append(asyncio.ensure_future(_end_with(demo, supervisor)))
     try:
-        async with answering(options.out, sampler, log):
+        async with answering(supervisor.options.out, sampler, supervisor.log):
             return await supervisor.run()
     finally:
+        manager.end()
         space.stop()
         for task in beside:
             task.cancel()
         for task in beside:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+
+def _listening(where: Listen | None, lock: OutputLock) -> socket.socket | None:
+    """A socket for the metrics; None without them, or if the recorder that is replaced has the address."""
+    if where is None:
+        return None
+    # imported here: an HTTP server takes as long to import as the rest of a poll
+    from wsrec.supervise import metrics_server
+
+    return metrics_server.bind(where, wait=not lock.held)
 
 
 async def _end_with(demo: DemoExchange, supervisor: Supervisor) -> None:

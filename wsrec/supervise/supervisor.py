@@ -31,6 +31,9 @@ from wsrec.supervise.signals import SAME_REQUEST, TAKEOVER_NAME, held
 from wsrec.supervise.state import Phase
 from wsrec.units import duration, plural
 
+REPLACED = "another recorder took over"
+"""The reason of an end by a takeover."""
+
 _LOOK_SECONDS = 0.05
 _DISCARDS = "another one discards what is not on disk by then"
 
@@ -277,7 +280,7 @@ class Supervisor:
 
     def _on_signal(self, name: str) -> None:
         if name == TAKEOVER_NAME:
-            self._stop("another recorder took over")
+            self._stop(REPLACED)
             return
         now = time.monotonic()
         if self._signalled is None:

@@ -32,18 +32,25 @@ _ANSWER_TIMEOUT = 15.0
 _OPEN_TIMEOUT = 60.0
 
 
-async def take_over(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[LogLine], None]) -> None:
+async def take_over(
+    supervisor: Supervisor,
+    lock: OutputLock,
+    on_log: Callable[[LogLine], None],
+    on_replace: Callable[[], None] = lambda: None,
+) -> None:
     """Take the output folder over from its holder while `supervisor` records; ends with the lock held.
 
     Args:
         supervisor: the new recording, running.
         lock: waiting in front of the folder's lock.
         on_log: called with each line for the operator.
+        on_replace: called before the holder is stopped.
 
     """
     own = [pair.session for pair in supervisor.pairs]
     try:
         if not await _receiving(supervisor, lock, on_log):
+            on_replace()
             _request_end(lock, on_log)
             await _ended(lock, on_log)
         on_log(LogLine(level="info", message=f"{lock.out} is taken over"))
