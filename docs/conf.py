@@ -16,6 +16,8 @@ highlight_language = "none"
 # Furo brings its own styles and scripts, and takes the reader's fonts: no page requests anything from elsewhere
 html_theme = "furo"
 html_title = "wsrec"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False

@@ -5,6 +5,7 @@ A picture whose tool is not there stays as it is, and is named.
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -33,7 +34,7 @@ class MissingToolError(Exception):
 
 def svg(printed: str, title: str, width: int) -> str:
     """What a terminal showed, with its colours, as a picture that requests nothing."""
-    console = Console(record=True, width=width, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+    console = Console(record=True, width=width, file=io.StringIO())
     console.print(Text.from_ansi(printed.rstrip()), soft_wrap=True)
     drawn = console.export_svg(title=title, theme=MONOKAI, code_format=_FORMAT, unique_id="terminal")
     return "\n".join(line.rstrip() for line in drawn.splitlines()) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import click
 import pytest
 
 from scripts.docs_commands import command_reference
+from scripts.docs_pictures import report, svg
 from scripts.docs_site import faults
 from wsrec.cli.main import main
 
@@ -74,3 +76,23 @@ def test_faults_are_found(html: str, fault: str | None, tmp_path: Path):
 def test_styles_request_nothing(rule: str, tmp_path: Path):
     (tmp_path / "own.css").write_text(rule)
     assert list(faults(tmp_path)) == ["own.css: requests https://example.com/a.css"]
+
+
+def test_a_terminal_s_picture_requests_nothing():
+    drawn = svg("\x1b[1mdemo\x1b[0m on <host>", "wsrec report", 40)
+    assert "demo" in drawn
+    assert "&lt;host&gt;" in drawn
+    assert not re.search(r"@font-face|(?:href|src)=|url\((?!#)", drawn)
+
+
+@pytest.mark.parametrize("picture", sorted((ROOT / "docs" / "images").glob("*.svg")), ids=lambda path: path.name)
+def test_the_pictures_of_the_pages_request_nothing(picture: Path):
+    assert not re.search(r"@font-face|(?:href|src)=|url\((?!#)", picture.read_text())
+
+
+@pytest.mark.long
+def test_the_report_is_drawn(tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    report(tmp_path, tmp_path / "out")
+    drawn = (tmp_path / "out" / "report.svg").read_text()
+    assert all(step in drawn for step in ("NIC-&gt;EVENT", "PARSED-&gt;HANDOFF"))
