@@ -27,7 +27,7 @@ NAVIGATION = {
     "Tutorial": ("tutorial", "first-capture"),
     "How to": (
         "how-to",
-        "install recording cron systemd kubernetes proxies planning tuning monitoring upgrade uninstall "
+        "install recording cron systemd kubernetes proxies planning tuning monitoring hooks upgrade uninstall "
         "report reading other-tools books engine verify compact replay library",
     ),
     "Reference": ("reference", "commands exit-status configs feeds catalogue format tables rings"),
