@@ -47,7 +47,6 @@ ELSEWHERE = (
     ". ~/",
     "cp ",
     "journalctl",
-    "python3 -m venv",
     "systemctl",
     "useradd",
 )
