@@ -188,6 +188,30 @@ class TestUsed:
         dark.until("document.documentElement.dataset.theme === 'dark'")
         assert not dark.messages
 
+    def test_the_slider_zooms_all_figures_over_time(self, opened):
+        def shown(name):
+            zoom = f"document.querySelector('#{name} .plot').chart.getOption().dataZoom[0]"
+            return opened.run(f"[{zoom}.startValue, {zoom}.endValue]")
+
+        opened.page.locator("#latency .plot").scroll_into_view_if_needed()
+        box = opened.page.locator("#latency .plot").bounding_box()
+        handle, slider = box["x"] + 59, box["y"] + box["height"] - 11
+        opened.page.mouse.move(handle, slider)
+        opened.page.mouse.down()
+        opened.page.mouse.move(handle + 300, slider, steps=4)
+        opened.page.mouse.up()
+        begins = pictures().figures[0].over_time.begins
+        opened.until("document.querySelector('#latency .plot').chart.getOption().dataZoom[0].start > 10")
+        chosen = shown("latency")
+        assert begins[0] / 1e6 < chosen[0] < chosen[1]
+        for name in ("rate", "delay", "events", "coverage"):
+            assert shown(name) == pytest.approx(chosen, abs=1), name
+        opened.page.mouse.move(handle + 300, slider)
+        opened.page.mouse.down()
+        opened.page.mouse.move(handle - 20, slider, steps=4)
+        opened.page.mouse.up()
+        opened.until("document.querySelector('#rate .plot').chart.getOption().dataZoom[0].start === 0")
+
     def test_numbers_as_a_table(self, opened):
         opened.page.click("#rate summary")
         rows = opened.page.locator("#rate tbody tr").count()
@@ -355,16 +379,16 @@ class TestFile:
 
     def test_many_recordings_fit(self):
         one = pictures()
-        recordings = [msgspec.structs.replace(one.report.recordings[0], feed=f"feed{at}") for at in range(20)]
+        recordings = [msgspec.structs.replace(one.report.recordings[0], feed=f"feed{at}") for at in range(24)]
         many = msgspec.structs.replace(
-            one, report=msgspec.structs.replace(one.report, recordings=recordings), figures=one.figures * 20
+            one, report=msgspec.structs.replace(one.report, recordings=recordings), figures=one.figures * 24
         )
         text = page([many])
         assert len(text.encode()) <= MOST_BYTES
         data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
         drawn = [each["drawn"] for each in data["captures"][0]["recordings"]]
-        assert 1 < sum(drawn) < 20
-        assert len(drawn) == 20
+        assert 1 < sum(drawn) < 24
+        assert len(drawn) == 24
 
     def test_it_is_replaced_as_a_whole(self, tmp_path):
         path = tmp_path / "page.html"

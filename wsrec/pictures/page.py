@@ -75,11 +75,19 @@ def write_page(captures: Sequence[Pictures], path: Path) -> int:
 def page(captures: Sequence[Pictures]) -> str:
     """The page of a capture, or of two that are compared (the first of them is A)."""
     drawn = max((len(each.figures) for each in captures), default=0)
-    while True:
-        text = _page(captures, drawn)
-        if drawn <= 1 or len(text.encode()) <= MOST_BYTES:
-            return text
-        drawn -= 1
+    text = _page(captures, drawn)
+    if drawn <= 1 or len(text.encode()) <= MOST_BYTES:
+        return text
+    # how many are drawn: one whatever its size, fewer than did not fit
+    fitting, text, too_many = 1, _page(captures, 1), drawn
+    while too_many - fitting > 1:
+        middle = (fitting + too_many) // 2
+        tried = _page(captures, middle)
+        if len(tried.encode()) <= MOST_BYTES:
+            fitting, text = middle, tried
+        else:
+            too_many = middle
+    return text
 
 
 def _page(captures: Sequence[Pictures], drawn: int) -> str:

@@ -47,6 +47,13 @@ function stepsOf(begins) {
 const stepTime = (step, width) => (step * width) / 1e6;
 const stepNs = (step, width) => String(BigInt(step) * BigInt(width));
 
+// from the first to the last step with messages: {min, max} of an axis
+function timeOf({ over_time: over }) {
+  if (!over) return {};
+  const steps = stepsOf(over.begins);
+  return { min: stepTime(steps[0], over.width), max: stepTime(steps.at(-1) + 1, over.width) };
+}
+
 function frameOf(recording, values) {
   const frame = {};
   FIELDS.forEach((name, at) => {

@@ -48,16 +48,14 @@ function eventsOption({ recording, lines }, gravity, width) {
       ({ row, line, count: line.counts[each], from: stepTime(at, step), to: stepTime(at + 1, step), step: at }));
     return [...counted, ...known];
   });
+  const time = timeOf(recording);
   const wide = width >= 560;
   const left = wide ? 176 : 112;
   return {
     height: lines.length * ROW + 34,
     option: {
       grid: { left, right: 14, top: 2, bottom: 28 },
-      xAxis: timeAxis({
-        min: recording.first === null ? undefined : (value) => Math.min(value.min, axisTime(recording.first)),
-        max: recording.last === null ? undefined : (value) => Math.max(value.max, axisTime(recording.last)),
-      }),
+      xAxis: timeAxis({ min: Math.min(...marks.map(({ from }) => from), time.min ?? Infinity), max: Math.max(...marks.map(({ to }) => to), time.max ?? -Infinity) }),
       yAxis: laneAxis(lines.map((line) => `${line.kind.replaceAll("_", " ")}  ${whole(line.count)}`), left),
       dataZoom: [zoomInside()],
       tooltip: tooltip(({ dataIndex }) => markTip(marks[dataIndex])),
@@ -170,7 +168,7 @@ function coverageOption({ at, coverage, recording }, most, width) {
     height: streams.length * 20 + 34,
     option: {
       grid: { left, right: gaps ? 70 : 14, top: 2, bottom: 28 },
-      xAxis: timeAxis({ min: axisTime(recording.first), max: axisTime(recording.last) }),
+      xAxis: timeAxis(timeOf(recording)),
       yAxis: [
         laneAxis(streams.map((each) => clip(streamName(each), 60)), left),
         ...(gaps ? [{

@@ -169,7 +169,7 @@ function latencyOption({ at, recording, latency, letter }, range, chosen, width)
     height: onPaper ? 250 : width < 560 ? 260 : 320,
     option: {
       grid: { left: 58, right: 14, top: 10, bottom: onPaper ? 26 : 46 },
-      xAxis: timeAxis(),
+      xAxis: timeAxis(timeOf(recording)),
       yAxis: logAxis(durationTick, range),
       dataZoom: [zoomInside(), { ...zoomSlider(), show: !onPaper }],
       tooltip: tooltip((points) => {

@@ -18,7 +18,8 @@ class Plot {
     const width = onPaper ? PAPER_WIDTH : this.element.clientWidth;
     if (!width) return;
     const { height, option } = this.make(width);
-    this.width = width;
+    const { min, max } = [option.xAxis].flat()[0];
+    Object.assign(this, { width, begin: min, end: max });
     this.element.style.height = `${height}px`;
     if (!this.chart) {
       this.chart = echarts.init(this.element, null, { renderer: "svg", width, height });
@@ -33,13 +34,15 @@ class Plot {
     this.onReady = null;
   }
 
-  // the same time in all plots of this capture
+  // the same time in all plots of this capture, as far as they have it: events may begin before messages
   zoomed() {
-    const { start, end } = this.chart.getOption().dataZoom[0];
+    const { start, end, startValue, endValue } = this.chart.getOption().dataZoom[0];
+    const isZoomed = start > 0 || end < 100;
     for (const each of PLOTS) {
       if (each.linked !== this.linked) continue;
-      each.zoom = start > 0 || end < 100 ? { start, end } : null;
-      if (each !== this) each.chart?.dispatchAction({ type: "dataZoom", start, end }, { silent: true });
+      const [from, to] = [Math.max(startValue, each.begin), Math.min(endValue, each.end)];
+      each.zoom = isZoomed && from < to ? { startValue: from, endValue: to } : null;
+      if (each !== this) each.chart?.dispatchAction({ type: "dataZoom", ...(each.zoom ?? { start: 0, end: 100 }) }, { silent: true });
     }
   }
 

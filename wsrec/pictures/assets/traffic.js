@@ -58,13 +58,14 @@ function ratesOf(recording) {
   return rates;
 }
 
-function rateOption({ at, rate }, most, width) {
+function rateOption({ at, rate, recording }, most, width) {
   const of = sideColor(at);
   const area = (name, index, data) => ({
     name, type: "line", xAxisIndex: index, yAxisIndex: index, data, showSymbol: data.length < 3, symbolSize: 4,
     lineStyle: { color: of, width: 1.2 }, itemStyle: { color: of }, areaStyle: { color: of, opacity: 0.16 },
   });
   const left = 58;
+  const time = timeOf(recording);
   const high = onPaper ? 70 : width < 560 ? 96 : 112;
   const title = (text, top) => ({ text, left: 0, top, textStyle: { color: color("--muted"), fontSize: 11, fontWeight: 400, fontFamily: FONT } });
   return {
@@ -72,7 +73,7 @@ function rateOption({ at, rate }, most, width) {
     option: {
       title: [title("frames/s", 0), title("bytes/s", high + 36)],
       grid: [{ left, right: 14, top: 20, height: high }, { left, right: 14, top: high + 56, height: high }],
-      xAxis: [timeAxis({ gridIndex: 0, axisLabel: { show: false } }), timeAxis({ gridIndex: 1 })],
+      xAxis: [timeAxis({ ...time, gridIndex: 0, axisLabel: { show: false } }), timeAxis({ ...time, gridIndex: 1 })],
       yAxis: [
         valueAxis(countTick, { gridIndex: 0, min: 0, max: niceMax(most.messages), splitNumber: 3 }),
         valueAxis(sizeTick, { gridIndex: 1, min: 0, max: niceMax(most.bytes), splitNumber: 3 }),
@@ -148,7 +149,7 @@ function delayOption({ at, delay, recording }, [low, high], width) {
     height: onPaper ? 205 : width < 560 ? 250 : 308,
     option: {
       grid: { left: 58, right: 14, top: 10, bottom: 26 },
-      xAxis: timeAxis({ axisLine: { ...axisLine(), onZero: false } }),
+      xAxis: timeAxis({ ...timeOf(recording), axisLine: { ...axisLine(), onZero: false } }),
       yAxis: low > 0 ? logAxis(durationTick, [low, high]) : valueAxis(durationTick, { scale: high < low / 2 }),
       dataZoom: [zoomInside()],
       tooltip: tooltip((points) => {
