@@ -115,6 +115,9 @@ def test_a_manifest_records_and_its_names_fit(block: Block, tmp_path: Path):
     assert container["args"][0] == "record"
     would_record(container["args"][1:], tmp_path)
     taken({each["name"]: each["value"] for each in container["env"]})
+    for probe in ("livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["port"] in {port["name"] for port in container["ports"]}
+        assert f"`{container[probe]['httpGet']['path']}`" in (ROOT / "docs" / "how-to" / "monitoring.md").read_text()
 
 
 def test_there_is_a_manifest():
