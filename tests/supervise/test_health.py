@@ -75,7 +75,7 @@ CASES: dict[str, tuple[Callable[[RecorderState], RecorderState], str, str]] = {
 
 def test_nothing_is_wrong(healthy):
     assert problems(healthy) == ()
-    assert summary(healthy).startswith("recording: 3/3 connected, 0 messages (0/s), p50 - p99 -, ring 0%, ")
+    assert summary(healthy).startswith("recording: 0 messages (0/s), 0 B, 3/3 connected, total p50 - p99 -, ring 0%, ")
 
 
 @pytest.mark.parametrize("case", CASES)

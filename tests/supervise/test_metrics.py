@@ -120,6 +120,7 @@ class TestServed:
         url_of(work)
         assert "whoever reaches 0.0.0.0:0 can read them, without a password" in work.process.stderr.readline()
 
+    @pytest.mark.long
     def test_a_takeover_takes_the_port(self, recording, wsrec):
         port = free_port()
         work = recording("--metrics", port)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.supervise.test_state_sampler import PLANS, Recorder
-from wsrec.supervise.service_manager import ServiceManager, watchdog_period
+from wsrec.supervise.service_manager import ServiceManager, notify, watchdog_period
+from wsrec.supervise.supervisor import REPLACED
 
 
 class Manager:
@@ -40,18 +41,21 @@ def manager(request, tmp_path: Path) -> Iterator[Manager]:
 
 
 class TestRecorder:
+    @pytest.mark.parametrize("manager", ["path"], indirect=True)
     def test_from_its_start_to_its_end(self, recording, manager):
         environment = {**os.environ, "NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "400000"}
         work = recording(env=environment)
         before = manager.until("READY=1")
         assert not [line for line in before if line.startswith("STOPPING")]
         assert f"MAINPID={work.process.pid}" in before
-        assert manager.until("STATUS=recording: 1/1 connected")
+        assert any("1/1 connected" in line for line in manager.until("STATUS=recording: "))
         assert manager.until("WATCHDOG=1")
         work.process.send_signal(signal.SIGTERM)
         manager.until("STOPPING=1")
         work.end(0)
 
+    # the messages of each are tested below; `test_status.py` has a takeover in every run
+    @pytest.mark.long
     @pytest.mark.parametrize("manager", ["path"], indirect=True)
     def test_in_a_takeover_the_new_one_is_the_main_process_before_the_old_one_ends(self, recording, wsrec, manager):
         environment = {**os.environ, "NOTIFY_SOCKET": manager.address}
@@ -109,6 +113,22 @@ class TestMessages:
         assert [text.count("READY=1") for text in sent] == [1, 1, 1, 0]
         assert sent[3].endswith("STOPPING=1")
 
+    def test_in_a_takeover(self, tmp_path):
+        recorder, sent = Recorder(tmp_path, PLANS), list[str]()
+        recorder.page.receiver["connected"] = 1
+        new = ServiceManager(recorder.sampler, {"NOTIFY_SOCKET": "/x"}, lambda text, _: not sent.append(text))
+        new.replace_main()
+        assert sent == [f"READY=1\nMAINPID={os.getpid()}"]
+        recorder.supervisor._stop(REPLACED)
+        old = ServiceManager(recorder.sampler, {"NOTIFY_SOCKET": "/x"}, lambda text, _: not sent.append(text))
+        old.inform()
+        old.end()
+        assert not [text for text in sent if "STOPPING" in text]
+
+    def test_a_real_socket(self, manager):
+        assert notify("READY=1\nSTATUS=x", manager.address)
+        assert manager.until("READY=1") == ["READY=1", "STATUS=x"]
+
     def test_nothing_without_a_manager(self, tmp_path):
         assert self.lines(Recorder(tmp_path, PLANS), NOTIFY_SOCKET="") == []
 
@@ -128,7 +148,5 @@ class TestMessages:
 
 
 def test_one_that_is_gone_is_no_failure():
-    from wsrec.supervise.service_manager import notify
-
     assert not notify("READY=1", "/none/there")
     assert not notify("READY=1", "@none-there")

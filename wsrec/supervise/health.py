@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 import msgspec
 
-from wsrec.stages import TOTAL
-from wsrec.supervise.state import NOT_UP, ConnectionState, Latency, RecorderState
+from wsrec.supervise.state import NOT_UP, ConnectionState, RecorderState
+from wsrec.supervise.summary_line import summary_line
 from wsrec.units import clean, duration, plural, size
 
 Kind = Literal["starting", "connection", "process", "disk", "lag", "gaps", "lost", "refused"]
@@ -110,13 +110,5 @@ def _age(connection: ConnectionState) -> str:
 
 
 def summary(state: RecorderState) -> str:
-    """The state in one line."""
-    counts = state.counts
-    total = next((step.latency for step in state.steps if step.key == TOTAL.key), Latency())
-    return (
-        f"{state.phase}: {state.connected}/{len(state.connections)} connected, {counts.messages:,} messages "
-        f"({state.rate:,.0f}/s), p50 {duration(total.p50)} p99 {duration(total.p99)}, "
-        f"ring {state.ring_fill:.0%}, journal lag {duration(state.journal_lag_ns)}, "
-        f"{plural(counts.gaps, 'gap')}, {plural(counts.lost_intervals, 'lost interval')}, "
-        f"{plural(state.reconnects, 'reconnect')}{', DISK ERRORS' if state.disk_trouble else ''}"
-    )
+    """The state in one line: the phase, and the progress."""
+    return f"{state.phase}: {summary_line(state)}"

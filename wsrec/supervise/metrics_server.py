@@ -14,6 +14,7 @@ import errno
 import http.server
 import ipaddress
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -78,13 +79,13 @@ async def serve(
         message = f"metrics: whoever reaches {where} can read them, without a password"
         hint = "bind 127.0.0.1 unless a firewall or a proxy with authentication is in front of it"
         on_log(LogLine(level="warning", message=message, hint=hint))
-    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="metrics", daemon=True)
     thread.start()
     try:
         await asyncio.get_running_loop().create_future()
     finally:
-        # not `shutdown`, which would wait; the threads end with the process
-        server.socket.close()
+        # in a thread, because it waits for the loop
+        threading.Thread(target=server.stop, daemon=True).start()
 
 
 def is_loopback(host: str) -> bool:
@@ -148,7 +149,14 @@ class Server(http.server.ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A reader that is gone is no news."""
+        """A reader that is gone is no news; anything else is in the log, as what is written to standard error is."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+    def stop(self) -> None:
+        """Stop answering, and free the address."""
+        self.shutdown()
+        self.server_close()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

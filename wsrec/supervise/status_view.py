@@ -137,7 +137,9 @@ def _logged(state: RecorderState) -> str:
 
 def _warning(state: RecorderState, at: int) -> Text:
     each = state.warnings[at]
-    where = "" if each.conn is None else f" [{each.conn}]"
+    place = [clean(each.feed, 40)] if each.feed else []
+    place += [] if each.conn is None else [str(each.conn)]
+    where = f" [{' '.join(place)}]" if place else ""
     times = f" ({each.count:,} times)" if each.count > 1 else ""
     hint = f" -- {clean(each.hint, 500)}" if each.hint else ""
     style = "bold red" if each.level == "error" else "yellow"
