@@ -26,6 +26,8 @@ NAMED = 5
 
 # comparing words takes time by the square of their length, and a word may be anything
 _LONGEST_WORD = 64
+# of difflib: two letters exchanged in a word of eight are 0.88, `jobs` for `bogus` and `coinbase` for `binanse` 0.67
+_NEAR = 0.7
 _COUNTS = ((1, ""), (10**3, "k"), (10**6, "M"), (10**9, "G"))
 
 
@@ -99,7 +101,7 @@ def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
     if len(word) > _LONGEST_WORD:
         return ""
     words = {each.lower(): each for each in known}
-    near = difflib.get_close_matches(word.strip().lower(), words, n=most, cutoff=0.6)
+    near = difflib.get_close_matches(word.strip().lower(), words, n=most, cutoff=_NEAR)
     return f"did you mean {' or '.join(f'`{words[each]}`' for each in near)}?" if near else ""
 
 

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from wsrec.cli.main import main
+from wsrec.feed.masking import mask_in_text
 
 RECORD = ("record", "ws://h/p")
 # refused for its symbol at the latest
@@ -121,6 +122,71 @@ def test_one_line_names_the_place_and_the_hint(words, reported):
     assert (result.exit_code, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"wsrec{reported}"), line
+
+
+@pytest.mark.parametrize(
+    ("words", "reported"),
+    [
+        ("raport", "no such command 'raport', did you mean `report`?"),
+        ("captures/", "no such command 'captures/', did you mean `wsrec report captures/`?"),
+        (".", "no such command '.', did you mean `wsrec report .`?"),
+        ("binance", "no such command 'binance', did you mean `wsrec record binance`?"),
+        ("run.yaml", "no such command 'run.yaml', did you mean `wsrec record run.yaml`?"),
+        ("$(x)/", "no such command '$(x)/'; see `wsrec --help`"),
+        ("report . --bogus", "no such option --bogus; see `wsrec report --help`"),
+        ("report . --job 2", "no such option --job, did you mean `--jobs`?"),
+        ("record binanse", "no feed 'binanse': did you mean `binance` or `binance-us`? "),
+    ],
+)
+def test_only_what_is_near_is_suggested(words, reported):
+    result = run(*words.split())
+    assert result.exit_code == 2
+    assert reported in result.stderr
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "wss://user:S3CR3T@h/x y",
+        "wss://u:S3CR3T@[bad/x",
+        "wss://h:99999/x?apiKey=S3CR3T",
+        "wss:/h/x?a=1&signature=S3CR3T",
+        "h/x?token=S3CR3T",
+        "https://h/x#token=S3CR3T",
+    ],
+)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "record",
+        "record binance --symbols",
+        "record binance --proxy",
+        "record ws://h --ca-file",
+        "feeds check",
+        "feeds plan",
+        "feeds show",
+        "feeds new",
+        "report",
+        "verify",
+        "export",
+        "book",
+        "recover",
+        "compact",
+        "replay",
+        "bench --from",
+    ],
+)
+def test_a_secret_in_a_bad_address_is_not_repeated(words, address):
+    result = run(*words.split(), address)
+    assert result.exit_code == 2
+    assert result.stderr
+    assert "S3CR3T" not in result.output
+
+
+def test_what_a_variable_fills_in_is_shown_by_its_name():
+    text = "'wss://u:${KEY}@h/x?key=${KEY}&token={token}' and http://u:p@h:1"
+    assert mask_in_text(text) == "'wss://u:${KEY}@h/x?key=${KEY}&token={token}' and http://***@h:1"
 
 
 class TestSource:

@@ -20,6 +20,7 @@ from wsrec.cli.stdout import StdoutError, give_up, watched
 from wsrec.config.click_types import FlagParam
 from wsrec.config.sources import command_name, explained
 from wsrec.feed.errors import ConfigError
+from wsrec.feed.masking import mask_in_text
 from wsrec.supervise.outcome import ExitStatus
 from wsrec.units import clean, did_you_mean, printable_json, system_error
 
@@ -74,7 +75,7 @@ class _Refusing(click.Command):
 
     def refuse(self, name: str, why: str, status: int, *, as_json: bool) -> None:
         """Print an error of one or several lines, each with the command's name before it."""
-        lines = [clean(line, 2000) for line in why.split("\n")]
+        lines = [clean(line, 2000) for line in mask_in_text(why).split("\n")]
         _complain(name, lines)
         if not as_json:
             return
@@ -151,8 +152,11 @@ class Group(_Refusing, click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that the arguments name."""
         name = args[0]
-        if self.get_command(ctx, name) is None and not ctx.resilient_parsing:
-            meant = did_you_mean(name, self.list_commands(ctx))
-            hint = f", {meant}" if meant else f"; see `{command_name(ctx)} --help`"
-            raise ConfigError(f"no such command {name!r}{hint}")
+        if not ctx.resilient_parsing and self.get_command(ctx, name) is None:
+            hint = self.meant(ctx, name) or f"see `{command_name(ctx)} --help`"
+            raise ConfigError(f"no such command {name!r}{', ' if hint.startswith('did') else '; '}{hint}")
         return super().resolve_command(ctx, args)
+
+    def meant(self, ctx: click.Context, name: str) -> str:
+        """The question what a word that is no command was meant to be; empty if nothing is near."""
+        return did_you_mean(name, self.list_commands(ctx))

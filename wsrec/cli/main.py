@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import warnings
 from collections.abc import Callable
 from importlib import import_module
@@ -12,6 +14,7 @@ from click.shell_completion import CompletionItem
 
 from wsrec import parent_death
 from wsrec.cli.command import Group
+from wsrec.feed.catalogue import catalogue
 from wsrec.feed.errors import ConfigError
 from wsrec.units import clean
 
@@ -33,6 +36,10 @@ COMMANDS = {
 """The commands in the order of `--help`, each with the first sentence of its own."""
 
 
+# what can be repeated in a command as it is
+_PLAIN = re.compile(r"[\w./~+,=-]{1,200}")
+
+
 class _Commands(Group):
     """The subcommands, imported when called: all their imports together take more than a second."""
 
@@ -46,6 +53,15 @@ class _Commands(Group):
             return None
         command: click.Command = getattr(import_module(f"wsrec.cli.{cmd_name}"), cmd_name)
         return command
+
+    def meant(self, ctx: click.Context, name: str) -> str:
+        """Also what a target or a capture without its command was meant for."""
+        found = super().meant(ctx, name)
+        if found or not _PLAIN.fullmatch(name):
+            return found
+        if name in catalogue() or name.endswith((".yaml", ".yml")):
+            return f"did you mean `wsrec record {name}`?"
+        return f"did you mean `wsrec report {name}`?" if name.endswith("/") or os.path.lexists(name) else ""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands in the help, without importing them."""

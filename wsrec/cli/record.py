@@ -15,6 +15,7 @@ from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.proxy_option import proxy_rules
 from wsrec.config.sources import PLACES, explained, source
 from wsrec.feed.errors import ConfigError
+from wsrec.feed.masking import mask_in_text
 from wsrec.format.errors import OtherVersionError
 from wsrec.format.lock import OutputLockedError
 from wsrec.options.option import declared
@@ -201,6 +202,7 @@ def _fail(message: str, status: ExitStatus, as_json: bool, view: View | LastLine
 
 
 def _tell(message: str, status: int, as_json: bool, view: View | LastLines) -> None:
+    message = mask_in_text(message)
     view.conclude(*(f"wsrec record: {line}" for line in message.split("\n")))
     if as_json:
         _print_failure(message, status, view)

@@ -44,8 +44,7 @@ def explained(error: click.UsageError | ConfigError, ctx: click.Context | None, 
     ctx = error.ctx or ctx
     help_hint = f"; see `{name} --help`"
     if isinstance(error, click.NoSuchOption):
-        known = [] if ctx is None else [name for option in ctx.command.params for name in option.opts]
-        meant = did_you_mean(error.option_name, known)
+        meant = _option_meant(error.option_name, ctx)
         return f"no such option {error.option_name}{f', {meant}' if meant else help_hint}"
     if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter):
         if ctx is None or not isinstance(error.param, click.Option) or error.param.name is None:
@@ -54,6 +53,12 @@ def explained(error: click.UsageError | ConfigError, ctx: click.Context | None, 
     # click's sentences
     words = error.format_message().removesuffix(".")
     return f"{words[:1].lower()}{words[1:]}{help_hint}"
+
+
+def _option_meant(name: str, ctx: click.Context | None) -> str:
+    # without their dashes, which all have in common
+    known = [] if ctx is None else [opt[2:] for option in ctx.command.params for opt in option.opts if opt[:2] == "--"]
+    return did_you_mean(name.lstrip("-"), known).replace("`", "`--", 1)
 
 
 def command_name(ctx: click.Context) -> str:

@@ -17,6 +17,9 @@ MASK = "***"
 ENVIRONMENT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^/?#]*)([^?#]*)([^#]*)(#?)", re.DOTALL)
+# in a text: also of addresses that lack a slash or a scheme
+_USER = re.compile(r"(:/{1,2}|//)([^\s'\"`@]+(?:@[^\s'\"`@]+)*)@")
+_VALUE = re.compile(r"([?&;#][\w.\[\]-]+=)(?![*{$])[^\s'\"`&]+")
 _HOST = re.compile(r"[\w.:\[\]%-]*")
 # stand in for placeholders while an address is taken apart: these may contain separators
 _FIRST, _LAST = "\ue000", "\uf8ff"
@@ -46,6 +49,15 @@ def mask_url(url: str, public: Collection[str] = ()) -> str:
     path = "".join(part if part == "/" or whole.back(part) in public else _hidden(part) for part in _split(path, "/"))
     query = "".join(part if part in "?&;" else _parameter(part, whole, public) for part in _split(query, "?&;"))
     return whole.back(f"{scheme}{user}{at}{host}{path}{query}{fragment and '#' + MASK}")
+
+
+def mask_in_text(text: str) -> str:
+    """A text about something that was typed, with what would be secret in an address, complete or not, masked.
+
+    Users, passwords and values of query parameters; a path is shown, since most of what is typed is one.
+    """
+    text = _USER.sub(lambda found: found[0] if "${" in found[2] else f"{found[1]}{MASK}@", text)
+    return _VALUE.sub(rf"\1{MASK}", text)
 
 
 def mask_tail(tail: str, public: Collection[str] = ()) -> str:
