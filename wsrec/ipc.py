@@ -24,7 +24,7 @@ import msgspec
 from wsrec import parent_death
 from wsrec.counts import Counts
 from wsrec.plan.requests import SubscriptionRequest
-from wsrec.units import clean
+from wsrec.units import clean, plural
 
 Job = TypeVar("Job", bound=msgspec.Struct)
 
@@ -301,7 +301,7 @@ class OutputQueue:
             self._waiting += data
         self._requests.clear()
         if self._dropped_count:
-            message = f"{self._dropped_count:,} lines were not shown: the output is too slow"
+            message = f"{plural(self._dropped_count, 'line was', 'lines were')} not shown: the output is too slow"
             self._waiting += msgspec.json.encode(LogLine(level="warning", message=message)) + b"\n"
             self._dropped_count = 0
 

@@ -128,7 +128,7 @@ def system_error(error: OSError | OverflowError) -> str:
 
 
 def printable_json(value: Any) -> str:
-    """A struct as one JSON object that is safe on a terminal: control characters are escaped.
+    """A struct as one JSON object that is safe on a terminal and in any encoding: what is not ASCII is escaped.
 
     Bytes of a path that are not UTF-8 are escaped as Python has them (`\\udcff`), which Python's `json` reads again.
     """
@@ -139,10 +139,11 @@ def printable_json(value: Any) -> str:
 
 
 def printable(json_text: str) -> str:
-    """JSON that is safe on a terminal."""
-    # msgspec escapes what JSON requires; C1 controls and direction marks can only occur in strings
-    return re.sub("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]", _escaped, json_text)
+    """JSON that is safe on a terminal, and in any encoding: ASCII."""
+    # msgspec escapes what JSON requires; other characters can only occur in strings
+    return re.sub("[^\n\x20-\x7e]", _escaped, json_text)
 
 
 def _escaped(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
+    units = match[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{high:02x}{low:02x}" for high, low in zip(units[::2], units[1::2], strict=True))

@@ -7,6 +7,7 @@ place in a run config with the value; with `--json` there is an object on standa
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ class _Refusing(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         # `--json` of bench is a file
-        as_json = ctx.params.get("json") is True
+        as_json = ctx.params.get("json") is True or ctx.params.get("format") == "json"
         with self._refusals(command_name(ctx), ctx, as_json=as_json):
             if isinstance(self, click.Group):
                 return super().invoke(ctx)
@@ -114,7 +115,10 @@ class _Refusing(click.Command):
         """Whether JSON is requested, in arguments that may be invalid."""
         flags = [option for option in self.params if "--json" in option.opts and getattr(option, "is_flag", False)]
         variables = [f"{name} {option.name}".upper().replace(" ", "_") for option in flags]
-        return bool(flags) and ("--json" in args or any(map(_is_true, variables)))
+        if not flags:
+            return False
+        wanted = "--json" in args or "--format=json" in args or ("--format", "json") in itertools.pairwise(args)
+        return wanted or any(map(_is_true, variables))
 
 
 def _complain(name: str, lines: list[str]) -> None:

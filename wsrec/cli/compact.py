@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from wsrec.cli.command import Command, CommandError
+from wsrec.cli.output_format import Column, Listing, OutputFormat, output_format, print_listing
 from wsrec.compact.model import Compacted, CompactStatus
 from wsrec.compact.run import Compaction, HeldError
 from wsrec.config.click_options import click_options, settled, taken
@@ -29,8 +30,8 @@ _OPTIONS = (*declared(CompactOptions), *declared(EngineOptions))
 @click.argument("out", type=FolderType(exists=True, file_okay=False, path_type=Path), metavar="DIR")
 @click_options(_OPTIONS)
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
-@click.option("--json", is_flag=True, help="Print one JSON object; sizes in bytes, times in ns.")
-def compact(out: Path, dry_run: bool, json: bool, **given: Any) -> None:
+@output_format("Print one JSON object; sizes in bytes, times in ns.")
+def compact(out: Path, dry_run: bool, form: OutputFormat, **given: Any) -> None:
     """Sort the message files of finished sessions by channel and symbol, and compress them better.
 
     DIR is an output folder of `wsrec record`. A question about one symbol then reads a small part of each file. Most
@@ -67,13 +68,36 @@ def compact(out: Path, dry_run: bool, json: bool, **given: Any) -> None:
         raise CommandError(str(error), CompactStatus.UNREADABLE) from error
     except CaptureError as error:
         raise CommandError(str(error), CompactStatus.FAILED) from error
-    if json:
+    if form is OutputFormat.JSON:
         click.echo(printable_json(result))
-    else:
+    elif form is OutputFormat.TABLE:
         click.echo("\n".join(_lines(result)))
+    else:
+        print_listing(_listing(result), form)
     for problem in result.problems:
         click.secho(f"wsrec compact: {clean(problem, 1000)}", fg="red", err=True)
     raise click.exceptions.Exit(result.status)
+
+
+def _listing(result: Compacted) -> Listing:
+    """What became of the files: sorted, removed, left as they are."""
+    done, removed = result.sorted, result.removed
+    columns = [
+        Column("what"),
+        Column("session"),
+        Column("files", "count"),
+        Column("rows", "count"),
+        Column("before", "bytes"),
+        Column("after", "bytes"),
+        Column("why"),
+    ]
+    rows: list[tuple[str | int | None, ...]] = [
+        ("sorted", None, done.files, done.rows, done.bytes_before, done.bytes_after, None),
+        ("sorted before", None, result.already, None, None, None, None),
+        ("removed", None, removed.files, None, removed.bytes, 0, None),
+        *(("left", each.session, each.files, None, None, None, each.why) for each in result.skipped),
+    ]
+    return Listing(columns, rows)
 
 
 def _lines(result: Compacted) -> list[str]:

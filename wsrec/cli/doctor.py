@@ -10,13 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from wsrec.cli.command import Command
+from wsrec.cli.output_format import Column, Listing, OutputFormat, output_format, print_listing
 from wsrec.config.click_types import ValueParam
 from wsrec.host.processor import interfaces
 from wsrec.options.value_types import Processors
 from wsrec.supervise.doctor import Finding, State, examine
 from wsrec.supervise.preconditions import check_cpus
 from wsrec.terminal_tables import print_table
-from wsrec.units import clean
+from wsrec.units import clean, printable
 
 _COLOURS = {State.OK: "green", State.HINT: "yellow", State.ABSENT: "dim"}
 
@@ -41,14 +42,15 @@ def _complete_interface(ctx: click.Context, param: click.Parameter, incomplete: 
     shell_complete=_complete_interface,
     help="Network interface to check. Repeatable. [default: all hardware interfaces]",
 )
-@click.option("--json", is_flag=True, help="Print a JSON array of findings.")
-def doctor(cpus: tuple[int, ...], names: tuple[str, ...], json: bool) -> None:
+@output_format("Print a JSON array of findings.")
+def doctor(cpus: tuple[int, ...], names: tuple[str, ...], form: OutputFormat) -> None:
     """Check this machine for recording: timestamps, TLS, clock, processors, limits. Changes nothing.
 
     \b
     Examples:
       wsrec doctor
       wsrec doctor --cpu 2 --interface eth0
+      wsrec doctor --format markdown
       wsrec doctor --json | jq '.[] | select(.state == "hint") | .hint'
 
     \b
@@ -61,10 +63,18 @@ def doctor(cpus: tuple[int, ...], names: tuple[str, ...], json: bool) -> None:
     """
     check_cpus("cpu", cpus)
     findings = examine(cpus, names)
-    if json:
-        click.echo(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
-    else:
-        _print(findings)
+    match form:
+        case OutputFormat.JSON:
+            click.echo(printable(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode()))
+        case OutputFormat.TABLE:
+            _print(findings)
+        case _:
+            print_listing(_listing(findings), form)
+
+
+def _listing(findings: list[Finding]) -> Listing:
+    rows = [(each.state, each.subject, each.found, each.meaning, each.hint) for each in findings]
+    return Listing([Column(name) for name in ("state", "subject", "found", "meaning", "hint")], rows)
 
 
 def _print(findings: list[Finding]) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from wsrec.cli.command import Group
 from wsrec.cli.completion import OF_OPTIONS, feed_names, open_feed_names
+from wsrec.cli.output_format import Column, Listing, OutputFormat, output_format, print_listing
 from wsrec.cli.row_lines import row_lines
 from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.click_types import PathParam
@@ -52,6 +53,7 @@ _PLAN_OPTIONS = (
     *(each for each in declared(RecordOptions) if each.field in ("proxy", "no_proxy")),
 )
 _as_json = click.option("--json", is_flag=True, help="Print JSON.")
+_in_form = output_format("Print JSON.")
 
 
 @click.group(cls=Group, context_settings=_SETTINGS)
@@ -63,14 +65,14 @@ def feeds() -> None:
 
 
 @feeds.command("list")
-@_as_json
-def list_(json: bool) -> None:
+@_in_form
+def list_(form: OutputFormat) -> None:
     """List the feeds that come with wsrec.
 
     Example: wsrec feeds list --json
     """
     known = [find_feed(name) for name in catalogue()]
-    if json:
+    if form is OutputFormat.JSON:
         rows = [
             {
                 "name": feed.name,
@@ -81,18 +83,18 @@ def list_(json: bool) -> None:
             for feed in known
         ]
         return _print_json(rows)
-    table = _table("feed", "description", "common channels")
+    cells = []
     for feed in known:
         common = sorted({channel.common for channel in feed.channels.values() if channel.common})
         channels = f"closed {feed.closed.date}" if feed.closed else ", ".join(common)
-        table.add_row(*_cells(feed.name, feed.description, channels))
-    return print_table(table, Console())
+        cells.append((feed.name, feed.description, channels))
+    return _print(("feed", "description", "common channels"), cells, form)
 
 
 @feeds.command()
 @click.argument("name", shell_complete=feed_names)
-@_as_json
-def show(name: str, json: bool) -> None:
+@_in_form
+def show(name: str, form: OutputFormat) -> None:
     """Show a feed: addresses, symbols, channels, gap rules.
 
     NAME is a feed of `wsrec feeds list`, or a YAML file.
@@ -101,22 +103,22 @@ def show(name: str, json: bool) -> None:
     """
     _refuse_demo(name)
     feed = load_feed(Path(name)) if name.endswith((".yaml", ".yml")) else find_feed(name)
-    if json:
+    if form is OutputFormat.JSON:
         return _print_json(feed.public_config())
-    console = Console()
-    facts = Table(box=None, show_header=False, pad_edge=False)
-    for fact in _facts(feed):
-        facts.add_row(*_cells(*fact))
-    print_table(facts, console)
-    table = _table("channel", "common", "default", "socket", "finds gaps", "tables", "description")
+    if form is OutputFormat.TABLE:
+        facts = Table(box=None, show_header=False, pad_edge=False)
+        for fact in _facts(feed):
+            facts.add_row(*_cells(*fact))
+        print_table(facts, Console())
+    rows = []
     for key, channel in feed.channels.items():
         finds = _FINDS_GAPS.get(feed.sequence_rule(key), "yes")
         values = "; ".join(f"{k}: {' '.join(v or repr(v) for v in vs)}" for k, vs in channel.parameters.items())
         described = f"{channel.description} ({values})" if values else channel.description
         default = "yes" if channel.default else ""
         tables = ", ".join(feed.table_names(key))
-        table.add_row(*_cells(key, channel.common or "", default, channel.socket or "", finds, tables, described))
-    return print_table(table, console)
+        rows.append((key, channel.common or "", default, channel.socket or "", finds, tables, described))
+    return _print(("channel", "common", "default", "socket", "finds gaps", "tables", "description"), rows, form)
 
 
 @feeds.command()
@@ -193,8 +195,8 @@ def new(name: str, out: Path | None) -> None:
 @feeds.command("plan")
 @click.argument("target", shell_complete=open_feed_names)
 @click_options(_PLAN_OPTIONS, **OF_OPTIONS)
-@_as_json
-def plan_(target: str, json: bool, **given: Any) -> None:
+@_in_form
+def plan_(target: str, form: OutputFormat, **given: Any) -> None:
     """Print the connections and requests of `wsrec record TARGET`, without connecting.
 
     TARGET is a feed's name, a YAML file, or a ws:// or wss:// URL, optionally as NAME=URL. Only `--symbols all` sends a
@@ -209,10 +211,12 @@ def plan_(target: str, json: bool, **given: Any) -> None:
     connections = plan([chosen], proxies=rules)
     needed = need_of(connections)
     sums = totals(connections)
-    if json:
+    if form is OutputFormat.JSON:
         memory = {**needed._asdict(), "total": needed.total}
         rows = [shown(connection) for connection in connections]
         return _print_json({**msgspec.structs.asdict(sums), "memory_bytes": memory, "connections": rows})
+    if form is not OutputFormat.TABLE:
+        return print_listing(_topics(connections), form)
     if chosen.listed is not None:
         click.echo(clean(f"{chosen.feed.name}: {chosen.listed}"))
     click.echo(
@@ -317,6 +321,25 @@ def _facts(feed: Feed) -> list[tuple[str, str]]:
     if feed.homepage:
         facts.append(("homepage", feed.homepage))
     return facts
+
+
+def _topics(connections: Sequence[ConnectionPlan]) -> Listing:
+    """Each subscription, with its connection."""
+    rows = [
+        (str(connection.conn), connection.public_url, each.topic, each.channel, each.symbol)
+        for connection in connections
+        for each in connection.topics
+    ]
+    return Listing([Column(name) for name in ("connection", "url", "topic", "channel", "symbol")], rows)
+
+
+def _print(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], form: OutputFormat) -> None:
+    if form is not OutputFormat.TABLE:
+        return print_listing(Listing([Column(name) for name in columns], rows), form)
+    table = _table(*columns)
+    for row in rows:
+        table.add_row(*_cells(*row))
+    return print_table(table, Console())
 
 
 def _table(*columns: str) -> Table:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import msgspec
 
 from wsrec.cli.command import Command, CommandError
+from wsrec.cli.output_format import Column, Listing, OutputFormat, output_format, print_listing
 from wsrec.config.click_types import FolderType
 from wsrec.format.errors import EXIT_NOTHING, EXIT_UNREADABLE, NoCaptureError, UnreadableError
 from wsrec.format.lock import OutputLockedError
@@ -18,8 +20,8 @@ from wsrec.units import clean, duration, plural, printable_json, system_error, u
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("out", type=FolderType(exists=True, file_okay=False, path_type=Path), metavar="DIR")
-@click.option("--json", is_flag=True, help="Print what was recovered, or the error, as one JSON object.")
-def recover(out: Path, json: bool) -> None:
+@output_format("Print what was recovered, or the error, as one JSON object.")
+def recover(out: Path, form: OutputFormat) -> None:
     """Recover the journals of a killed recorder into Parquet. `wsrec record` does the same when it starts.
 
     \b
@@ -51,14 +53,37 @@ def recover(out: Path, json: bool) -> None:
         raise CommandError(f"{error}; the journals are kept", ExitStatus.FAILED) from error
     for failure in result.failures:
         click.secho(f"wsrec recover: {clean(failure, 2000)}", fg="red", err=True)
-    if json:
+    if form is OutputFormat.JSON:
         click.echo(printable_json(result))
+    elif form is not OutputFormat.TABLE:
+        print_listing(_listing(result.sessions, out), form)
     elif result.sessions:
         for session in result.sessions:
             click.echo(_describe(session, out))
     elif not result.failures:
         click.echo("nothing to recover")
     raise click.exceptions.Exit(result.status)
+
+
+def _listing(sessions: Sequence[RecoveredSession], out: Path) -> Listing:
+    """Each file that was recovered."""
+    columns = [
+        Column("session"),
+        Column("file"),
+        Column("rows", "count"),
+        Column("lost_from", "time"),
+        Column("lost_to", "time"),
+    ]
+    rows = [
+        (
+            *(each.session, str(out / line.path), line.rows),
+            *((each.lost.start, each.lost.end) if each.lost is not None else (None, None)),
+        )
+        for each in sessions
+        for line in each.files
+        if line.path
+    ]
+    return Listing(columns, rows)
 
 
 def _describe(session: RecoveredSession, out: Path) -> str:

@@ -9,6 +9,8 @@ import click
 from rich.console import Console
 
 from wsrec.cli.command import Command, CommandError
+from wsrec.cli.output_format import OutputFormat, output_format, print_listing
+from wsrec.cli.report_steps import steps
 from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.click_types import PathParam, SourceType
 from wsrec.engine.choose import engine_for
@@ -53,7 +55,7 @@ _OPTIONS = (*declared(RowFilter), *declared(EngineOptions))
     metavar="DIR",
     help="Also write each figure of the page as a CSV file into this folder (with --against: of the first capture).",
 )
-@click.option("--json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
+@output_format("Print one JSON object; times and durations are integers of ns.")
 @click_options(_OPTIONS)
 def report(
     sources: tuple[str, ...],
@@ -62,7 +64,7 @@ def report(
     html: Path | None,
     against: str | None,
     figures: Path | None,
-    json: bool,
+    form: OutputFormat,
     **given: Any,
 ) -> None:
     """Summarize captures: rows, rates, gaps, completeness, and the time between the six stages of a frame.
@@ -78,6 +80,7 @@ def report(
       wsrec report out --figures csv
       wsrec report out --jobs 8
       wsrec report out --since 13:00 --until 13:05 --symbol BTCUSDT
+      wsrec report out --format csv > steps.csv
       wsrec report out --json | jq '.recordings[].sessions[] | {session, missing}'
 
     A recording in progress is reported up to now (with --spark: its finished files). Nothing on disk is changed. Files
@@ -123,11 +126,13 @@ def report(
         raise CommandError(str(error), EXIT_UNREADABLE) from error
     # a page of nothing would look like one of a capture
     written = _write(captures, html, figures) if is_drawn and all(each.recordings for each in reports) else []
-    if json:
+    if form is OutputFormat.JSON:
         click.echo(reports[0].to_json())
+    elif form is not OutputFormat.TABLE:
+        print_listing(steps(reports[0]), form)
     elif html is None:
         print_report(reports[0], Console(highlight=False), frames=frames, details=details)
-    for line in written if not json else ():
+    for line in written if form is OutputFormat.TABLE else ():
         click.echo(line)
     _exit_if_incomplete(reports)
 

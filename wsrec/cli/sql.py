@@ -11,7 +11,9 @@ import click
 import pyarrow as pa
 from rich.console import Console
 
+from wsrec import stand_ins
 from wsrec.cli.command import Command, CommandError
+from wsrec.cli.output_format import Column, Listing, OutputFormat, is_json_first, print_listing
 from wsrec.cli.reading import reading
 from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.click_types import ChoiceParam, PathParam, SourceType
@@ -23,7 +25,7 @@ from wsrec.options.engine import EngineOptions
 from wsrec.options.option import declared
 from wsrec.report.terminal import reading_progress
 from wsrec.tables.sql import SqlError, answer
-from wsrec.tables.sql_result import SameNameError, csv_texts, json_lines, print_rows, write_parquet
+from wsrec.tables.sql_result import SameNameError, csv_texts, json_lines, print_rows, text_rows, write_parquet
 from wsrec.tables.whole_file import whole_file
 from wsrec.units import system_error
 
@@ -37,6 +39,7 @@ class Form(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+    MARKDOWN = "markdown"
     PARQUET = "parquet"
 
 
@@ -49,11 +52,12 @@ class Form(StrEnum):
     type=ChoiceParam(Form),
     default=str(Form.TABLE),
     show_default=True,
-    help="table, csv, json (a row a line), parquet.",
+    help="table, csv, json (a row a line), markdown, parquet.",
 )
+@click.option("--json", is_flag=True, help="Print a JSON object a row. The same as --format json.")
 @click.option("--out", "-o", type=PathParam(dir_okay=False, path_type=Path), help="Write the rows to this file.")
 @click_options(_OPTIONS)
-def sql(source: str, question: str, form: Form, out: Path | None, **given: Any) -> None:
+def sql(source: str, question: str, form: Form, json: bool, out: Path | None, **given: Any) -> None:
     """Ask a capture in SQL: messages, events, trades, quotes, book_changes and the other tables are views.
 
     CAPTURE is an output folder of `wsrec record`, a part of one, a file or a pattern. Tables that are not exported
@@ -73,10 +77,12 @@ def sql(source: str, question: str, form: Form, out: Path | None, **given: Any) 
     3 no capture there; 66 something cannot be read, --out not be written, or a worker failed;
     74 standard output cannot be written.
     """
+    if json and is_json_first("form", form):
+        form = Form.JSON
     if form is Form.PARQUET and out is None:
         raise ConfigError("--format: found parquet without --out, expected the file to write")
-    if form is Form.TABLE and out is not None:
-        raise ConfigError("--out: found it with --format table, expected csv, json or parquet")
+    if form in (Form.TABLE, Form.MARKDOWN) and out is not None:
+        raise ConfigError(f"--out: found it with --format {form}, expected csv, json or parquet")
     options = taken(EngineOptions, settled(_OPTIONS, given))
     try:
         with reading():
@@ -113,6 +119,10 @@ def _print(rows: pa.RecordBatchReader, form: Form) -> None:
         for line in json_lines(rows):
             click.echo(line)
         return
+    if form is Form.MARKDOWN:
+        print_listing(Listing([Column(name) for name in rows.schema.names], text_rows(rows)), OutputFormat.MARKDOWN)
+        return
+    stand_ins.exact(sys.stdout)
     for text in csv_texts(rows, for_terminal=sys.stdout.isatty()):
         # as it is: click takes escape sequences out of what does not go to a terminal
         click.echo(text, nl=False, color=True)

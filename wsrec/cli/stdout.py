@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+from wsrec import stand_ins
+
 
 class StdoutError(OSError):
     """Standard output cannot be written, for example because its disk is full."""
@@ -34,7 +36,9 @@ class _Watched:
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-    """Raise `StdoutError` for errors of standard output."""
+    """Raise `StdoutError` for errors of standard output; it and standard error take any text."""
+    stand_ins.prepare(sys.stderr)
+    stand_ins.prepare(sys.stdout)
     stream: TextIO | None = sys.stdout
     # none: the process was started without
     if stream is None:

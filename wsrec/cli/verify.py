@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from wsrec.cli.command import Command, CommandError
+from wsrec.cli.output_format import Column, Listing, OutputFormat, output_format, print_listing
 from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.click_types import FolderType
 from wsrec.engine.allocator import allocator
@@ -21,7 +22,7 @@ from wsrec.options.option import declared
 from wsrec.report.terminal import reading_progress
 from wsrec.units import printable_json
 from wsrec.verify.memory import Memory, default_folder
-from wsrec.verify.model import VerifyStatus
+from wsrec.verify.model import State, Verification, VerifyStatus
 from wsrec.verify.terminal import print_verification, reasons
 from wsrec.verify.verify import verify as verify_captures
 
@@ -32,12 +33,12 @@ _ENGINE = declared(EngineOptions)
 @click.argument(
     "paths", nargs=-1, required=True, type=FolderType(exists=True, readable=False, path_type=Path), metavar="PATH..."
 )
-@click.option("--json", is_flag=True, help="Print one JSON object; times and durations are integers of ns.")
+@output_format("Print one JSON object; times and durations are integers of ns.")
 @click.option(
     "--quiet",
     "-q",
     is_flag=True,
-    help="Print no result, with --json either; only why the exit status is not 0, on standard error.",
+    help="Print no result, in no format; only why the exit status is not 0, on standard error.",
 )
 @click.option("--again", is_flag=True, help="Read every file again, whatever an earlier verify proved.")
 @click.option(
@@ -46,7 +47,9 @@ _ENGINE = declared(EngineOptions)
     help="Folder for what was proved. [default: $XDG_CACHE_HOME/wsrec/proved, or ~/.cache/wsrec/proved]",
 )
 @click_options(_ENGINE)
-def verify(paths: tuple[Path, ...], json: bool, quiet: bool, again: bool, memory: Path | None, **given: Any) -> None:
+def verify(
+    paths: tuple[Path, ...], quiet: bool, again: bool, memory: Path | None, form: OutputFormat, **given: Any
+) -> None:
     """Check captures: checksums, schema, every row and count, and the completeness of each stream.
 
     PATH is an output folder of `wsrec record`, a folder with several of them, or a file or folder inside one (then only
@@ -86,8 +89,32 @@ def verify(paths: tuple[Path, ...], json: bool, quiet: bool, again: bool, memory
     if quiet:
         for reason in reasons(result):
             click.echo(f"wsrec verify: {reason}", err=True)
-    elif json:
+    elif form is OutputFormat.JSON:
         click.echo(printable_json(result))
-    else:
+    elif form is OutputFormat.TABLE:
         print_verification(result, Console(highlight=False))
+    else:
+        print_listing(_streams(result), form)
     raise click.exceptions.Exit(result.status)
+
+
+def _streams(result: Verification) -> Listing:
+    """Each stream of each session."""
+    names = ("capture", "feed", "session", "conn", "channel", "symbol", "topic", "rule", "state")
+    counts = ("messages", "not_inflated", "gaps", "compared", "resets")
+    columns = [
+        *(Column(name) for name in names),
+        *(Column(name, "count") for name in counts),
+        *(Column(state, "ns") for state in State),
+    ]
+    rows = [
+        (
+            *(capture.path, session.feed, session.session),
+            *(str(stream.conn), stream.channel, stream.symbol, stream.topic, stream.rule, stream.state),
+            *(getattr(stream, name) for name in (*counts, *State)),
+        )
+        for capture in result.captures
+        for session in capture.sessions
+        for stream in session.streams
+    ]
+    return Listing(columns, rows)

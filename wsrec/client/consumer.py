@@ -26,6 +26,7 @@ from wsrec.ring.slot_flags import FLAG_COARSE, FLAG_FIN, FLAG_RSV1, OF_THE_READ
 from wsrec.ring.slot_layout import COARSE_SHIFT, SLOT, SLOT_SIZE
 from wsrec.ring.slotring import SlotRing
 from wsrec.stages import StampSource
+from wsrec.units import plural
 from wsrec.wire.deflate import Inflater
 from wsrec.wire.errors import ProtocolError
 from wsrec.wire.frames import BINARY, CLOSE, TEXT
@@ -117,7 +118,7 @@ class Message:
         return len(self.data)
 
     def __repr__(self) -> str:
-        size = "gone" if self._data is None else f"{len(self._data)} bytes"
+        size = "gone" if self._data is None else plural(len(self._data), "byte")
         return f"<wsrec.Message {'text' if self.is_text else 'binary'}, {size}>"
 
 

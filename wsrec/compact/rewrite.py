@@ -22,6 +22,7 @@ from wsrec.format.manifest import digest_of
 from wsrec.format.metadata import FileMetadata
 from wsrec.format.schema import MESSAGE_SCHEMA
 from wsrec.format.sorted_rows import SORTED_BY, SORTED_SCHEMA
+from wsrec.units import plural
 from wsrec.writer.output import ParquetOutput
 
 _LEVEL = 9
@@ -205,7 +206,7 @@ def _compare(original: CaptureFile, about: FileMetadata, new: CaptureFile) -> No
             rows += part.num_rows
         theirs.before = rows
     if rows != original.rows or theirs.more():
-        raise _DifferentError(f"its sorted file has not its {original.rows:,} rows")
+        raise _DifferentError(f"its sorted file has not its {plural(original.rows, 'row')}")
 
 
 class _Rows:

@@ -23,7 +23,7 @@ from wsrec.feed.errors import ConfigError, ConflictError
 from wsrec.feed.masking import ENVIRONMENT, MASK, mask_url
 from wsrec.feed.paths import PATH_PATTERN, ROW_PATH_PATTERN, TEXT_PATH_PATTERN
 from wsrec.feed.values import NAME_IN_WORDS, NAME_PATTERN
-from wsrec.units import did_you_mean, not_readable
+from wsrec.units import did_you_mean, not_readable, plural
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
@@ -144,7 +144,7 @@ class Document:
         reported = [text for _, text in found[:_MAX_REPORTED]]
         if len(found) > len(reported):
             reported.append(
-                f"{self.source}:{found[_MAX_REPORTED][0]}: found {len(found) - len(reported)} more mistakes"
+                f"{self.source}:{found[_MAX_REPORTED][0]}: found {plural(len(found) - len(reported), 'more mistake')}"
             )
         return reported
 

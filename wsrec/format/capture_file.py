@@ -24,6 +24,7 @@ from wsrec.format.parquet_file import ParquetFile
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA, UTC_NS
 from wsrec.format.sorted_rows import SEQ, as_it_lies, in_order, sorted_blocks
 from wsrec.format.stage_times import MONOTONIC, message_field
+from wsrec.units import plural
 
 SCHEMAS: dict[str, pa.Schema] = {MESSAGES: MESSAGE_SCHEMA, EVENTS: EVENT_SCHEMA}
 TIMES = {MESSAGES: "recv_time", EVENTS: "time"}
@@ -190,7 +191,7 @@ class CaptureFile:
         except (pa.ArrowException, OSError, ValueError) as error:
             if isinstance(error, PermissionError):
                 raise UnreadableError(self.path, error) from error
-            what = f"damaged after {given:,} of {self.rows:,} rows ({first_line(error)})"
+            what = f"damaged after {given:,} of {plural(self.rows, 'row')} ({first_line(error)})"
             raise CaptureError(
                 f"{self.path}: {what}; the rows before are sound; nothing was changed: set the file aside"
             ) from error

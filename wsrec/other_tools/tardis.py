@@ -21,6 +21,7 @@ from wsrec.feed.table_columns import Table
 from wsrec.other_tools.csv_files import CsvFiles
 from wsrec.other_tools.market_rows import MarketRows, by_market, keep, whole_levels
 from wsrec.other_tools.outcome import ExportError, Outcome, TableRows, file_safe
+from wsrec.units import plural
 
 TABLES = (
     Table.TRADES,
@@ -160,7 +161,7 @@ class _Writer:
             self._outcome.note("times are cut to microseconds")
         for (table, feed), rows in self._untimed.items():
             self._outcome.note(
-                f"{table.value} of {feed}: {rows:,} rows have no time of the exchange: "
+                f"{table.value} of {feed}: {plural(rows, 'row has', 'rows have')} no time of the exchange: "
                 "their `timestamp` is the local time"
             )
         if self._filled:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wsrec.plan.requests import PlannedTopic, address, subscription_requests
+from wsrec.units import plural
 
 if TYPE_CHECKING:
     from wsrec.feed.limits import Limits
@@ -88,7 +89,7 @@ def _broken(share: Sequence[PlannedTopic], limits: Limits, url: str) -> str:
     if len(texts) > 1 and any(one.subscribe.replaces for one in share):
         return f"{len(texts)} messages are needed, but each one replaces the previous one"
     if limits.messages_per_connection is not None and len(texts) > limits.messages_per_connection:
-        return f"{len(texts)} subscription messages on a connection"
+        return f"{plural(len(texts), 'subscription message')} on a connection"
     size = sum(len(text.encode()) for text in texts)
     if limits.bytes_per_connection is not None and size > limits.bytes_per_connection:
         return f"{size} bytes of subscription messages on a connection"

@@ -143,6 +143,6 @@ def describe(outcome: Outcome) -> str:
     paths = [line["path"] for line in outcome.files if line["path"]]
     lines += [f"  {clean(f'{outcome.out}/{path}', _MAX_PATH)}" for path in paths[:5]]
     if len(paths) > 5:
-        lines.append(f"  and {len(paths) - 5:,} more files")
+        lines.append(f"  and {plural(len(paths) - 5, 'more file')}")
     lines.append(f"ended: {outcome.reason}; exit status {outcome.status}")
     return "\n".join(lines)

@@ -21,8 +21,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, TextIO
 
-from wsrec import shutdown
-from wsrec.units import system_error
+from wsrec import shutdown, stand_ins
+from wsrec.units import plural, system_error
 
 # queued characters: about twenty thousand lines
 _LIMIT = 4 << 20
@@ -79,7 +79,7 @@ class Sink(io.TextIOBase):
                 self._stream.write(text)
                 self._stream.flush()
             return len(text)
-        data = memoryview(text.encode(self.encoding, "backslashreplace"))
+        data = memoryview(text.encode(self.encoding, stand_ins.ERRORS))
         while data:
             # piece by piece, so that progress is visible
             try:
@@ -135,7 +135,10 @@ class Outlet:
         self,
         stream: TextIO | None,
         show: Callable[[str, str], None] | None = None,
-        unshown: Callable[[int], tuple[str, str]] = lambda count: (f"{count:,} lines were not shown", ""),
+        unshown: Callable[[int], tuple[str, str]] = lambda count: (
+            f"{plural(count, 'line was', 'lines were')} not shown",
+            "",
+        ),
         *,
         limit: int = _LIMIT,
     ) -> None:

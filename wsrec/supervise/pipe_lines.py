@@ -7,6 +7,8 @@ import os
 import time
 from collections.abc import Callable
 
+from wsrec.units import plural
+
 _LONGEST = 2000
 _AT_ONCE = 200
 _INTERVAL = 60.0
@@ -87,5 +89,5 @@ class Lines:
 
     def _count(self) -> None:
         if self._counted:
-            self._on_line(f"{self._counted:,} more lines were not shown")
+            self._on_line(f"{plural(self._counted, 'more line was', 'more lines were')} not shown")
             self._counted = 0

@@ -50,11 +50,17 @@ def print_rows(rows: pa.RecordBatchReader, console: Console, most: int) -> bool:
         is_long = pa.types.is_nested(field.type) or pa.types.is_string(field.type) or pa.types.is_binary(field.type)
         justify = "right" if is_number else "left"
         grid.add_column(Text(clean(field.name)), justify=justify, no_wrap=not is_long)  # type: ignore[arg-type]
-    cells = itertools.chain.from_iterable(zip(*map(_texts, batch.columns), strict=True) for batch in rows)
+    cells = text_rows(rows)
     for row in itertools.islice(cells, most):
         grid.add_row(*(Text("" if cell is None else clean(cell, _LONGEST_CELL)) for cell in row))
     print_table(grid, console)
     return next(cells, None) is not None
+
+
+def text_rows(rows: pa.RecordBatchReader) -> Iterator[tuple[str | None, ...]]:
+    """Each row as texts, None for null; they are not made safe to print."""
+    for batch in rows:
+        yield from zip(*map(_texts, batch.columns), strict=True)
 
 
 def csv_texts(rows: pa.RecordBatchReader, *, for_terminal: bool = False) -> Iterator[str]:

@@ -80,7 +80,8 @@ def finding_of(event: EventRow) -> tuple[Kind, str] | None:
         return Kind.INCOMPLETE, f"subscription {event.kind}: {detail.get('message', 'no answer')}"
     if event.kind == EventKind.EXCHANGE_TIME_OFF:
         count, unit = detail.get("count"), detail.get("unit")
+        of, have = ("message", "has") if count == 1 else ("messages", "have")
         fits = f"; the first would fit as {unit}" if unit else ""
-        what = f"{count} messages of {event.channel or 'no channel'} have a time too far from their arrival"
+        what = f"{count} {of} of {event.channel or 'no channel'} {have} a time too far from their arrival"
         return Kind.NOTE, f"{what}: their exchange_time is null{fits}"
     return None

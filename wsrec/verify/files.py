@@ -18,6 +18,7 @@ from wsrec.format.folders import NO_FILE, cannot_read, is_file
 from wsrec.format.layout import EVENTS, MESSAGES, FileKind
 from wsrec.format.manifest import ManifestLine, digest_of, names_by_digest
 from wsrec.format.metadata import METADATA_KEYS, OF_ROWS, OF_SESSION
+from wsrec.units import plural
 from wsrec.verify.inventory import Pair
 from wsrec.verify.model import Kind
 
@@ -92,7 +93,7 @@ def _about_file(path: Path, kind: FileKind, pair: Pair, report: Report) -> dict[
             about = _about(file, kind, path, pair, report)
             rows = file.metadata.num_rows
             if kind == EVENTS and about is not None and pair.line is not None and rows != pair.line.events:
-                counted = f"{rows:,} rows, the manifest says {pair.line.events:,} events"
+                counted = f"{plural(rows, 'row')}, the manifest says {plural(pair.line.events, 'event')}"
                 report(Kind.CONTRADICTION, path, f"has {counted}")
             return about
     except UnreadableError as error:

@@ -272,7 +272,7 @@ class SessionReading:
                 for event in self._judged.rows(batch, ahead, about, complete=self._rows_follow.complete):
                     self._apply(event)
         except UNREADABLE as error:
-            self._log.add(Kind.DAMAGED, path, f"cannot be read after {about.rows:,} rows: {first_line(error)}")
+            self._log.add(Kind.DAMAGED, path, f"cannot be read after {plural(about.rows, 'row')}: {first_line(error)}")
             return None
         for event in [upcoming, *waiting] if upcoming is not None else ():
             self._clock.learn_event(event)
@@ -345,7 +345,7 @@ class SessionReading:
         found = streams.result() if facts.end is not None else []
         self._account.report_skipped(found)
         for conn, count in sorted(facts.not_inflated.items()):
-            what = f"{count:,} messages could not be inflated: they are stored compressed, as received"
+            what = f"{plural(count, 'message')} could not be inflated: stored compressed, as received"
             of = "they may belong to any of its streams, and their numbers are not compared"
             self._log.add(Kind.NOTE, f"{name}, connection {conn}", f"{what}; {of}")
         self._log.close(name)

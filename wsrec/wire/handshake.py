@@ -24,6 +24,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from wsrec.net.retry import retry_after as retry_seconds
+from wsrec.units import plural
 from wsrec.wire import deflate
 from wsrec.wire.errors import CompressionRefused, HandshakeError, HandshakeRefused, NoAnswerError
 
@@ -265,7 +266,7 @@ def _text(body: bytes) -> str:
     """A body as printable text with line breaks; a description instead if it is not text (gzip, UTF-16)."""
     text = "\n".join(map(_printable, body.decode("utf-8", "replace").splitlines()))
     if text.count("\N{REPLACEMENT CHARACTER}") * 10 > len(text):
-        return f"a body of {len(body):,} bytes that is not text"
+        return f"a body of {plural(len(body), 'byte')} that is not text"
     return text
 
 

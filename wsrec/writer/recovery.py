@@ -19,7 +19,7 @@ from wsrec.format.folders import regular, session_began, session_folders
 from wsrec.format.moment import Moment
 from wsrec.ring import loss_evidence
 from wsrec.ring.events import EventKind
-from wsrec.units import system_error, utc
+from wsrec.units import plural, system_error, utc
 from wsrec.writer import session_start
 from wsrec.writer.disk import NotAsWrittenError
 from wsrec.writer.journal_format import files_of, journals
@@ -59,7 +59,7 @@ class Recovered(NamedTuple):
     @property
     def text(self) -> str:
         """Message for the operator."""
-        what = f"an interrupted session was recovered: {self.session}, {self.rows:,} rows"
+        what = f"an interrupted session was recovered: {self.session}, {plural(self.rows, 'row')}"
         if self.lost_from is None or self.lost_to is None:
             return what
         return f"{what}; lost from {utc(self.lost_from)} to {utc(self.lost_to)} UTC at most"
