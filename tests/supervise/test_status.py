@@ -57,6 +57,9 @@ class TestRunning:
             "writer": work.child("wsrec.writer"),
         }
         assert state.disk is not None
+        head, row = wsrec.run("status", work.out, "--format", "csv").stdout.splitlines()
+        assert head.startswith("feed,conn,state,age_ns,")
+        assert row.startswith(f"{connection.feed},0,open,")
         shown = wsrec.run("status", work.out)
         assert (shown.returncode, shown.stderr) == (0, "")
         assert re.match(r"healthy: recording: .* 1/1 connected, ", shown.stdout)

@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.live import Live
 
 from wsrec.cli.command import Command, CommandError
+from wsrec.cli.output_format import Column, Listing, OutputFormat, output_format, print_listing
 from wsrec.cli.reading import reading
 from wsrec.config.click_types import FolderType
+from wsrec.feed.errors import ConfigError
 from wsrec.supervise.status_query import StatusExit, StatusReport, ask
 from wsrec.supervise.status_view import line_of, print_report, screen
 from wsrec.units import printable_json, system_error
@@ -23,13 +25,11 @@ _PERIOD = 1.0
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("out", type=FolderType(exists=True, file_okay=False, path_type=Path), metavar="DIR")
-@click.option(
-    "--json", is_flag=True, help="Print one JSON object; with --watch one a line. Sizes in bytes, times in ns."
-)
+@output_format("Print one JSON object; with --watch one a line. Sizes in bytes, times in ns.")
 @click.option(
     "--watch", is_flag=True, help="Again every second until Ctrl-C: in place on a terminal, else a line each."
 )
-def status(out: Path, json: bool, watch: bool) -> None:
+def status(out: Path, form: OutputFormat, watch: bool) -> None:
     """Ask the recorder that is recording into a folder how it is doing.
 
     DIR is the output folder of a running `wsrec record`. Shown are its connections with the age of their last message,
@@ -51,17 +51,41 @@ def status(out: Path, json: bool, watch: bool) -> None:
     69 the recorder does not answer; 74 standard output cannot be written.
     """
     if watch:
-        report = _watch(out, json=json)
+        if form in (OutputFormat.CSV, OutputFormat.MARKDOWN):
+            raise ConfigError(f"--watch: found it beside --format {form}, expected table or json")
+        report = _watch(out, json=form is OutputFormat.JSON)
     else:
         report = _ask(out)
-        if json:
+        if form is OutputFormat.JSON:
             click.echo(printable_json(report))
-        else:
+        elif form is OutputFormat.TABLE:
             print_report(report, Console(highlight=False))
+        else:
+            print_listing(_connections(report), form)
     if report.status and not sys.stdout.isatty():
         # cron mails it, whatever becomes of standard output
         click.secho(f"wsrec status: {line_of(report)}", fg="red", err=True)
     raise click.exceptions.Exit(report.status)
+
+
+def _connections(report: StatusReport) -> Listing:
+    """Each connection of each recorder."""
+    counts = ("messages", "rate", "reconnects", "stalls")
+    columns = [
+        *(Column(name) for name in ("feed", "conn", "state")),
+        Column("age", "ns"),
+        *(Column(name, "bytes") for name in ("payload", "wire")),
+        *(Column(name, "count") for name in counts),
+    ]
+    rows = [
+        (
+            *(each.feed, str(each.conn), each.state, each.age_ns, each.payload_bytes, each.wire_bytes),
+            *(getattr(each, name) for name in counts),
+        )
+        for recorder in report.recorders
+        for each in recorder.state.connections
+    ]
+    return Listing(columns, rows)
 
 
 def _watch(out: Path, *, json: bool) -> StatusReport:

@@ -14,7 +14,8 @@ from wsrec.format.columns import times, words
 from wsrec.histogram import Int64s
 from wsrec.pictures.model import Line, Moment
 from wsrec.pictures.time_steps import SHORTEST, Placed, SparseCounts
-from wsrec.report.incidents import earliest, in_words, json_texts, order
+from wsrec.report.incident_words import in_words
+from wsrec.report.incidents import earliest, json_texts, order
 from wsrec.report.model import INCIDENT_KINDS, Incident
 from wsrec.ring.events import EventKind
 

@@ -11,8 +11,6 @@ import pyarrow as pa
 
 from wsrec.histogram import Int64s
 from wsrec.report.model import Incident
-from wsrec.ring.events import EventKind
-from wsrec.units import clean, duration, utc
 
 INCIDENTS_A_KIND = 20
 """Events of a kind that are shown; the others are counted."""
@@ -46,20 +44,3 @@ def order(incident: Incident) -> tuple[Any, ...]:
     """The order of incidents, the same whichever files were read first."""
     where = incident.conn or 0, incident.channel or "", incident.symbol or ""
     return incident.time, incident.session, incident.kind, *where, msgspec.json.encode(incident.detail)
-
-
-def in_words(incident: Incident) -> list[str]:
-    """The details of an incident, printable, each in a few words."""
-    parts = []
-    detail = dict(incident.detail)
-    if incident.kind == EventKind.LOST_INTERVAL and all(isinstance(detail.get(key), int) for key in ("from", "to")):
-        begin, end = detail.pop("from"), detail.pop("to")
-        detail.pop("duration_ns", None)
-        parts.append(f"{duration(end - begin)}, from {utc(begin)} to {utc(end, date=utc(begin)[:10] != utc(end)[:10])}")
-    for key, value in detail.items():
-        if key.endswith("_ns") and isinstance(value, int):
-            parts.append(f"{clean(key.removesuffix('_ns'), 20)} {duration(value)}")
-        elif value not in (None, "", [], {}):
-            plain = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-            parts.append(f"{clean(key, 20)} {clean(plain, 80)}")
-    return parts

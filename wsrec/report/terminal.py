@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wsrec.report.facts import facts
-from wsrec.report.incidents import in_words
+from wsrec.report.incident_words import in_words
 from wsrec.report.model import INCIDENT_KINDS, Delay, Incident, Recording, Report, UnfinishedSession
 from wsrec.report.stage_lines import stage_lines
 from wsrec.ring.events import EventKind
