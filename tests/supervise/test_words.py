@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
+import subprocess
 import threading
 import time
 
@@ -122,6 +124,23 @@ class TestWhileRecording:
         log = Log(wsrec.start("record", url, "--out", tmp_path, "--quiet"))
         log.wait_for("nothing was recorded for")
         assert "1 lost interval" in log.end(4)[-1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="setpriv is not installed, or no root")
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_user_who_may_not_lock_memory_gets_no_mail_about_it(wsrec, exchange, tmp_path, quiet):
+    """As most may not. Nobody asked for it, so it is no warning."""
+
+    async def handler(connection):
+        await connection.send("hello")
+
+    words = ("record", exchange(handler).url, "--until-close", "--out", tmp_path, *(["--quiet"] if quiet else []))
+    user = ["setpriv", "--bounding-set", "-ipc_lock", "--", "prlimit", "--memlock=65536:65536", "--"]
+    result = subprocess.run([*user, *wsrec.command(*words)], capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    assert ("locking memory was refused" in result.stderr) == (not quiet)
+    if quiet:
+        assert result.stderr == ""
 
 
 class TestAtTheEnd:

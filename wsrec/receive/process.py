@@ -10,7 +10,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn, ParamSpec
+from typing import Any, Literal, NoReturn, ParamSpec
 
 import msgspec
 import uvloop
@@ -168,16 +168,22 @@ class Receiver:
     def _prepare(self) -> None:
         job = self._job
         with socket.socket() as probe:
-            refusals = [
-                privilege.pin(job.cpu) if job.cpu is not None else None,
-                privilege.realtime(job.options.rt_priority) if job.options.rt_priority is not None else None,
-                privilege.lock_memory(),
-                self._waiting.prepare(probe),
-            ]
-        for refusal in refusals:
-            if refusal is not None:
-                self._producer.event(EventKind.PRIVILEGE, what=refusal.what, reason=refusal.reason, hint=refusal.hint)
-                ipc.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.hint, kind=EventKind.PRIVILEGE)
+            refusals = {
+                "pin": privilege.pin(job.cpu) if job.cpu is not None else None,
+                "realtime": privilege.realtime(job.options.rt_priority)
+                if job.options.rt_priority is not None
+                else None,
+                "memory": privilege.lock_memory(),
+                "waiting": self._waiting.prepare(probe),
+            }
+        for request, refusal in refusals.items():
+            if refusal is None:
+                continue
+            self._producer.event(EventKind.PRIVILEGE, what=refusal.what, reason=refusal.reason, hint=refusal.hint)
+            message = f"{refusal.what} was refused: {refusal.reason}"
+            # nobody asked for locked memory, and most users may not lock it: cron would mail every recording of theirs
+            level: Literal["info", "warning"] = "info" if request == "memory" else "warning"
+            ipc.emit(ipc.LogLine(level=level, message=message, hint=refusal.hint, kind=EventKind.PRIVILEGE))
         if job.options.tls is TlsMode.KTLS and (unable := self._tls.unable):
             ipc.warn(f"--tls ktls is not possible here, using stamped: {unable.reason}", unable.hint)
         pinned = processor(job.cpu) if job.cpu is not None else None
