@@ -8,9 +8,11 @@ import re
 import shutil
 import subprocess
 
+import click
 import pytest
 
 from tests.clone import ROOT
+from wsrec.cli.main import main
 
 Instructions = list[tuple[str, str]]
 
@@ -52,6 +54,13 @@ def test_it_is_not_root_and_writes_to_its_volume():
 def test_it_is_wsrec_and_ends_in_order():
     assert json.loads(OF_FINAL["ENTRYPOINT"]) == ["wsrec"]
     assert OF_FINAL["STOPSIGNAL"] == "SIGTERM"
+
+
+def test_its_health_is_the_recorder_s():
+    check = OF_FINAL["HEALTHCHECK"].partition("CMD ")[2]
+    assert check == 'wsrec status "$WSREC_RECORD_OUT" || [ $? -eq 4 ]'
+    assert "WSREC_RECORD_OUT=/data/" in OF_FINAL["ENV"]
+    assert "status" in main.list_commands(click.Context(main))
 
 
 def test_a_failed_compilation_fails_the_build():
