@@ -134,6 +134,7 @@ class TestPart:
         result = run(out, "--until", "2026-01-01", "--symbol", "BTC", "--details")
         assert "seq 0..4" in result.stdout
         assert "complete:" not in result.stdout
+        assert " to 1)" not in result.stdout
 
     def test_a_symbol_that_is_not_there(self, out: Path) -> None:
         result = run(out, "--symbol", "BTCC")

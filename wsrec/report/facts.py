@@ -71,6 +71,9 @@ def _size(recording: Recording) -> Text:
     files = f"{plural(recording.files, 'file')} of {plural(len(recording.sessions), 'session')}"
     if not recording.files:
         return Text(f"no message file, {plural(recording.events_files, 'event file')}")
+    if recording.counts is None:
+        # of a part: the files have other rows, too
+        return Text(f"{size(recording.payload_bytes)} payload, in {files} with {size(recording.file_bytes)} in all")
     ratio = f" ({recording.payload_bytes / recording.file_bytes:.2f} to 1)" if recording.file_bytes else ""
     return Text(f"{size(recording.payload_bytes)} payload in {size(recording.file_bytes)} on disk{ratio}, {files}")
 
