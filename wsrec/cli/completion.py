@@ -1,99 +1,85 @@
-"""Shell completion: feeds, their channels, and the symbols that are known without a request to an exchange.
-
-A shell waits for it at each Tab: what reads feeds is imported where one is read.
-"""
+"""The command `wsrec completion`: the script that completes wsrec's commands in a shell, shown or installed."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
-from wsrec.config.proxy_option import checked_proxy
-from wsrec.feed.catalogue import catalogue, is_closed
+from wsrec.cli.command import Command, CommandError, Group
+from wsrec.cli.completion_script import SHELLS, Installed, UnknownFileError, install, script
+from wsrec.config.click_types import WordParam
 from wsrec.feed.errors import ConfigError
+from wsrec.units import system_error
 
-if TYPE_CHECKING:
-    from wsrec.feed.schema import Feed
-
-# A shell shows hundreds at most, and a Tab must not take long
-_MOST = 500
+# the same as a failure of other commands
+_FAILED = 1
 
 
-def feed_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Feeds of the catalogue that match; files if none does."""
-    found = [name for name in catalogue() if name.startswith(incomplete)]
-    return _or_files(found, incomplete)
+def _shell(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
+    """The shell that was named, or that of the user."""
+    if value is not None or ctx.resilient_parsing:
+        return value or ""
+    name = Path(os.environ.get("SHELL", "")).name
+    if name not in SHELLS:
+        found = f"SHELL is {name!r}" if name else "the variable SHELL is not set"
+        raise ConfigError(f"{found}: name the shell: {', '.join(SHELLS[:-1])} or {SHELLS[-1]}")
+    return name
 
 
-def open_feed_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """As `feed_names`, without closed markets; after `NAME=`, the URL schemes."""
-    name, equals, _ = incomplete.partition("=")
-    if equals:
-        from wsrec.feed.values import NAME_PATTERN
-
-        if re.fullmatch(NAME_PATTERN, name):
-            return [CompletionItem(f"{name}={scheme}") for scheme in ("wss://", "ws://")]
-    found = [name for name, file in catalogue().items() if name.startswith(incomplete) and not is_closed(file)]
-    return _or_files(found, incomplete)
+_argument = click.argument("shell", required=False, type=WordParam(SHELLS), metavar="[bash|zsh|fish]", callback=_shell)
 
 
-def channel_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Channels of the feeds named so far, common names first."""
-    feeds = _feeds(ctx)
-    common = [channel.common for feed in feeds for channel in feed.channels.values() if channel.common]
-    return _listed(incomplete, (*common, *(name for feed in feeds for name in feed.channel_table)))
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+def completion() -> None:
+    """Complete commands, options, feeds, channels and symbols in bash, zsh or fish.
+
+    \b
+    Examples:
+      wsrec completion install
+      wsrec completion show zsh > _wsrec
+    """
 
 
-def symbol_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Symbols of the feeds named so far: those that were listed before, else the defaults and the example."""
-    from wsrec.feed.listing import cached
-    from wsrec.plan.target import ALL
+@completion.command(cls=Command, name="install")
+@_argument
+def install_completion(shell: str) -> None:
+    """Write the script to the folder where the shell looks for it. Without a shell: that of SHELL.
 
-    names: list[str] = []
-    for feed in _feeds(ctx):
-        listed = cached(feed)
-        if listed is not None:
-            names += listed.symbols
-        elif feed.symbols is not None:
-            names += (*feed.default_symbols, feed.symbols.example)
-        if feed.symbols is not None and feed.symbols.listing is not None:
-            names.append(ALL)
-    return _listed(incomplete, names)
+    No other file is changed: where the shell needs a line in its own configuration, that line is printed. wsrec runs
+    when something is completed, not when a shell starts.
 
+    \b
+    Examples:
+      wsrec completion install
+      wsrec completion install fish
 
-OF_OPTIONS: dict[str, dict[str, Any]] = {
-    "symbols": {"shell_complete": symbol_names},
-    "channels": {"shell_complete": channel_names},
-    "proxy": {"callback": checked_proxy},
-}
-"""Arguments of click options beyond their declaration (`wsrec.config.click_options`)."""
-
-
-def _or_files(names: list[str], incomplete: str) -> list[CompletionItem]:
-    return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
+    \b
+    Exit status: 0 installed, or it was already; 1 the file cannot be written, or is not wsrec's; 2 wrong usage.
+    """
+    try:
+        done = install(shell)
+    except UnknownFileError as error:
+        raise CommandError(str(error), _FAILED) from error
+    except OSError as error:
+        raise CommandError(f"cannot write the script: {system_error(error)}", _FAILED) from error
+    click.echo(_described(done))
 
 
-def _feeds(ctx: click.Context) -> list[Feed]:
-    from wsrec.feed.load import find_feed, load_feed
+@completion.command(cls=Command)
+@_argument
+def show(shell: str) -> None:
+    """Print the script. Without a shell: that of SHELL.
 
-    # arguments before an option without a value are not parsed: they are in `args`
-    given: Any = ctx.params.get("targets") or ctx.params.get("target") or ctx.args
-    feeds = []
-    for name in (given,) if isinstance(given, str) else given:
-        try:
-            feeds.append(load_feed(Path(name)) if name.endswith((".yaml", ".yml")) else find_feed(name))
-        except ConfigError:
-            continue
-    return feeds
+    \b
+    Example:
+      wsrec completion show bash > /usr/share/bash-completion/completions/wsrec
+    """
+    click.echo(script(shell), nl=False)
 
 
-def _listed(incomplete: str, names: Iterable[str]) -> list[CompletionItem]:
-    """Completions of the last item of a comma-separated list, each with the items before it."""
-    before, comma, begun = incomplete.rpartition(",")
-    found = [name for name in dict.fromkeys(names) if name.lower().startswith(begun.lower())]
-    return [CompletionItem(f"{before}{comma}{name}") for name in found[:_MOST]]
+def _described(done: Installed) -> str:
+    lines = [f"{'wrote' if done.is_new else 'unchanged:'} {done.path}"]
+    lines += done.to_do or ["it works in the next shell that is started"]
+    return "\n".join([*lines, f"to undo: rm {done.path}"])

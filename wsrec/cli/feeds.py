@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from wsrec.cli.command import Group
-from wsrec.cli.completion import OF_OPTIONS, feed_names, open_feed_names
+from wsrec.cli.completed_values import OF_OPTIONS, feed_names, open_feed_names
 from wsrec.cli.output_format import Column, Listing, OutputFormat, output_format, print_listing
 from wsrec.cli.row_lines import row_lines
 from wsrec.config.click_options import click_options, settled, taken

@@ -32,6 +32,7 @@ COMMANDS = {
     "feeds": "List, show and check feeds: their channels, and the requests a recording would send.",
     "doctor": "Check this machine for recording: timestamps, TLS, clock, processors, limits.",
     "bench": "Measure the cost of receiving and recording on this machine, next to picows, aiohttp and websockets.",
+    "completion": "Complete commands, options, feeds, channels and symbols in bash, zsh or fish.",
 }
 """The commands in the order of `--help`, each with the first sentence of its own."""
 
@@ -108,7 +109,7 @@ def main(ctx: click.Context, version: bool, json: bool) -> None:
     Trades, quotes, books: wsrec export captures
     A real exchange:       wsrec record binance --symbols BTC/USDT
     Check this machine:    wsrec doctor
-    Completion (bash):     eval "$(_WSREC_COMPLETE=bash_source wsrec)"
+    Completion:            wsrec completion install
     """
     parent_death.hold()
     if version:

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from wsrec.cli.command import Command
-from wsrec.cli.completion import OF_OPTIONS, open_feed_names
+from wsrec.cli.completed_values import OF_OPTIONS, open_feed_names
 from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.proxy_option import proxy_rules
 from wsrec.config.sources import PLACES, explained, source
