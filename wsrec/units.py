@@ -74,6 +74,11 @@ def plural(number: int, word: str, words: str | None = None) -> str:
     return f"{number:,} {word if number == 1 else words or f'{word}s'}"
 
 
+def no_formula(text: str) -> str:
+    """A text for a cell of CSV, with an apostrophe before what a spreadsheet would take for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
 def utc(ns: int, *, date: bool = True) -> str:
     """A time (ns since the epoch, UTC) to the millisecond: ``2026-11-22 13:00:00.123``."""
     try:

@@ -97,6 +97,11 @@ class TestListing:
         assert row == ['a|b\\n"c",\\x1b[31m`*<b>', "12345", "2000000", "1234", str(START)]
         assert empty == [""] * 5
 
+    @pytest.mark.parametrize("formula", ["=cmd()", "+1", "-1", "@sum"])
+    def test_a_spreadsheet_runs_no_text(self, formula: str, capsys: pytest.CaptureFixture[str]) -> None:
+        print_listing(Listing([Column("name"), Column("took", "ns")], [(formula, -1)]), OutputFormat.CSV)
+        assert list(csv.reader(io.StringIO(capsys.readouterr().out)))[1] == [f"'{formula}", "-1"]
+
     def test_markdown_has_figures_for_people(self, capsys: pytest.CaptureFixture[str]) -> None:
         print_listing(self.LISTING, OutputFormat.MARKDOWN)
         assert capsys.readouterr().out.splitlines() == [

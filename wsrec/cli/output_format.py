@@ -20,7 +20,7 @@ from click.core import ParameterSource
 from wsrec import stand_ins
 from wsrec.config.click_types import ChoiceParam
 from wsrec.feed.errors import ConfigError
-from wsrec.units import clean, duration, size, utc
+from wsrec.units import clean, duration, no_formula, size, utc
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -126,7 +126,7 @@ def _print_csv(listing: Listing) -> None:
     writer = csv.writer(_Lines(), lineterminator="\n")
     writer.writerow([each.name + _UNITS.get(each.kind, "") for each in listing.columns])
     for row in listing.rows:
-        writer.writerow([clean(cell, _LONGEST) if isinstance(cell, str) else cell for cell in row])
+        writer.writerow([no_formula(clean(cell, _LONGEST)) if isinstance(cell, str) else cell for cell in row])
 
 
 class _Lines:

@@ -19,6 +19,7 @@ from wsrec.pictures.model import PERCENTILES, Figures, Pictures, SlowFrame
 from wsrec.pictures.totals import NAMES
 from wsrec.stages import STEPS
 from wsrec.tables.whole_file import whole_file
+from wsrec.units import no_formula
 
 Row = list[Any]
 
@@ -100,10 +101,8 @@ def _write(path: Path, table: Table) -> Path:
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        value = f"'{value}"
     # lone surrogates of a path, which are no UTF-8
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+    return no_formula(value).encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _rows(pictures: Pictures, rows_of: Callable[[Figures], Iterator[Row]]) -> Iterator[Row]:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from wsrec.supervise.state import RecorderState
-from wsrec.units import duration, size
+from wsrec.units import duration, plural, size
 
 
 def summary_line(state: RecorderState) -> str:
     """The progress of a recording, with rates and latencies of the last window."""
     counts, total = state.counts, state.steps[-1].latency
-    return (
-        f"{counts.messages:,} messages ({state.rate:,.0f}/s), {size(counts.payload_bytes)}, "
-        f"{state.connected}/{len(state.connections)} connected, total p50 {duration(total.p50)} "
-        f"p99 {duration(total.p99)}, ring {state.ring_fill:.0%}, journal lag {duration(state.journal_lag_ns)}, "
-        f"{state.reconnects} reconnects, {state.stalls} stalls, {counts.gaps} gaps, "
-        f"{counts.lost_intervals} lost intervals"
-        f"{f', {state.restarts} restarts' if state.restarts else ''}"
-        f"{', DISK ERRORS' if state.disk_trouble else ''}"
-    )
+    parts = [
+        f"{plural(counts.messages, 'message')} ({state.rate:,.0f}/s)",
+        size(counts.payload_bytes),
+        f"{state.connected}/{len(state.connections)} connected",
+        f"total p50 {duration(total.p50)} p99 {duration(total.p99)}",
+        f"ring {state.ring_fill:.0%}",
+        f"journal lag {duration(state.journal_lag_ns)}",
+        plural(state.reconnects, "reconnect"),
+        plural(state.stalls, "stall"),
+        plural(counts.gaps, "gap"),
+        plural(counts.lost_intervals, "lost interval"),
+    ]
+    if state.restarts:
+        parts.append(plural(state.restarts, "restart"))
+    if state.disk_trouble:
+        parts.append("DISK ERRORS")
+    return ", ".join(parts)
