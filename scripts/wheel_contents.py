@@ -42,6 +42,16 @@ def about() -> set[str]:
     return {f"licenses/{file}" for file in licences} | {"entry_points.txt", "METADATA"}
 
 
+def data_files() -> set[str]:
+    """The files that an installation puts beside its packages, such as manual pages: from the environment's folder."""
+    return {
+        f"{place}/{file.name}"
+        for place, patterns in SETUPTOOLS["data-files"].items()
+        for pattern in patterns
+        for file in ROOT.glob(pattern)
+    }
+
+
 def of_wheel(path: Path) -> list[str]:
     """What is wrong with a wheel."""
     names = [name for name in zipfile.ZipFile(path).namelist() if not name.endswith("/")]
@@ -51,12 +61,16 @@ def of_wheel(path: Path) -> list[str]:
     wrong += [f"{name} is missing" for name in sorted(expected - set(names))]
     there = {name.partition(".dist-info/")[2] for name in names}
     wrong += [f"{name} is missing" for name in sorted(about() - there)]
+    # a wheel's `.data/data` goes into the environment
+    outside = {name.partition(".data/data/")[2] for name in names}
+    wrong += [f"{name} is missing" for name in sorted(data_files() - outside)]
     known = expected | {compiled[module] for module in MODULES if module in compiled}
     wrong += [
         f"{name} should not be there"
         for name in names
-        # a wheel's `.data/data` goes into the environment: manual pages
-        if name not in known and not re.match(r"wsrec-[^/]+\.(dist-info|data/data/share)/", name)
+        if name not in known
+        and not re.match(r"wsrec-[^/]+\.dist-info/", name)
+        and name.partition(".data/data/")[2] not in data_files()
     ]
     if "-manylinux" not in path.name:
         wrong.append("it is for this system alone, and not a manylinux wheel")
@@ -67,7 +81,15 @@ def of_sdist(path: Path) -> list[str]:
     """What is wrong with a source distribution."""
     with tarfile.open(path) as archive:
         names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
-    patterns = ("wsrec/**/*.py", "wsrec/**/*.pyx", "wsrec/**/*.pxd", "wsrec/**/*.h", "wsrec/py.typed", "configs/*")
+    patterns = (
+        "wsrec/**/*.py",
+        "wsrec/**/*.pyx",
+        "wsrec/**/*.pxd",
+        "wsrec/**/*.h",
+        "wsrec/py.typed",
+        "configs/*",
+        "man/*",
+    )
     expected = {str(file.relative_to(ROOT)) for pattern in patterns for file in ROOT.glob(pattern) if file.is_file()}
     expected |= {"pyproject.toml", "README.md", "LICENSE", "PKG-INFO"}
     wrong = [f"{name} is missing" for name in sorted(expected - names)]

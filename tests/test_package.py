@@ -77,6 +77,8 @@ class TestDemo:
             assert (installed.parent / path.relative_to(ROOT)).exists(), path
         assert (installed / "pictures" / "assets" / "echarts" / "LICENSE").exists()
         assert (installed / "py.typed").is_file()
+        pages = {path.name for path in clone.glob(".venv-demo/share/man/man1/*")}
+        assert pages == {path.name for path in (ROOT / "man").iterdir()} > {"wsrec.1", "wsrec-record.1"}
 
     @pytest.mark.timeout(600)
     def test_the_second_run_installs_nothing_and_needs_no_network(

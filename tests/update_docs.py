@@ -1,4 +1,4 @@
-"""scripts/update-docs: the tables in docs/ and the schemas, from the code; the tests check that they are current."""
+"""scripts/update-docs: the tables in docs/, the schemas and manual pages, from the code; tests hold them to it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+from scripts import manual_pages
 from tests.config.test_run_config import key_tables
 from tests.feed import catalogue_page
 from tests.format.test_format_page import tables as format_tables
@@ -42,6 +43,7 @@ def main() -> None:
     write("how-to/monitoring.md", metrics_table())
     tables_page.PAGE.write_text(tables_page.updated(tables_page.PAGE.read_text()))
     catalogue_page.PAGE.write_text(catalogue_page.updated(catalogue_page.PAGE.read_text()))
+    manual_pages.write()
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ class TestContents:
     def names(self) -> set[str]:
         """The names of a right one."""
         files = wheel_contents.packaged() | {f"wsrec-1.dist-info/{name}" for name in wheel_contents.about()}
+        files |= {f"wsrec-1.data/data/{name}" for name in wheel_contents.data_files()}
         assert files > {
             "wsrec/cli/main.py",
             "wsrec/configs/okx.yaml",
@@ -91,16 +92,19 @@ class TestContents:
         assert self.wrong(tmp_path, names) == []
 
     def test_what_is_missing(self, tmp_path: Path, names: set[str]):
-        missing = ("okx.yaml", "licenses/LICENSE", "py.typed")
+        missing = ("okx.yaml", "licenses/LICENSE", "py.typed", "wsrec-sql.1")
         gone = {name for name in names if "_hotpath." in name or name.endswith(missing)}
         assert self.wrong(tmp_path, names - gone) == [
             "wsrec.receive._hotpath is not compiled",
             "wsrec/configs/okx.yaml is missing",
             "wsrec/py.typed is missing",
             "licenses/LICENSE is missing",
+            "share/man/man1/wsrec-sql.1 is missing",
         ]
 
-    @pytest.mark.parametrize("name", ["wsrec/receive/_hotpath.c", "tests/test_it.py", "wsrec/gone/since.py"])
+    @pytest.mark.parametrize(
+        "name", ["wsrec/receive/_hotpath.c", "tests/test_it.py", "wsrec/gone/since.py", "wsrec-1.data/data/share/doc/x"]
+    )
     def test_what_should_not_be_there(self, tmp_path: Path, names: set[str], name: str):
         assert self.wrong(tmp_path, names | {name}) == [f"{name} should not be there"]
 
@@ -148,6 +152,7 @@ class TestBuilt:
         )
         assert result.returncode == 0, result.stderr
         assert not [*installed.rglob("*.so")]
+        assert {path.name for path in installed.glob("share/man/man1/*")} == {path.name for path in ROOT.glob("man/*")}
         environment = {**os.environ, "PYTHONPATH": str(installed)}
         words = ("record", "demo", "--duration", "1s", "--out", tmp_path / "capture")
         recorded = wsrec.run(*words, env=environment)
