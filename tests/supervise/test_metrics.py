@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import threading
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +26,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.supervise.test_health import CASES, changed, healthy  # noqa: F401 (a fixture)
 from tests.supervise.test_state_sampler import PLANS, Recorder
 from wsrec.histogram import BUCKETS, FLOOR, bucket_counts
+from wsrec.ipc import LogLine
 from wsrec.options.value_types import Listen, ListenType
 from wsrec.supervise.health import BEAT_DEAD_NS, PAST, is_ready, unwell
 from wsrec.supervise.metrics import BOUNDS, METRICS, Collector, buckets
-from wsrec.supervise.metrics_server import is_loopback
+from wsrec.supervise.metrics_server import Server, is_loopback, serve
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "monitoring.md"
 PROMTOOL = shutil.which("promtool")
@@ -104,21 +110,55 @@ class TestServed:
         assert status == 503
         assert re.fullmatch(r"recording: connection 0 \(localhost, last message .+ ago\) is down\n", why)
 
-    def test_a_port_in_use(self, wsrec, tmp_path):
+    def test_a_port_in_use_is_waited_for(self, recording):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             port = taken.getsockname()[1]
-            shown = wsrec.run("record", "ws://127.0.0.1:1/", "--out", tmp_path, "--metrics", port)
-        expected = (
-            f"--metrics: found 127.0.0.1:{port}, where nothing can listen: Address already in use; choose another"
-        )
-        assert (shown.returncode, shown.stderr) == (2, f"wsrec record: {expected} port or address\n")
+            # returns once it records
+            work = recording("--metrics", port)
+            line = next(line for line in work.process.stderr if "no metrics yet" in line)
+        assert f"nothing can listen at 127.0.0.1:{port}: Address already in use" in line
+        assert url_of(work) == f"http://127.0.0.1:{port}"
+        assert work.until(lambda: get(f"http://127.0.0.1:{port}/healthz")) == (200, "ok\n")
+        work.process.terminate()
+        work.end(0)
 
-    def test_an_address_that_others_reach_is_said(self, recording):
-        work = recording("--metrics", "0.0.0.0:0")
-        url_of(work)
-        assert "whoever reaches 0.0.0.0:0 can read them, without a password" in work.process.stderr.readline()
+    @pytest.mark.parametrize("address", ["203.0.113.5:19999", "no-such-host.invalid:19999", "a..b:1"])
+    def test_an_address_that_cannot_be_used_is_said_and_tried_again(self, tmp_path, address):
+        lines: list[LogLine] = []
+
+        async def served() -> None:
+            where = ListenType().parse(address)
+            task = asyncio.ensure_future(serve(where, Recorder(tmp_path, PLANS).sampler, lines.append, lambda: False))
+            while not lines:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+        asyncio.run(served())
+        (line,) = lines
+        assert line.level == "warning"
+        assert line.message.startswith(f"no metrics yet: nothing can listen at {address}: ")
+
+    def test_an_address_that_others_reach_is_said_without_a_warning(self, tmp_path):
+        """Cron makes a mail of a warning; the address was named on purpose."""
+        lines: list[LogLine] = []
+
+        async def served() -> None:
+            where = Listen("0.0.0.0", 0)
+            task = asyncio.ensure_future(serve(where, Recorder(tmp_path, PLANS).sampler, lines.append, lambda: False))
+            while not lines:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+        asyncio.run(served())
+        (line,) = lines
+        assert line.level == "info"
+        assert line.message.endswith("; whoever reaches it can read them, without a password")
 
     @pytest.mark.long
     def test_a_takeover_takes_the_port(self, recording, wsrec):
@@ -142,6 +182,68 @@ class TestServed:
             _, log = new.communicate(timeout=60)
         assert new.returncode == 0
         assert f"metrics: 127.0.0.1:{port} is taken over once the other recorder frees it" in log
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Server, list[LogLine]]]:
+    """A server of a recording that does nothing, and what it logs."""
+    lines: list[LogLine] = []
+    server = Server(socket.create_server(("127.0.0.1", 0)), Recorder(tmp_path, PLANS).sampler, lines.append)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield server, lines
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class TestHostileReaders:
+    def test_slow_ones_keep_nobody_from_an_answer(self, served):
+        server, _ = served
+        with contextlib.ExitStack() as stack:
+            slow = [stack.enter_context(socket.create_connection(server.server_address, timeout=60)) for _ in range(40)]
+            for one in slow:
+                with contextlib.suppress(OSError):
+                    one.send(b"G")
+            assert get(server.url)[0] == 200
+            # the oldest were dropped for those that came later
+            assert slow[0].recv(1) == b""
+
+    def test_one_has_so_long_and_no_longer_however_often_it_sends(self, served, monkeypatch):
+        monkeypatch.setattr("wsrec.supervise.metrics_server._PATIENCE", 0.5)
+        server, _ = served
+        with socket.create_connection(server.server_address, timeout=0.1) as slow:
+            slow.send(b"GET /metrics?")
+            deadline = time.monotonic() + 60
+            while True:
+                assert time.monotonic() < deadline
+                try:
+                    slow.send(b"x")
+                    assert slow.recv(1) == b""
+                except TimeoutError:
+                    continue
+                except OSError:
+                    pass
+                break
+
+    def test_a_version_that_is_no_number_gets_plain_text(self, served):
+        server, lines = served
+        status, text = get(server.url, Accept="application/openmetrics-text;version=1e999")
+        assert (status, lines) == (200, [])
+        assert "wsrec_build_info" in text
+        assert "# EOF" not in text
+
+    def test_a_failure_is_a_line_and_many_are_folded(self, served, monkeypatch, capfd):
+        def broken(state: object) -> None:
+            raise ValueError("broken")
+
+        monkeypatch.setattr("wsrec.supervise.metrics_server.is_ready", broken)
+        server, lines = served
+        for _ in range(5):
+            with pytest.raises(OSError):
+                get(server.url.replace("/metrics", "/readyz"))
+        assert [line.message for line in lines] == ["a request for metrics could not be answered: ValueError: broken"]
+        assert capfd.readouterr().err == ""
 
 
 class TestAddress:

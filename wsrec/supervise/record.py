@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import resource
 import secrets
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,6 @@ from wsrec.format.output_version import check_output
 from wsrec.ipc import FailedLine, LogLine
 from wsrec.net.proxy import ProxyRules
 from wsrec.options.record import RecordOptions, Selection
-from wsrec.options.value_types import Listen
 from wsrec.plan.connections import ConnectionPlan, plan, standbys
 from wsrec.plan.target import ALL, Target, Wanted, resolve_all
 from wsrec.replay.demo import DemoExchange, demo_exchange
@@ -105,7 +103,6 @@ def record(
             with hooks:
                 if lock.held:
                     recover_left(options.out, log, [])
-                listening = _listening(options.metrics, lock)
                 supervisor = Supervisor(
                     shown_names(plans),
                     [target.feed for target in chosen],
@@ -115,7 +112,7 @@ def record(
                     lock.fds,
                     at_end=hooks.finish,
                 )
-                return uvloop.run(_run(supervisor, recent, view, lock, demo, listening))
+                return uvloop.run(_run(supervisor, recent, view, lock, demo, redacting(shown, plans)))
 
 
 async def _run(
@@ -124,7 +121,7 @@ async def _run(
     view: View,
     lock: OutputLock,
     demo: DemoExchange | None,
-    listening: socket.socket | None,
+    on_log: Callable[[LogLine], None],
 ) -> Outcome:
     space = FreeSpace(supervisor.options.out, supervisor.options.reserve or 0)
     sampler = StateSampler(supervisor, recent, space, lambda: lock.held)
@@ -137,9 +134,12 @@ async def _run(
     if not lock.held:
         beside.append(asyncio.ensure_future(take_over(supervisor, lock, supervisor.log, manager.replace_main)))
     if (where := supervisor.options.metrics) is not None:
+        # imported here: an HTTP server takes as long to import as the rest of a poll
         from wsrec.supervise import metrics_server
 
-        beside.append(asyncio.ensure_future(metrics_server.serve(where, listening, sampler, supervisor.log)))
+        # its lines are about no feed
+        serving = metrics_server.serve(where, sampler, on_log, lambda: not lock.held)
+        beside.append(asyncio.ensure_future(serving))
     if demo is not None:
         beside.append(asyncio.ensure_future(_end_with(demo, supervisor)))
     try:
@@ -153,16 +153,6 @@ async def _run(
         for task in beside:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-
-
-def _listening(where: Listen | None, lock: OutputLock) -> socket.socket | None:
-    """A socket for the metrics; None without them, or if the recorder that is replaced has the address."""
-    if where is None:
-        return None
-    # imported here: an HTTP server takes as long to import as the rest of a poll
-    from wsrec.supervise import metrics_server
-
-    return metrics_server.bind(where, wait=not lock.held)
 
 
 async def _end_with(demo: DemoExchange, supervisor: Supervisor) -> None:
