@@ -173,6 +173,22 @@ class TestKilled:
         assert events_of(work.out, "close")
         finished(work.out)
 
+    def test_the_supervisor_is_reported_by_the_next_start_though_nothing_of_it_was_lost(
+        self, recording, wsrec, exchange, tmp_path
+    ):
+        """From the kill to that start nothing was recorded, and no file says so."""
+        work = recording()
+        pids = work.children()
+        work.process.kill()
+        work.until(lambda: all(map(gone, pids)))
+        heard = tmp_path / "heard"
+        arguments = ["--duration", "1s", "--quiet", "--on-event", f"cat >> {heard}"]
+        result = wsrec.run("record", exchange(Stream()).url, "--out", work.out, *arguments)
+        assert result.returncode == 0
+        pattern = r"the previous recorder \(session .+\) ended without its supervisor, which was killed.*; nothing was "
+        assert re.search(pattern + "recorded from 20.+ to 20.+ UTC", result.stderr)
+        assert next(json.loads(line)["kind"] for line in heard.read_text().splitlines()) == "lost_interval"
+
     @pytest.mark.long
     def test_with_its_receiver_the_writer_books_what_is_lost_and_the_next_start_says_so(
         self, recording, wsrec, exchange
@@ -197,7 +213,7 @@ class TestKilled:
         for heard in (True, False):
             result = wsrec.run("record", exchange(Stream()).url, "--out", work.out, "--duration", "1s", "--quiet")
             assert result.returncode == 0
-            assert ("ended without its supervisor" in result.stderr and "lost" in result.stderr) is heard
+            assert ("ended without its supervisor" in result.stderr and "lost interval" in result.stderr) is heard
 
     def test_the_output_stays_locked_until_the_writer_has_ended(self, recording):
         work = recording()

@@ -21,7 +21,7 @@ from wsrec.format.lock import OutputLock
 from wsrec.ipc import LogLine
 from wsrec.supervise.signals import TAKEOVER
 from wsrec.supervise.supervisor import Supervisor
-from wsrec.units import system_error
+from wsrec.units import system_error, utc
 from wsrec.writer.orphan import take
 
 _LOOK = 0.05
@@ -90,15 +90,26 @@ def recover_left(
         hint = "sessions that earlier recorders left there are not recovered: grant this user access"
         on_log(LogLine(level="error", message=f"{out / '.wsrec'}: {cannot_read(error)}", hint=hint))
         return
+    # a recorder that takes over records since before
+    began = time.time_ns() if not own else None
     for orphan in orphans:
-        on_log(LogLine(level="warning", message=orphan.text, session=orphan.session, kind="lost_interval"))
+        message = orphan.text + _unrecorded(orphan.ended, began)
+        on_log(LogLine(level="warning", message=message, session=orphan.session, kind="lost_interval"))
     if all(folder.name in own for folder in folders):
         return
     # imported here: recovery needs most of the writer, which takes long to import, and is rarely needed
     from wsrec.writer.recovery import recover
 
     for session in recover(out, lambda text: on_log(LogLine(level="error", message=text)), own, is_stopped=is_stopped):
-        on_log(LogLine(level="warning", message=session.text, session=session.session, kind="recovered"))
+        message = session.text + _unrecorded(session.lost_to, began)
+        on_log(LogLine(level="warning", message=message, session=session.session, kind="recovered"))
+
+
+def _unrecorded(ended: int | None, began: int | None) -> str:
+    """Between an end and this recorder's beginning (ns since the epoch), if both are known."""
+    if ended is None or began is None:
+        return ""
+    return f"; nothing was recorded from {utc(ended)} to {utc(began)} UTC"
 
 
 async def _receiving(supervisor: Supervisor, lock: OutputLock, on_log: Callable[[LogLine], None]) -> bool:

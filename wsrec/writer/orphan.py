@@ -12,7 +12,7 @@ import msgspec
 from wsrec.format.folders import matching, read_file
 from wsrec.format.layout import own_folder
 from wsrec.format.stored_json import decode_stored
-from wsrec.units import utc
+from wsrec.units import plural, utc
 
 _NAME = "orphaned-{}.json"
 
@@ -24,6 +24,7 @@ class OrphanNote(msgspec.Struct, frozen=True, kw_only=True):
         session: its id.
         lost_intervals: number of lost intervals.
         lost_from, lost_to: interval that its receiver did not report, ns since the epoch; null if there is none.
+        ended: time of its last row, ns since the epoch; null if it has none.
 
     """
 
@@ -31,11 +32,14 @@ class OrphanNote(msgspec.Struct, frozen=True, kw_only=True):
     lost_intervals: int
     lost_from: int | None
     lost_to: int | None
+    ended: int | None = None
 
     @property
     def text(self) -> str:
         """Message for the operator."""
-        what = f"session {self.session} ended without its supervisor: {self.lost_intervals} lost intervals"
+        what = f"the previous recorder (session {self.session}) ended without its supervisor, which was killed"
+        if self.lost_intervals:
+            what += f": {plural(self.lost_intervals, 'lost interval')}"
         if self.lost_from is None or self.lost_to is None:
             return what
         return f"{what}, the last from {utc(self.lost_from)} to {utc(self.lost_to)} UTC"

@@ -327,16 +327,17 @@ class Writer:
                 "it contains nothing of value; the next start tries again",
             )
         counts = total(feed.counts for feed in feeds)
-        if self._orphaned and counts.lost_intervals:
+        firsts = [feed.first_time for feed in feeds if feed.first_time is not None]
+        lasts = [feed.last_time for feed in feeds if feed.last_time is not None]
+        if self._orphaned:
             note = OrphanNote(
                 session=self._job.session,
                 lost_intervals=counts.lost_intervals,
                 lost_from=self._parquet.lost_from,
                 lost_to=self._parquet.lost_to,
+                ended=max(lasts, default=None),
             )
             self._disk.retry(lambda: leave(Path(self._job.out), note))
-        firsts = [feed.first_time for feed in feeds if feed.first_time is not None]
-        lasts = [feed.last_time for feed in feeds if feed.last_time is not None]
         return ipc.SummaryLine(
             session=self._job.session,
             **counts.named(),
