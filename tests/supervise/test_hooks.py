@@ -214,12 +214,16 @@ class TestFollowing:
         followed.end()
         assert json.loads((tmp_path / ".wsrec" / "on-file.json").read_text()) == {"until": 0, "failed": []}
 
-    def test_a_state_that_cannot_be_read_is_said(self, tmp_path):
+    def test_a_state_that_cannot_be_read_leaves_no_file_out(self, tmp_path):
         (tmp_path / ".wsrec").mkdir()
         (tmp_path / ".wsrec" / "on-file.json").write_text("{")
-        followed = Followed(tmp_path, "true")
+        name = "messages/feed=f/date=2026-11-22/hour=13/s-000001.parquet"
+        line = {"path": name, "events_path": None, "feed": "f", "session": "s"}
+        (tmp_path / ".wsrec" / "manifest.jsonl").write_text(json.dumps(line) + "\n")
+        followed = Followed(tmp_path, APPEND.format(tmp_path / "calls"))
         followed.end()
-        assert "begins anew" in followed.lines[0].message
+        assert [call["line"]["path"] for call in calls(tmp_path / "calls")] == [name]
+        assert "begins with the first file again" in followed.lines[0].message
 
 
 class TestCommands:

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from wsrec.format.folders import read_file
+from wsrec.format.folders import read_file, sync_folder
 from wsrec.format.layout import manifest_path, own_folder, read_place
 from wsrec.log_folding import FoldedWarnings
 from wsrec.supervise.event_hook import FAILED
@@ -205,8 +205,12 @@ class FileHook(threading.Thread):
         except FileNotFoundError:
             pass
         except (OSError, msgspec.DecodeError) as error:
-            hint = "files finished before are not passed to --on-file: see the manifest for them"
-            self._warn("state", f"--on-file begins anew: {self._path} cannot be read: {error}", hint)
+            hint = "its calls for files finished before are repeated: none is left out"
+            problem = system_error(error) if isinstance(error, OSError) else error
+            self._warn(
+                "state", f"--on-file begins with the first file again: {self._path} is no state: {problem}", hint
+            )
+            self._state = _State(0)
         # a manifest that was replaced by a shorter one
         until = max(min(self._state.until, self._size()), 0)
         self._state = _State(until, [offset for offset in self._state.failed if 0 <= offset < until])
@@ -218,7 +222,10 @@ class FileHook(threading.Thread):
             fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             with os.fdopen(fd, "wb") as file:
                 file.write(msgspec.json.encode(self._state))
+                file.flush()
+                os.fsync(fd)
             new.replace(self._path)
+            sync_folder(self._path.parent)
         except OSError as error:
             hint = "if this recorder is killed, the next one repeats calls of --on-file"
             self._warn("state", f"{self._path} cannot be written: {system_error(error)}", hint)
