@@ -110,7 +110,6 @@ class TestAlerts:
         # sums of what there is for each connection, and facts
         assert rest == {
             "wsrec_build_info",
-            "wsrec_start_time_seconds",
             "wsrec_phase",
             "wsrec_holds_folder",
             "wsrec_messages_total",
