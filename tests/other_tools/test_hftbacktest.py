@@ -264,7 +264,6 @@ def test_a_hostile_symbol_stays_in_the_folder(tmp_path: Path) -> None:
     ("second", "reason"),
     [
         ({"channel": "aggTrade"}, "two channels, trade and aggTrade"),
-        ({"session": "20261122T130000Z-b2"}, "two sessions at once"),
     ],
 )
 def test_trades_that_would_be_there_twice_are_refused(tmp_path: Path, second: dict[str, str], reason: str) -> None:

@@ -60,6 +60,7 @@ def record(
     topics: Sequence[RequestedTopic] = (),
     files: int = 1,
     size: int = 4_000,
+    session: str = "s",
 ) -> None:
     """Write messages as one session that received all of them on one connection.
 
@@ -70,16 +71,19 @@ def record(
         topics: the topics that were requested.
         files: number of pairs of files.
         size: slots in a batch.
+        session: the session's name.
 
     """
     feed = find_feed(feed_name)
     requests = (SubscriptionRequest(number=1, text="", topics=tuple(topics)),) if topics else ()
     plans = (plan(0, feed.name, requests=requests),)
     slots, head = _slots(messages, requests)
-    folder = out / ".wsrec" / "s"
+    folder = out / ".wsrec" / session
     folder.mkdir(parents=True)
     start = messages[0][0]
-    pipeline = Pipeline(writer_job(out, plans, {feed.name: feed.public_config()}), folder, act=lambda _: None)
+    pipeline = Pipeline(
+        writer_job(out, plans, {feed.name: feed.public_config()}, session=session), folder, act=lambda _: None
+    )
     pipeline.begin_session(Moment(start - 1, BOOT - 1))
     number = 1
     for first in range(0, len(slots), size):

@@ -31,6 +31,7 @@ from wsrec.other_tools.outcome import ExportError
 from wsrec.report.terminal import reading_progress
 from wsrec.tables.export import Exported, LeftOut, Request
 from wsrec.tables.export import export as export_tables
+from wsrec.tables.session_overlaps import EACH_ONCE
 from wsrec.terminal_tables import print_table
 from wsrec.units import clean, plural, printable_json, system_error
 
@@ -258,6 +259,8 @@ def _print(result: Exported, request: Request, empty: list[Table], console: Cons
     if result.unfinished:
         some = plural(result.unfinished, "file")
         click.echo(f"{some} of sessions that are not finished: export them again when they are")
+    for each in result.twice:
+        click.echo(f"{each}, and there twice: {EACH_ONCE}")
     if result.cut:
         click.echo(f"{plural(result.cut, 'time')} cut to microseconds")
     _print_reasons(result.left_out, console)

@@ -18,11 +18,12 @@ from wsrec.format.errors import UnreadableError
 from wsrec.format.reading import Capture
 from wsrec.options.export import Tool
 from wsrec.other_tools import hftbacktest, nautilus, tardis
-from wsrec.other_tools.outcome import Outcome, TableRows
+from wsrec.other_tools.outcome import ExportError, Outcome, TableRows
 from wsrec.tables.convert import Converter
 from wsrec.tables.export import Exported, LeftOut, Request, left_out_of, nothing_of, summed
 from wsrec.tables.listings import Listings
 from wsrec.tables.reading import check_feed, read_tables
+from wsrec.tables.session_overlaps import session_overlaps
 
 Decimals = dict[tuple[str, str], tuple[int, int]]
 
@@ -150,11 +151,14 @@ def export_to(
 
     given = load_feed(Path(request.feed_file)) if request.feed_file is not None else None
     check_feed(request.feed_file, given, {file.feed for file in capture.files})
+    feeds_given = {given.name: given} if given is not None else None
+    for overlap in session_overlaps(capture.files, request.tables, request.selection, feeds_given):
+        raise ExportError(f"{overlap}, and would be there twice: export one session's files, or a time without both")
     rows = read_tables(
         capture,
         request.tables,
         request.selection,
-        feeds={given.name: given} if given is not None else None,
+        feeds=feeds_given,
         numbers=request.numbers,
         on_file=count,
         on_failed=result.fail,

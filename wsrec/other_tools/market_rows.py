@@ -1,7 +1,7 @@
 """The rows of one market at a time, as the exporters to other tools need them: one symbol, each row once.
 
-A symbol's trades that came by two channels, or from two recorders at the same time, are the same trades twice. No row
-says so, and a tool would count them twice: an export of both is refused.
+A symbol's trades that came by two channels are the same trades twice. No row says so, and a tool would count them
+twice: an export of both is refused. So is one of what two sessions recorded at the same time, before a row is read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from wsrec.feed.table_columns import Table
 from wsrec.other_tools.outcome import HISTORY, ExportError, Outcome, TableRows
-from wsrec.units import clean, named, utc
+from wsrec.units import clean, named
 
 MATCH_TIMES = {
     Table.TRADES: "trade_time",
@@ -165,11 +165,10 @@ def _units(market: MarketRows) -> list[str]:
 
 
 class _Once:
-    """Refuses a symbol's rows from two channels, or from two sessions at the same time."""
+    """Refuses a symbol's rows from two channels."""
 
     def __init__(self) -> None:
         self._channels: dict[tuple[Table, str, str], str] = {}
-        self._sessions: dict[tuple[Table, str, str], tuple[str, int]] = {}
 
     def check(self, market: MarketRows) -> None:
         if market.table in _IN_PARTS:
@@ -183,12 +182,3 @@ class _Once:
                     f"{what} are in two channels, {first} and {channel}, and would be there twice: "
                     "name the channels that you want in --channels, with one of the two"
                 )
-        times = market.integers("recv_time")
-        session, last = self._sessions.get(key, (market.session, 0))
-        if session != market.session and int(times.min()) < last:
-            raise ExportError(
-                f"{what} are in two sessions at once, {session} and {market.session}, until {utc(last)}, and would be "
-                "there twice: export one session's files"
-            )
-        newest = max(last, int(times.max())) if session == market.session else int(times.max())
-        self._sessions[key] = market.session, newest

@@ -35,6 +35,7 @@ from wsrec.tables.file_rows import FileRows
 from wsrec.tables.reading import check_feed
 from wsrec.tables.schema import TABLES_VERSION
 from wsrec.tables.session_files import Group, SessionItem, groups
+from wsrec.tables.session_overlaps import SessionOverlap, session_overlaps
 from wsrec.tables.session_tables import SessionTables
 from wsrec.tables.table_file import TableFile, UnwritableError
 
@@ -132,6 +133,7 @@ class Exported(msgspec.Struct, kw_only=True):
         unfinished: how many of them are of sessions that are not finished.
         symbols, channels: those of the rows, if only some were asked for.
         nothing_of: which of the names that were asked for have no rows, in words.
+        twice: what two sessions recorded at the same time, so that its rows are there twice.
         left_out: what makes no rows.
         errors: damaged files, and numbers that do not fit a decimal.
         unreadable: files that the system refuses to read.
@@ -149,6 +151,7 @@ class Exported(msgspec.Struct, kw_only=True):
     symbols: list[str] = msgspec.field(default_factory=list)
     channels: list[str] = msgspec.field(default_factory=list)
     nothing_of: list[str] = msgspec.field(default_factory=list)
+    twice: list[SessionOverlap] = msgspec.field(default_factory=list)
     left_out: list[LeftOut] = msgspec.field(default_factory=list)
     errors: list[str] = msgspec.field(default_factory=list)
     unreadable: list[str] = msgspec.field(default_factory=list)
@@ -417,4 +420,5 @@ def export(capture: Capture, request: Request, engine: Engine, progress: Progres
     items = items_of(of_sessions, request, unfinished)
     result = reduce(engine, export_files, merge, items, progress) or Exported()
     result.nothing_of = nothing_of(capture, list(feeds.values()), request, result.symbols, result.channels)
+    result.twice = session_overlaps(capture.files, request.tables, request.selection, feeds)
     return result

@@ -118,6 +118,11 @@ def _listings_of(
     yield from (file.path for file in sorted(chosen, key=lambda file: (file.first_time or 0, file.path)))
 
 
+def are_of_one_run(one: str, other: str) -> bool:
+    """Whether two sessions are those of two writers of one recording (`--cpu`)."""
+    return (found := _RUN.fullmatch(one)) is not None and _is_of(found["run"], other)
+
+
 def _is_of(run: str, session: str) -> bool:
     return (found := _RUN.fullmatch(session)) is not None and found["run"] == run
 

@@ -45,6 +45,7 @@ from wsrec.tables.facts import Extent, files_digest
 from wsrec.tables.file_rows import FileRows
 from wsrec.tables.schema import TABLES_VERSION, table_schema
 from wsrec.tables.session_files import Group, groups
+from wsrec.tables.session_overlaps import EACH_ONCE, session_overlaps
 from wsrec.tables.session_tables import SessionTables
 from wsrec.tables.table_file import written_schema
 from wsrec.units import clean, did_you_mean, plural
@@ -81,7 +82,8 @@ def answer(
         question: one SELECT statement in DuckDB's SQL.
         engine: where messages are converted.
         progress: called from time to time while they are.
-        notice: called once with the tables that were made for the question, if any was.
+        notice: called with what to know of the answer: which tables were made for the question, and what is in them
+            twice, as two sessions recorded it at the same time; not the latter if the question speaks of sessions.
 
     Raises:
         SqlError: it is no such statement, or names what is not there, or DuckDB is not installed; also while the rows
@@ -110,6 +112,9 @@ def answer(
             rows = _bound(duckdb, connection, question, lambda view: _select(capture, view, tables, names))
             if tables.made and notice is not None:
                 notice(_made(tables.made))
+            if tables.asked and notice is not None and "session" not in question.lower():
+                for overlap in session_overlaps(capture.files, tables.asked):
+                    notice(f"{overlap}, and there twice: {EACH_ONCE}")
             yield rows.to_arrow_reader(_BATCH)
         except (duckdb.Error, pa.ArrowException) as error:
             raise SqlError(_in_one_line(error)) from error
@@ -238,6 +243,7 @@ class _Tables:
     """The files of a capture's tables: exported ones, and what is converted for this question.
 
     Attributes:
+        asked: the tables whose files were asked for.
         made: of how many messages files with such rows each table was converted.
 
     """
@@ -247,6 +253,7 @@ class _Tables:
         self._engine, self._progress = engine, progress
         self._declarations: dict[str, str] = {}
         self._chains: dict[Path, Chains] = {}
+        self.asked: list[Table] = []
         self.made: dict[Table, int] = {}
 
     def files(self, table: Table) -> list[Path]:
@@ -256,6 +263,7 @@ class _Tables:
             CaptureError: a messages file is damaged.
 
         """
+        self.asked.append(table)
         request = Request(tables=(table,), out=str(self._temporary))
         found: list[Path] = []
         items: list[ExportItem] = []
