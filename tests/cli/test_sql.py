@@ -305,7 +305,7 @@ class TestRefusals:
         [
             (("--format", "parquet"), "--format: found parquet without --out"),
             (("--out", "x"), "--out: found it with --format table"),
-            (("--format", "xml"), "--format: found 'xml', expected table, csv, json or parquet"),
+            (("--format", "xml"), "--format: found 'xml', expected table, csv, json, markdown or parquet"),
         ],
     )
     def test_of_options(self, recorded: Path, arguments: tuple[str, ...], problem: str) -> None:
