@@ -139,7 +139,7 @@ class FoldedWarnings:
         shared = "" if of == last.about.get("feed") else f"{of}: "
         seconds = max(self._interval - max(kind.until - self._clock(), 0.0), 0.0)
         self._warn(
-            f"{shared}{kind.counted:,} more {what} within {seconds:.0f} s, the last: {last.message}",
+            f"{shared}{what}: {kind.counted:,} more within {seconds:.0f} s, the last: {last.message}",
             last.hint,
             **last.about,
             count=kind.counted,

@@ -54,7 +54,7 @@ def test_what_was_folded_is_counted(log):
     *first, last = log.lines
     assert first == ["test: h:80 refused; retrying in 1.0 s"] * 3
     assert last.startswith("test: h: ")
-    assert "47 more failed attempts to connect (refused) within 0 s, the last: h:80 refused" in last
+    assert "failed attempts to connect (refused): 47 more within 0 s, the last: h:80 refused" in last
 
 
 def test_a_body_is_recorded_once_whatever_else_is_new(log):
@@ -93,5 +93,5 @@ def test_targets_of_one_host_share_their_lines_and_what_ends_for_good_is_reporte
     log.log.flush()
     assert Counter(line.partition(":")[0] for line in log.lines) == Counter(["a0", "a1", "a2", "given-up", "a19"])
     (counted,) = (line for line in log.lines if line.startswith("a19: h: "))
-    assert "17 more failed attempts to connect (http 503)" in counted
+    assert "failed attempts to connect (http 503): 17 more" in counted
     assert "the last: h:80 answered HTTP 503 Busy 19" in counted

@@ -129,7 +129,7 @@ class TestFiles:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         new = start(*words, "--takeover")
-        new.wait_for("is taken over")
+        new.wait_for("this recorder holds")
         assert old.process.wait(60) == 0, old.lines
         old.end(0)
         new.end(0)

@@ -126,8 +126,13 @@ class TestNotRunning:
         assert report.summary.startswith("not running: a recorder was killed and left 1 session; `wsrec recover ")
         assert wsrec.run("recover", work.out).returncode == 0
         shown = wsrec.run("status", work.out)
-        assert (shown.returncode, shown.stdout) == (3, "nothing: nothing is being recorded here\n")
-        assert shown.stderr == "wsrec status: nothing: nothing is being recorded here\n"
+        line = "not recording: no recorder is at work here, and none left anything to recover\n"
+        assert (shown.returncode, shown.stdout, shown.stderr) == (3, line, f"wsrec status: {line}")
+        # where both are one file, it is said once
+        both = subprocess.run(
+            wsrec.command("status", work.out), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        assert both.stdout == line
 
     def test_a_writer_that_outlives_its_recorder(self, recording):
         work = recording()

@@ -160,7 +160,7 @@ class TestTakeover:
         assert not [f for f in capture.findings if f.kind not in (Kind.INCOMPLETE, Kind.NOTE)]
         first = ended(old)
         assert (first["reason"], first["status"]) == ("another recorder took over", 0)
-        new.until(lambda: stated(new, "is taken over"))
+        new.until(lambda: stated(new, "this recorder holds"))
         assert recorders.pid() == new.process.pid
         assert not free(recorders.out)
         new.process.terminate()
@@ -179,7 +179,7 @@ class TestTakeover:
         for _ in range(2):
             works.append(recorders.journalling("--takeover"))
             ended(works[-2])
-            works[-1].until(lambda: stated(works[-1], "is taken over"))
+            works[-1].until(lambda: stated(works[-1], "this recorder holds"))
         works[-1].process.terminate()
         ended(works[-1])
         without_hole(recorders.out)
@@ -195,7 +195,7 @@ class TestTakeover:
             assert f"process {new.process.pid})" in ended(third, 75)["error"]
         os.kill(old.process.pid, signal.SIGCONT)
         ended(old)
-        new.until(lambda: stated(new, "is taken over"))
+        new.until(lambda: stated(new, "this recorder holds"))
         new.process.terminate()
         ended(new)
         without_hole(recorders.out)
@@ -204,7 +204,7 @@ class TestTakeover:
     def test_without_a_holder_it_is_an_ordinary_start(self, recorders):
         work = recorders.start("--takeover", "--duration", "2s")
         assert ended(work)["messages"] > 0
-        assert "taken over" not in work.log.read_text()
+        assert "this recorder holds" not in work.log.read_text()
         assert recorders.pid() == work.process.pid
 
     @pytest.mark.long

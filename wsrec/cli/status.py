@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from pathlib import Path
@@ -62,8 +63,8 @@ def status(out: Path, form: OutputFormat, watch: bool) -> None:
             print_report(report, Console(highlight=False))
         else:
             print_listing(_connections(report), form)
-    if report.status and not sys.stdout.isatty():
-        # cron mails it, whatever becomes of standard output
+    if report.status and not sys.stdout.isatty() and not os.path.samestat(os.fstat(1), os.fstat(2)):
+        # cron mails it, whatever becomes of standard output; where both are one file, it is there already
         click.secho(f"wsrec status: {line_of(report)}", fg="red", err=True)
     raise click.exceptions.Exit(report.status)
 

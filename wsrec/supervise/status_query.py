@@ -142,7 +142,7 @@ def _unattended(out: Path, *, is_locked: bool) -> StatusReport:
         line = f"not running: a recorder was killed and left {plural(len(left), 'session')}"
         line += f"; `wsrec recover {out}` or the next `wsrec record` recovers what it had journalled"
     else:
-        status, line = StatusExit.NOTHING, "nothing is being recorded here"
+        status, line = StatusExit.NOTHING, "no recorder is at work here, and none left anything to recover"
     return StatusReport(
         status=status,
         out=str(out),

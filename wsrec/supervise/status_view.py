@@ -17,7 +17,7 @@ from wsrec.units import clean, duration, plural, size, utc
 _WORDS = {
     StatusExit.HEALTHY: ("healthy", "bold green"),
     StatusExit.DIED: ("DIED", "bold red"),
-    StatusExit.NOTHING: ("nothing", "bold yellow"),
+    StatusExit.NOTHING: ("not recording", "bold yellow"),
     StatusExit.DEGRADED: ("DEGRADED", "bold red"),
     StatusExit.UNREADABLE: ("not readable", "bold yellow"),
     StatusExit.UNREACHABLE: ("NO ANSWER", "bold red"),

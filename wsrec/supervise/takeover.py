@@ -53,7 +53,7 @@ async def take_over(
             on_replace()
             _request_end(lock, on_log)
             await _ended(lock, on_log)
-        on_log(LogLine(level="info", message=f"{lock.out} is taken over"))
+        on_log(LogLine(level="info", message=f"this recorder holds {lock.out} now"))
         await recover_beside(lock.out, on_log, own)
     except asyncio.CancelledError:
         with contextlib.suppress(OSError):
