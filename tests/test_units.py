@@ -49,7 +49,9 @@ class TestAmounts:
     def test_size(self, number: int, text: str) -> None:
         assert size(number) == text
 
-    @pytest.mark.parametrize(("number", "text"), [(9_999, "9999"), (10_000, "10.0k"), (1_234_567, "1.23M")])
+    @pytest.mark.parametrize(
+        ("number", "text"), [(7_051, "7,051"), (9_999, "9,999"), (10_000, "10.0k"), (1_234_567, "1.23M")]
+    )
     def test_short_count(self, number: int, text: str) -> None:
         assert short_count(number) == text
 

@@ -46,8 +46,8 @@ def size(number: float) -> str:
 
 
 def short_count(number: int) -> str:
-    """A count in at most five characters: ``123``, ``1.23M``."""
-    return str(number) if number < 10_000 else _scaled(number, _COUNTS, "")
+    """A count in at most five characters, short from 10,000 on: ``7,051``, ``12.3k``, ``1.23M``."""
+    return f"{number:,}" if number < 10_000 else _scaled(number, _COUNTS, "")
 
 
 def _scaled(number: float, units: tuple[tuple[int, str], ...], space: str) -> str:

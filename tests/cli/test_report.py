@@ -51,8 +51,14 @@ class TestReport:
         result = run(out)
         assert (result.exit_code, result.stderr) == (0, "")
         assert "binance on tokyo1" in result.stdout
-        assert "unproved: no loss is known" in result.stdout
+        assert "unproved: no loss known" in result.stdout
         assert "complete: seq 0..4, none missing" in run(out, "--details").stdout
+
+    def test_of_a_name_that_is_not_there_the_error_is_all(self, out: Path) -> None:
+        result = run(out, "--symbol", "BTCUSD")
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert result.stderr.startswith("wsrec report: --symbol: found 'BTCUSD'")
+        assert result.stderr.count("\n") == 1
 
     @pytest.mark.parametrize("options", [["--json"], []])
     def test_the_number_of_processes_does_not_matter(self, out: Path, options: list[str]) -> None:

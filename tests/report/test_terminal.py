@@ -126,6 +126,13 @@ class TestRendering:
         assert "[bold red]x[/]" in text
         assert ":smile:" in text
 
+    def test_an_incident_is_cut_on_a_terminal_only(self, capture: Capture) -> None:
+        events = [{"time": START, "kind": "stall", "conn": 0, "detail": {"why": f"{'w' * 60} end"}}]
+        capture.write(message_columns(10), events=events)
+        report = collect([capture.out])
+        assert "w end" in rendered(report, 80)
+        assert "w end" not in rendered(report, 80, force_terminal=True)
+
     def test_colours_only_on_a_terminal(self, capture: Capture) -> None:
         capture.write(message_columns(10))
         report = collect([capture.out])
@@ -162,7 +169,7 @@ class TestOneScreen:
     def test_the_verdict_is_first(self, capture: Capture) -> None:
         capture.write(message_columns(300), gaps=0, events=[{"time": START, "kind": "session_start"}], **self.ABOUT)
         lines = rendered(collect([capture.out]), 200).splitlines()
-        assert lines[1] == ("complete: no row is missing, by the exchange's numbers no gap in bookTicker, depth, trade")
+        assert lines[1] == "complete: nothing is missing. Checked by sequence number: bookTicker, depth, trade"
 
     def test_tls_modes_are_named(self, capture: Capture) -> None:
         capture.write(message_columns(300), **self.ABOUT)

@@ -33,10 +33,22 @@ class TestComplete:
         capture.write(message_columns(30), gaps=0, events=[STARTED], feed_config=config)
         assert judged(capture) == Verdict(
             state="unproved",
-            sentence="no loss is known; by the exchange's numbers no gap in depth, trade; bookTicker has none",
+            sentence="no loss known. Checked by sequence number: depth, trade. Not checkable: bookTicker",
             missing=[],
-            unknown=["bookTicker has none"],
+            unknown=["not checkable by sequence number: bookTicker"],
         )
+
+    def test_what_is_not_known_comes_before_what_was_checked(self, capture: Capture) -> None:
+        config = {"channels": {**RULES["channels"], "bookTicker": {"sequence": "none"}}}
+        events = [STARTED, {"time": START, "kind": "disconnect"}]
+        capture.write(message_columns(30), gaps=0, events=events, feed_config=config)
+        assert judged(capture).sentence == (
+            "no loss known, but 1 disconnection. Checked by sequence number: depth, trade. Not checkable: bookTicker"
+        )
+
+    def test_without_any_number_all_channels_are_named(self, capture: Capture) -> None:
+        capture.write(message_columns(30), events=[STARTED], feed_config={"channels": {}})
+        assert judged(capture).sentence == "no loss known. Not checkable: bookTicker, depth, trade"
 
     def test_a_channel_without_a_rule_in_one_of_the_files_is_not_proved(self, capture: Capture) -> None:
         capture.write(message_columns(30), gaps=0, events=[STARTED], feed_config=RULES, feed_config_sha256="a")

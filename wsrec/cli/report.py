@@ -130,7 +130,7 @@ def report(
         click.echo(reports[0].to_json())
     elif form is not OutputFormat.TABLE:
         print_listing(steps(reports[0]), form)
-    elif html is None:
+    elif html is None and not _is_of_no_such_name(reports[0]):
         print_report(reports[0], Console(highlight=False), frames=frames, details=details)
     for line in written if form is OutputFormat.TABLE else ():
         click.echo(line)
@@ -178,6 +178,13 @@ def _write(captures: list[Pictures], html: Path | None, figures: Path | None) ->
         except OSError as error:
             raise CommandError(f"--figures: {system_error(error)}", EXIT_UNREADABLE) from error
     return lines
+
+
+def _is_of_no_such_name(report: Report) -> bool:
+    """Whether all that was asked for are names that the capture does not have: there is nothing to report."""
+    names = report.nothing_of
+    is_absent = bool(names) and all(note.startswith(("--symbol: ", "--channel: ")) for note in names)
+    return is_absent and not any(recording.rows for recording in report.recordings)
 
 
 def _exit_if_incomplete(reports: list[Report]) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from wsrec import units
 from wsrec.pictures.model import Figures
 from wsrec.report.model import Recording
+from wsrec.report.verdict import proved_channels
 from wsrec.ring.events import EventKind
 from wsrec.stages import TOTAL, TOTAL_WITHOUT_NIC
 from wsrec.units import clean, plural
@@ -60,7 +61,7 @@ def _rows(recording: Recording) -> Tile:
         return Tile(label="Rows", value="none", note=note, state="warn")
     if _is_part(recording):
         return Tile(label="Rows", value="a part", note=f"{note} with such rows")
-    return Tile(label="Rows", value="all there", note=f"by wsrec's own count; {note}", state="good")
+    return Tile(label="Rows", value="none missing", note=f"by wsrec's own count; {note}", state="good")
 
 
 def _gaps(recording: Recording) -> Tile:
@@ -71,6 +72,11 @@ def _gaps(recording: Recording) -> Tile:
     if recording.unchecked:
         note = f"{plural(_skipped(recording), 'message')} could not be compared"
         return Tile(label="Gaps", value="unknown", note=note, state="warn")
+    proved, channels = len(proved_channels(recording)), len(recording.channels)
+    if proved < channels:
+        value = f"none in {proved:,} of {channels:,} channels" if proved else "unknown"
+        others = "the others" if proved else "any channel"
+        return Tile(label="Gaps", value=value, note=f"no sequence number would show one in {others}")
     return Tile(label="Gaps", value="none", note="by the exchange's sequence numbers", state="good")
 
 
@@ -84,7 +90,7 @@ def _lost(recording: Recording) -> Tile:
         )
     if recording.events_unread or not recording.events:
         return Tile(label="Lost", value="unknown", note="not all events could be read", state="warn")
-    return Tile(label="Lost", value="nothing", note=note, state="good" if not stalls else "warn")
+    return Tile(label="Lost", value="none known", note=note, state="good" if not stalls else "warn")
 
 
 def _latency(recording: Recording) -> list[Tile]:
@@ -106,7 +112,7 @@ def _rate(recording: Recording) -> Tile:
     mean = "" if rate.mean is None else f"{rate.mean:,.0f}/s mean, "
     return Tile(
         label="Frames",
-        value=units.short_count(recording.row_count("recv")),
+        value=f"{recording.row_count('recv'):,}",
         note=f"{mean}{rate.peak:,}/s in the busiest second",
     )
 

@@ -103,7 +103,7 @@ def _recording(recording: Recording, console: Console, *, frames: bool, details:
             f"! and {plural(len(recording.warnings) - len(warnings), 'more warning')}: --details", style="yellow"
         )
     if recording.incidents:
-        yield _incidents(recording) if details else _folded_incidents(recording)
+        yield _incidents(recording) if details else _folded_incidents(recording, is_cut=console.is_terminal)
     if recording.stages:
         yield Text()
         sparklines = not console.is_terminal or frames or details or console.height >= _TALL
@@ -124,8 +124,8 @@ def _facts(recording: Recording, *, details: bool) -> Table:
     return grid
 
 
-def _folded_incidents(recording: Recording) -> Table:
-    """A line for each kind: how many, and the first of them."""
+def _folded_incidents(recording: Recording, *, is_cut: bool) -> Table:
+    """A line for each kind: how many, and the first of them, on a terminal the beginning of it."""
     grid = Table.grid(padding=(0, 1))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(no_wrap=True)
@@ -136,7 +136,8 @@ def _folded_incidents(recording: Recording) -> Table:
         first = next(incidents)
         count = recording.events[kind]
         what = _incident(first)
-        what.truncate(60, overflow="ellipsis")
+        if is_cut:
+            what.truncate(60, overflow="ellipsis")
         number = Text(f"{clean(kind, 20)} ({count:,})" if count > 1 else clean(kind, 20), style="yellow")
         grid.add_row(utc(first.time), number, what)
     return grid

@@ -59,23 +59,27 @@ def verdict(recording: Recording, *, is_part: bool, unread: int) -> Verdict:
     """
     missing = list(_missing(recording))
     unknown = list(_unknown(recording, is_part=is_part, unread=unread))
-    compared = recording.gaps is not None
-    proved = [each.channel for each in recording.channels if compared and each.rule in PROVING]
+    proved = proved_channels(recording)
     unproved = [each.channel for each in recording.channels if each.channel not in proved]
     if missing:
         return Verdict(state="incomplete", sentence=", ".join(missing), missing=missing, unknown=unknown)
     if recording.first_recv_time is None:
         return Verdict(state="unproved", sentence="there are no rows", missing=[], unknown=unknown)
+    checked = f"Checked by sequence number: {_listed(proved)}"
+    if proved and not unknown and not unproved:
+        return Verdict(state="complete", sentence=f"nothing is missing. {checked}", missing=[], unknown=[])
+    sentences = [f"no loss known, but {'; '.join(unknown)}" if unknown else "no loss known"]
     if proved:
-        by_numbers = f"by the exchange's numbers no gap in {_listed(proved)}"
-        if not unknown and not unproved:
-            return Verdict(state="complete", sentence=f"no row is missing, {by_numbers}", missing=[], unknown=[])
-        unknown += [f"{_listed(unproved)} {'has' if len(unproved) == 1 else 'have'} none"] if unproved else []
-        sentence = "; ".join(["no loss is known", by_numbers, *unknown])
-    else:
-        unknown += ["no number of the exchange would show a loss"] if recording.channels else []
-        sentence = "; ".join(["no loss is known", *unknown])
-    return Verdict(state="unproved", sentence=sentence, missing=[], unknown=unknown)
+        sentences.append(checked)
+    if unproved:
+        sentences.append(f"Not checkable: {_listed(unproved)}")
+        unknown.append(f"not checkable by sequence number: {_listed(unproved)}")
+    return Verdict(state="unproved", sentence=". ".join(sentences), missing=[], unknown=unknown)
+
+
+def proved_channels(recording: Recording) -> list[str]:
+    """The channels in which the exchange's numbers would have shown a loss, in the report's order."""
+    return [each.channel for each in recording.channels if recording.gaps is not None and each.rule in PROVING]
 
 
 def _missing(recording: Recording) -> Iterator[str]:
