@@ -351,6 +351,34 @@ class TestLittle:
         assert "13:15" in texts
         assert not page.messages
 
+    def test_frames_of_one_read_have_one_row_and_no_gap_is_said(self, browser, tmp_path):
+        made = pictures()
+        first, *others = (frames := made.figures[0].slowest)[key := next(iter(frames))]
+        behind = [
+            msgspec.structs.replace(first, seq=first.seq + each, frame_in_read=first.frame_in_read + each)
+            for each in (1, 2)
+        ]
+        figures = msgspec.structs.replace(made.figures[0], slowest={**frames, key: [first, *behind, *others[:4]]})
+        recording = msgspec.structs.replace(made.report.recordings[0], gaps=0, unchecked=[])
+        recording.channels[:] = [
+            msgspec.structs.replace(each, rule="next" if not at else "none")
+            for at, each in enumerate(recording.channels)
+        ]
+        report = msgspec.structs.replace(made.report, recordings=[recording])
+        write_page([msgspec.structs.replace(made, report=report, figures=[figures])], tmp_path / "page.html")
+        page = Opened(browser, tmp_path / "page.html")
+        assert page.run("document.querySelectorAll('#latency .frames tbody tr').length") == 5
+        saved = page.saved("#latency .frames button")[1]
+        assert [row["seq"] for row in csv.DictReader(io.StringIO(saved))][:3] == [
+            str(each.seq) for each in (first, *behind)
+        ]
+        said = f"none in 1 of {len(recording.channels)} channels"
+        assert said in page.page.inner_text(".facts")
+        assert said in page.page.inner_text("#events .gaps")
+        # ten facts, in rows that are full
+        lefts = page.run("[...document.querySelectorAll('.facts > div')].map((each) => each.offsetLeft)")
+        assert len(lefts) % len(set(lefts)) == 0
+
     def test_a_stamp_after_the_event(self, browser, tmp_path):
         """`NIC->EVENT` is negative where the segment arrived during the read: its bar lies left of zero."""
         made = pictures()

@@ -32,7 +32,15 @@ function eventsFigure(parent) {
         ...sideCell(letter), moment.time, moment.kind, momentLength(moment), moment.conn, moment.channel, moment.symbol, moment.text, moment.session,
       ]))),
     }),
+    extra: shown.flatMap(withoutGap),
   });
+}
+
+// that there is no gap, or in which channels, where no line of the figure says so
+function withoutGap({ letter, recording }) {
+  const gaps = recording.tiles.find(({ label }) => label === "Gaps");
+  if (!gaps || gaps.state === "bad") return [];
+  return [element("p", { class: "caption gaps" }, `${isCompared() ? `${letter}: ` : ""}Gaps: ${gaps.value} (${gaps.note}).`)];
 }
 
 const momentLength = ({ begin, end }) => (begin === null || end === null ? null : Number(BigInt(end) - BigInt(begin)));

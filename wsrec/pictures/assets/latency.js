@@ -270,21 +270,27 @@ class Moments {
     for (const button of this.buttons.querySelectorAll("button")) {
       button.setAttribute("aria-pressed", String(button.letter === this.chosen.letter && button.at === this.chosen.at));
     }
-    const { caption, frames } = this.chosen.at === null ? this.overall() : this.ofMoment();
+    const { caption, frames, all = frames } = this.chosen.at === null ? this.overall() : this.ofMoment();
     this.status.textContent = `Table: ${caption}`;
-    const rows = frames.map(({ letter, frame }) => [...sideCell(letter), ...frameCells(frame)]);
+    const cells = (of) => of.map(({ letter, frame }) => [...sideCell(letter), ...frameCells(frame)]);
     const columns = withSide(FRAME_COLUMNS);
-    this.frames.replaceChildren(table(caption, columns, rows), element("div", { class: "tools" }, element("button", {
+    this.frames.replaceChildren(table(caption, columns, cells(frames)), element("div", { class: "tools" }, element("button", {
       type: "button", "aria-label": "Save these frames as CSV",
-      onclick: () => save(`${fileName("slowest-frames")}.csv`, "text/csv", csv(columns, rows)),
-    }, "CSV of these frames")));
+      onclick: () => save(`${fileName("slowest-frames")}.csv`, "text/csv", csv(columns, cells(all))),
+    }, all.length > frames.length ? `CSV of the ${all.length} slowest frames` : "CSV of these frames")));
   }
 
   overall() {
     const frames = this.shown.flatMap(({ letter, recording }) =>
       (recording.slowest[SHOWN.key] ?? []).map((each) => ({ letter, frame: frameOf(recording, each) })));
     frames.sort((one, other) => other.frame.total - one.frame.total);
-    return { caption: "The 10 slowest frames of all", frames: frames.slice(0, 10) };
+    // frames behind a slow one of the same read are slow for the same reason
+    const reads = new Map();
+    for (const each of frames) {
+      const read = [each.letter, each.frame.session, each.frame.conn, Number(each.frame.seq) - each.frame.frame_in_read].join(" ");
+      reads.set(read, reads.get(read) ?? each);
+    }
+    return { caption: "The slowest frames of all, the slowest of each read", frames: [...reads.values()].slice(0, 10), all: frames };
   }
 
   ofMoment() {
