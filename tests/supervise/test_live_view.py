@@ -71,10 +71,16 @@ class TestEachScreen:
             assert any("RECV_START->RECV_END" in line for line in lines)
 
 
-def test_a_screen_too_small_for_everything_still_has_connections_and_keys() -> None:
-    lines = screen(LiveView(has_keys=True), state(60, warnings=warnings(8)), 40, 14)
+@pytest.mark.parametrize("restarts", [0, 2])
+@pytest.mark.parametrize(("width", "height"), [(40, 10), (40, 14), (80, 16), (200, 10), (200, 20)])
+def test_a_screen_too_small_for_everything_still_has_connections_warnings_and_keys(width, height, restarts) -> None:
+    shown = replace(state(60, warnings=warnings(8)), restarts=restarts)
+    lines = screen(LiveView(has_keys=True), shown, width, height)
+    assert len(lines) == height
     assert conns(lines)
-    assert max(map(cell_len, lines)) <= 40
+    assert any("warnings" in line for line in lines)
+    assert lines[-1].startswith("q end")
+    assert max(map(cell_len, lines)) <= width
 
 
 def test_by_scrolling_every_connection_is_seen() -> None:

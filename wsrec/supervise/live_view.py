@@ -28,6 +28,8 @@ _STEP_LINES = len(STEPS) + 2
 # lines of warnings that connections leave, if there are that many
 _WARNINGS = 3
 _LEAST_ROWS = 3
+# of one warning, with its heading
+_WARNING_LINES = 3
 # with room for so many connections, the steps are more worth than further ones
 _ENOUGH_ROWS = 10
 
@@ -114,11 +116,16 @@ class LiveView:
     def draw(self, state: RecorderState, width: int, height: int) -> RenderableType:
         """The screen, of `height` lines at most; a paused view shows the state of that moment."""
         state = self.choices.paused or state
-        beside = width >= _WIDE
         parts: list[RenderableType] = [self._title(state, width)]
-        top = max(_FIGURE_LINES, _STEP_LINES) if beside else _FIGURE_LINES
-        parts += [Text(), _beside(_figures(state), _steps(state)) if beside else _figures(state), Text()]
-        left = height - len(parts) - top + 1 - 1
+        # without the title and the keys
+        left = height - 2
+        spare = left - (_LEAST_ROWS + 2) - (_WARNING_LINES if state.warnings else 0)
+        figures = _FIGURE_LINES + bool(state.restarts) + 2
+        beside = width >= _WIDE and spare >= max(figures, _STEP_LINES + 2)
+        # on a small screen, what the figures say matters less than the connections and warnings
+        if spare >= figures:
+            parts += [Text(), _beside(_figures(state), _steps(state)) if beside else _figures(state), Text()]
+            left -= max(figures, _STEP_LINES + 2) if beside else figures
         if self.choices.helping:
             parts.append(_help(width))
             return Group(*parts, self._keys())
