@@ -46,6 +46,8 @@ ELSEWHERE = (
     # of the system's own tools
     ". ~/",
     "cp ",
+    "ln ",
+    "rm ",
     "journalctl",
     "systemctl",
     "useradd",

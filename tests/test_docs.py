@@ -57,6 +57,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "symbols.txt").write_text("BTC-USDT\n")
     (folder / "run.yaml").write_text(README_RUN)
     record_demo(["record", "demo"], folder)
+    for host in ("host-a", "host-b"):
+        (folder / host).symlink_to("captures")
     return folder
 
 
