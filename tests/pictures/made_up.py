@@ -181,7 +181,14 @@ def _composition(frames: Any, percentile: float, mean: float) -> Composition:
 def _curve(name: str | None, count: float, median: float, others: int = 0) -> Curve:
     shares = [1 - at / 100 for at in PERCENTILES]
     values = [int(median * (0.5 / share) ** 0.4) if count * share >= 1 else None for share in shares]
-    return Curve(name=name, others=others, count=int(count), values=values, max=int(median * (count / 2) ** 0.4))
+    return Curve(
+        name=name,
+        others=others,
+        count=int(count),
+        values=values,
+        min=values[0] or 0,
+        max=int(median * (count / 2) ** 0.4),
+    )
 
 
 def _lines() -> list[Line]:

@@ -6,12 +6,16 @@ import csv
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from msgspec import structs
 
 from tests.pictures.made_up import HOSTILE, pictures
+from wsrec.histogram import Histogram
 from wsrec.pictures.csv_tables import check_folder, figures_as_csv, write_csv
-from wsrec.pictures.model import PERCENTILES, Fact
+from wsrec.pictures.groups import curve
+from wsrec.pictures.model import PERCENTILES, Curves, Fact
+from wsrec.units import clean
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -71,7 +75,33 @@ class TestWriting:
         assert [float(row["percentile"]) for row in known] == [*PERCENTILES[: len(values)], 100]
         assert [int(row["ns"]) for row in known] == [*values, trade.max]
         streams = read(folder / "streams.csv")
-        assert HOSTILE in [row["symbol"] for row in streams]
+        assert clean(HOSTILE) in [row["symbol"] for row in streams]
+
+    def test_long_names_and_controls_fill_no_disk(self, tmp_path: Path) -> None:
+        made = pictures()
+        coverage = made.figures[0].coverage
+        assert coverage is not None
+        stream = structs.replace(coverage.streams[0], channel="\x1b[2J", symbol="A" * 1_000_000)
+        figures = structs.replace(
+            made.figures[0], coverage=structs.replace(coverage, streams=[stream]), feed="\x00" * 9999
+        )
+        write_csv(structs.replace(made, figures=[figures]), tmp_path)
+        found = (tmp_path / "streams.csv").read_text()
+        assert len(found) < 10_000
+        assert all(each.isprintable() for each in found.splitlines())
+        assert read(tmp_path / "streams.csv")[0]["symbol"] == "A" * 119 + "…"
+
+    def test_the_ends_of_negative_durations_are_exact(self, tmp_path: Path) -> None:
+        made = pictures()
+        durations = Histogram()
+        durations.add(np.array([-5_000, -3, 10, 90]))
+        curves = Curves(by="step", key=None, curves=[curve("NIC->EVENT", durations)])
+        figures = structs.replace(made.figures[0], curves=[curves])
+        write_csv(structs.replace(made, figures=[figures]), tmp_path)
+        found = [(float(row["percentile"]), int(row["ns"])) for row in read(tmp_path / "percentiles.csv")]
+        assert found[0] == (0, -5_000)
+        assert found[-1] == (100, 90)
+        assert found == sorted(found)
 
     def test_another_program_reads_times_and_numbers(self, tmp_path: Path) -> None:
         duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed")
@@ -84,7 +114,7 @@ class TestWriting:
         figures = structs.replace(made.figures[0], facts=[Fact(name="URL", values=['=HYPERLINK("http://x")', "-1\n"])])
         write_csv(structs.replace(made, figures=[figures]), tmp_path)
         values = [row["value"] for row in read(tmp_path / "circumstances.csv")]
-        assert values == ['\'=HYPERLINK("http://x")', "'-1\n"]
+        assert values == ['\'=HYPERLINK("http://x")', "'-1\\n"]
 
     def test_figures_of_an_earlier_report_are_replaced_and_nothing_else(self, tmp_path: Path) -> None:
         write_csv(pictures(), tmp_path)

@@ -88,7 +88,7 @@ class TestRendering:
         text = rendered(collect([capture.out]), 100, details=True)
         assert "complete: seq 0..1,499, none missing" in text
         assert "1,500 received · " in text
-        assert "none by the feed's sequence rule" in text
+        assert "unknown: no sequence number would show one in any channel" in text
         assert "quiet: no disconnect" in text
         assert "whole ms" in text
         assert text.count("NIC->HANDOFF") == 6  # three tables and their sparklines
@@ -167,7 +167,8 @@ class TestOneScreen:
         assert "gap (9)" in text
 
     def test_the_verdict_is_first(self, capture: Capture) -> None:
-        capture.write(message_columns(300), gaps=0, events=[{"time": START, "kind": "session_start"}], **self.ABOUT)
+        events = [{"time": START, "kind": kind} for kind in ("session_start", "session_end")]
+        capture.write(message_columns(300), gaps=0, events=events, **self.ABOUT)
         lines = rendered(collect([capture.out]), 200).splitlines()
         assert lines[1] == "complete: nothing is missing. Checked by sequence number: bookTicker, depth, trade"
 

@@ -1,7 +1,8 @@
 """The figures as CSV files: one for each, with all recordings in it.
 
 Times are ISO 8601 in UTC with nine digits of a second, durations are whole ns. A text that a spreadsheet would take for
-a formula has an apostrophe before it: it may be from an exchange.
+a formula has an apostrophe before it, control characters are spelled out, and long texts are cut: it may be from an
+exchange.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from wsrec.pictures.model import PERCENTILES, Figures, Pictures, SlowFrame
 from wsrec.pictures.totals import NAMES
 from wsrec.stages import STEPS
 from wsrec.tables.whole_file import whole_file
-from wsrec.units import no_formula
+from wsrec.units import clean, no_formula
 
 Row = list[Any]
 
@@ -39,6 +40,9 @@ class Table(NamedTuple):
     rows: Iterator[Row]
 
 
+_LONGEST = 1000
+_LONGEST_NAME = 120
+"""Characters of a cell."""
 _IDENTITY = ("feed", "host")
 _FRAME = (
     *("total", "time", "session", "file", "seq", "conn", "channel", "symbol", "opcode", "payload_bytes", "read_bytes"),
@@ -101,8 +105,12 @@ def _write(path: Path, table: Table) -> Path:
 
 
 def _cell(value: Any) -> Any:
-    # lone surrogates of a path, which are no UTF-8
-    return no_formula(value).encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+    return no_formula(clean(value, _LONGEST)) if isinstance(value, str) else value
+
+
+def _name(text: str | None) -> str | None:
+    """The name of a stream, of which a figure may have one in each of thousands of rows."""
+    return None if text is None else clean(text, _LONGEST_NAME)
 
 
 def _rows(pictures: Pictures, rows_of: Callable[[Figures], Iterator[Row]]) -> Iterator[Row]:
@@ -147,7 +155,7 @@ def _delay(figures: Figures) -> Iterator[Row]:
 
 
 def _frame(name: str, frame: SlowFrame) -> Row:
-    where = [frame.session, frame.file, frame.seq, frame.conn, frame.channel, frame.symbol, frame.opcode]
+    where = [frame.session, frame.file, frame.seq, frame.conn, _name(frame.channel), _name(frame.symbol), frame.opcode]
     read = [frame.payload_bytes, frame.read_bytes, frame.frame_in_read, frame.frames_in_read]
     return [name, _time(frame.time), *where, *read, *frame.steps, frame.total]
 
@@ -175,7 +183,8 @@ def _curves(figures: Figures) -> Iterator[Row]:
     for each in figures.curves:
         for curve in each.curves:
             points = [(at, value) for at, value in zip(PERCENTILES, curve.values, strict=True) if value is not None]
-            for at, value in [*points, (100.0, curve.max)]:
+            # the ends are exact: percentiles between them take negative durations of steps as 0
+            for at, value in [(0.0, curve.min), *(point for point in points if point[0]), (100.0, curve.max)]:
                 yield [each.by, NAMES[each.key] if each.key else None, curve.name, curve.count, at, value]
 
 
@@ -188,20 +197,21 @@ def _events(figures: Figures) -> Iterator[Row]:
 def _incidents(figures: Figures) -> Iterator[Row]:
     for line in figures.lines:
         for each in line.moments:
-            where = [each.session, each.conn, each.channel, each.symbol]
+            where = [each.session, each.conn, _name(each.channel), _name(each.symbol)]
             yield [each.kind, _time(each.time), _time(each.begin), _time(each.end), *where, each.text]
 
 
 def _streams(figures: Figures) -> Iterator[Row]:
     for each in figures.coverage.streams if figures.coverage is not None else ():
-        yield [each.channel, each.symbol, each.messages, each.gaps, _time(each.first), _time(each.last)]
+        yield [_name(each.channel), _name(each.symbol), each.messages, each.gaps, _time(each.first), _time(each.last)]
 
 
 def _coverage(figures: Figures) -> Iterator[Row]:
     coverage = figures.coverage
     for each in coverage.streams if coverage is not None else ():
+        stream = [_name(each.channel), _name(each.symbol)]
         for begin, count in zip(each.begins, each.counts, strict=True):
-            yield [each.channel, each.symbol, _time(begin), coverage.width if coverage is not None else None, count]
+            yield [*stream, _time(begin), coverage.width if coverage is not None else None, count]
 
 
 def _facts(figures: Figures) -> Iterator[Row]:

@@ -115,12 +115,14 @@ def curves(found: list[tuple[str | None, Durations]], others: Durations, *, is_f
 
 def curve(name: str | None, durations: Histogram | SignedHistogram, others: int = 0) -> Curve:
     """The percentiles of durations, of which there is one at least."""
-    count, most = durations.count, durations.max
+    count, least, most = durations.count, durations.min, durations.max
+    assert least is not None
     assert most is not None
     return Curve(
         name=name,
         others=others,
         count=count,
         values=[durations.quantile(at / 100) if count * (100 - at) >= 100 else None for at in PERCENTILES],
+        min=least,
         max=most,
     )

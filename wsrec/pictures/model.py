@@ -182,7 +182,7 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
         count: frames.
         values: ns at each of `PERCENTILES`, within `CURVE_ERROR`; null where so few frames say nothing (fewer than one
             in them lies beyond it); of steps and totals negative values count as 0.
-        max: exact.
+        min, max: exact, also where negative.
 
     """
 
@@ -190,6 +190,7 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
     others: int = 0
     count: int
     values: list[int | None]
+    min: int
     max: int
 
 

@@ -9,7 +9,7 @@ import msgspec
 from wsrec import units
 from wsrec.pictures.model import Figures
 from wsrec.report.model import Recording
-from wsrec.report.verdict import proved_channels
+from wsrec.report.verdict import has_all_events, lost_intervals, proved_channels
 from wsrec.ring.events import EventKind
 from wsrec.stages import TOTAL, TOTAL_WITHOUT_NIC
 from wsrec.units import clean, plural
@@ -39,6 +39,8 @@ def _skipped(recording: Recording) -> int:
 
 def tiles(recording: Recording, figures: Figures) -> list[Tile]:
     """The facts beside the verdict."""
+    if _is_part(recording) and recording.first_recv_time is None:
+        return [Tile(label="Rows", value="none", note="nothing was selected", state="warn")]
     return [
         _rows(recording),
         _gaps(recording),
@@ -81,15 +83,14 @@ def _gaps(recording: Recording) -> Tile:
 
 
 def _lost(recording: Recording) -> Tile:
-    intervals = recording.events.get(EventKind.LOST_INTERVAL, 0)
+    known, intervals = recording.events.get(EventKind.LOST_INTERVAL, 0), lost_intervals(recording)
     stalls = recording.events.get(EventKind.STALL, 0)
     note = f"{plural(stalls, 'stall')} ({_duration(recording.stalled)})" if stalls else "no stall"
     if intervals:
-        return Tile(
-            label="Lost", value=_duration(recording.lost), note=f"{plural(intervals, 'interval')}; {note}", state="bad"
-        )
-    if recording.events_unread or not recording.events:
-        return Tile(label="Lost", value="unknown", note="not all events could be read", state="warn")
+        value = _duration(recording.lost) if intervals == known else "unknown"
+        return Tile(label="Lost", value=value, note=f"{plural(intervals, 'interval')}; {note}", state="bad")
+    if not has_all_events(recording):
+        return Tile(label="Lost", value="unknown", note="not all events files were read", state="warn")
     return Tile(label="Lost", value="none known", note=note, state="good" if not stalls else "warn")
 
 

@@ -145,9 +145,10 @@ def collect_by(
     unread = sum(one.kind != "source" for one in found)
     tallies = [part.tallies[key] for key in sorted(part.tallies)]
     recordings = []
+    unfinished = {each.session: each.recording for each in capture.unfinished}
     for each in tallies:
         recording = each.result()
-        judged = verdict(recording, is_part=is_part, unread=unread)
+        judged = verdict(recording, is_part=is_part, unread=unread, unfinished=unfinished)
         recordings.append(msgspec.structs.replace(recording, verdict=judged))
     has_rows = any(recording.rows for recording in recordings)
     report = Report(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from wsrec.report.model import INCIDENT_KINDS, Recording, Session, Unchecked
+from wsrec.report.verdict import has_all_events, lost_intervals, proved_channels
 from wsrec.ring.events import EventKind
 from wsrec.units import clean, duration, plural, size, utc
 
@@ -22,6 +23,9 @@ Fact = tuple[str, Text]
 
 def facts(recording: Recording, *, details: bool) -> Iterator[Fact]:
     """The facts of a recording; those that say nothing new of a sound one only with `details`."""
+    if recording.counts is None and recording.first_recv_time is None:
+        yield "rows", Text("nothing was selected")
+        return
     yield "time", _time(recording)
     yield "rows", _rows(recording)
     if details:
@@ -127,6 +131,12 @@ def _gaps(recording: Recording) -> Text:
             f"{found}, because the feed's sequence rule could not be applied to all of them: {skipped}", "yellow"
         )
     if not recording.gaps:
+        proved, channels = len(proved_channels(recording)), len(recording.channels)
+        if not proved:
+            return Text("unknown: no sequence number would show one in any channel", style="yellow")
+        if proved < channels:
+            within = f"none in {proved:,} of {channels:,} channels"
+            return Text(f"{within}: no sequence number would show one in the others", style="yellow")
         return Text.assemble(("none", "green"), " by the feed's sequence rule")
     return Text.assemble((f"{recording.gaps:,}", "bold red"), " by the feed's sequence rule")
 
@@ -146,13 +156,16 @@ def _events(recording: Recording) -> Text:
         for kind in INCIDENT_KINDS
         if recording.events.get(kind)
     ]
-    unread = "not all events files could be read" if recording.events_unread else ""
+    more = lost_intervals(recording) - recording.events.get(EventKind.LOST_INTERVAL, 0)
+    if more > 0:
+        counts.append(f"{more:,} {EventKind.LOST_INTERVAL} that only the message files count")
+    unread = "" if has_all_events(recording) else "not all events files were read"
     if counts:
         return Text(" · ".join([*counts, *([unread] if unread else [])]), style="yellow")
+    if not recording.events and not recording.events_unread:
+        return Text("no events files with these files", style="dim")
     if unread:
         return Text(f"unknown: {unread}", style="yellow")
-    if not recording.events:
-        return Text("no events files with these files", style="dim")
     return Text.assemble(("quiet", "green"), ": no disconnect, stall, lost interval, refusal or clock step")
 
 
@@ -184,4 +197,4 @@ def _clock(recording: Recording) -> Text:
         steps = plural(clock.steps, "step")
         return Text(" · ".join([*parts, f"{steps}, the largest {duration(clock.largest_step)}"]), style="yellow")
     # a step is an event
-    return Text(" · ".join([*parts, *([] if recording.events_unread else ["no step seen"])]))
+    return Text(" · ".join([*parts, *(["no step seen"] if has_all_events(recording) else [])]))

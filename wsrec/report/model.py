@@ -105,6 +105,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         missing: number of `seq` between them without a row; null if the report is of a part.
         missing_ranges: the first 100 ranges of those, ends included.
         duplicates: number of rows whose `seq` another row has already; null as `missing`.
+        received: number of the rows that were received.
+        ended: whether the events have its end, or that it was interrupted; null as `missing`.
+        announced: number of rows that it received by its end; null as `missing`, or if its end does not say.
 
     """
 
@@ -118,6 +121,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     missing: int | None
     missing_ranges: list[tuple[int, int]]
     duplicates: int | None
+    received: int
+    ended: bool | None
+    announced: int | None
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,6 +268,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         sessions: by first receive time.
         files: message files read.
         events_files: events files read; events_unread: unreadable ones, and folders that may contain some.
+        events_absent: message files without an events file beside them.
         rows: by `direction` and `opcode`: ``{"recv": {"text": 10}}``.
         first_recv_time, last_recv_time: ns since the epoch; null without rows.
         recorded: total time (ns) of the sessions between first and last row, overlaps counted once.
@@ -292,6 +299,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     files: int
     events_files: int
     events_unread: int
+    events_absent: int
     rows: dict[str, dict[str, int]]
     first_recv_time: int | None
     last_recv_time: int | None

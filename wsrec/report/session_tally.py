@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from wsrec.format.coverage import SequenceCoverage
 from wsrec.histogram import Int64s
 from wsrec.report.model import Session
+from wsrec.ring import loss_evidence
+from wsrec.ring.events import EventKind
 
 _RANGES = 100
 
@@ -25,7 +30,9 @@ class SessionTally:
     """
 
     def __init__(self, *, is_part: bool) -> None:
-        self.files = self._rows = 0
+        self.files = self._rows = self._received = 0
+        self._is_part, self._is_ended = is_part, False
+        self._announced: int | None = None
         # of a part there are holes wherever other rows are
         self._seq = None if is_part else SequenceCoverage()
         self._first_seq: int | None = None
@@ -33,9 +40,10 @@ class SessionTally:
         self.first: int | None = None
         self.last: int | None = None
 
-    def add(self, seq: npt.NDArray[np.uint64], recv_time: Int64s) -> None:
-        """Count rows by their numbers and receive times (ns since the epoch)."""
+    def add(self, seq: npt.NDArray[np.uint64], recv_time: Int64s, received: int) -> None:
+        """Count rows by their numbers and receive times (ns since the epoch); `received` of them were received."""
         self._rows += len(seq)
+        self._received += received
         self._reach(int(seq.min()), int(seq.max()))
         if self._seq is not None:
             self._seq.add(seq)
@@ -43,10 +51,24 @@ class SessionTally:
         self.first = first if self.first is None else min(self.first, first)
         self.last = last if self.last is None else max(self.last, last)
 
+    def event(self, kind: str, detail: Mapping[str, Any]) -> None:
+        """Note an event if it is the session's last: its end, or that it was interrupted and recovered."""
+        if kind == EventKind.SESSION_END:
+            self._is_ended = True
+            totals = [detail.get(name) for name in ("messages", "control")]
+            if all(isinstance(total, int) for total in totals):
+                self._announced = sum(total for total in totals if isinstance(total, int))
+        elif kind == EventKind.LOST_INTERVAL and detail.get("reason") == loss_evidence.INTERRUPTED:
+            self._is_ended = True
+
     def merge(self, other: SessionTally) -> None:
         """Add the rows of another."""
         self.files += other.files
         self._rows += other._rows
+        self._received += other._received
+        self._is_ended |= other._is_ended
+        if self._announced is None:
+            self._announced = other._announced
         if other._first_seq is not None and other._last_seq is not None:
             self._reach(other._first_seq, other._last_seq)
         if self._seq is not None and other._seq is not None:
@@ -72,6 +94,9 @@ class SessionTally:
             missing=self._seq.missing if self._seq else None,
             missing_ranges=self._seq.holes(_RANGES) if self._seq else [],
             duplicates=self._seq.duplicates if self._seq else None,
+            received=self._received,
+            ended=None if self._is_part else self._is_ended,
+            announced=None if self._is_part else self._announced,
         )
 
 

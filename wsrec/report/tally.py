@@ -16,6 +16,7 @@ from wsrec.arrays import Flags, distinct
 from wsrec.counts import Counts
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.columns import times, words
+from wsrec.format.layout import other as other_of_pair
 from wsrec.format.metadata import FileMetadata
 from wsrec.format.stage_histograms import StageHistograms
 from wsrec.histogram import Int64s
@@ -62,6 +63,7 @@ _COUNTED = (
     EventKind.NOT_INFLATED,
     EventKind.UNCHECKED,
     EventKind.CLOCK_STEP,
+    EventKind.SESSION_END,
 )
 """Kinds of whose events the detail is counted."""
 
@@ -87,7 +89,7 @@ class RecordingTally:
         self._feed, self._host, self._is_part = feed, host, is_part
         self._sessions: dict[str, SessionTally] = {}
         self._files = self._file_bytes = self._payload_bytes = 0
-        self._events_files = 0
+        self._events_files = self._events_absent = 0
         self._rows: Counter[tuple[str, str]] = Counter()
         self._seconds = Seconds()
         self._stages = StageLatencies()
@@ -115,6 +117,8 @@ class RecordingTally:
         self._files += 1
         self._file_bytes += file.size
         self._session(file.session).files += 1
+        beside = other_of_pair(file.path.absolute())
+        self._events_absent += beside is None or not beside.exists()
         if not self._is_part:
             self._counts += about.counts
         self._gaps_checked |= about.gaps_checked
@@ -157,7 +161,6 @@ class RecordingTally:
             self._payload_bytes += sum(pc.sum(pc.binary_length(batch.column(name))).as_py() or 0 for name in PAYLOAD)
         recv_time, _ = times(batch, "recv_time")
         seq = batch.column("seq").cast(pa.uint64()).to_numpy(zero_copy_only=False)
-        self._sessions[session].add(seq, recv_time)
         direction, directions = words(batch, "direction")
         opcode, opcodes = words(batch, "opcode")
         by_direction = _pairs(direction, opcode, len(directions), len(opcodes))
@@ -166,6 +169,7 @@ class RecordingTally:
             self._rows[kind] += int(by_direction[one, other])
         is_received = np.array([word == "recv" for word in directions])
         count = int(by_direction[is_received].sum())
+        self._sessions[session].add(seq, recv_time, count)
         if not count:
             return
         received = None if count == batch.num_rows else is_received[direction]
@@ -210,6 +214,7 @@ class RecordingTally:
 
     def _add_event(self, incident: Incident) -> None:
         kind, detail = incident.kind, incident.detail
+        self._session(incident.session).event(kind, detail)
         if kind == EventKind.STALL:
             self._stalled += integer(detail.get("duration_ns"))
         elif kind == EventKind.LOST_INTERVAL:
@@ -247,6 +252,7 @@ class RecordingTally:
         self._file_bytes += other._file_bytes
         self._payload_bytes += other._payload_bytes
         self._events_files += other._events_files
+        self._events_absent += other._events_absent
         self._seconds.merge(other._seconds)
         self._stages.merge(other._stages)
         self._delays.merge(other._delays)
@@ -319,6 +325,7 @@ class RecordingTally:
             files=self._files,
             events_files=self._events_files,
             events_unread=self.events_unread,
+            events_absent=self._events_absent,
             rows=rows,
             first_recv_time=min(first, default=None),
             last_recv_time=max(last, default=None),
