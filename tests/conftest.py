@@ -59,6 +59,7 @@ class Wsrec:
 FIRST = (
     "receive/test_machine.py",
     "engine/test_spark.py",
+    "scripts/test_wheel.py",
     "test_package.py",
     "endurance/test_endurance.py",
     "supervise/test_restarts.py",
