@@ -61,7 +61,7 @@ class TestRefusals:
 
     def test_json_that_cannot_be_written_is_refused_at_once(self, wsrec, tmp_path: Path):
         result = wsrec.run("bench", "--json", tmp_path / "nowhere" / "bench.json")
-        assert result.returncode == 1
+        assert result.returncode == 66
         assert "cannot be written" in result.stderr
 
     def test_json_of_something_else(self, wsrec, tmp_path: Path):

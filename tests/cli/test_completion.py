@@ -93,7 +93,7 @@ class TestMistakes:
         (home / "file").touch()
         monkeypatch.setenv("XDG_DATA_HOME", str(home / "file"))
         result = run("install", "bash")
-        assert (result.exit_code, "cannot write the script: Not a directory" in result.stderr) == (1, True)
+        assert (result.exit_code, "cannot write the script: Not a directory" in result.stderr) == (66, True)
 
 
 class TestShells:

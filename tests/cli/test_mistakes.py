@@ -153,6 +153,9 @@ def test_only_what_is_near_is_suggested(words, reported):
         "wss:/h/x?a=1&signature=S3CR3T",
         "h/x?token=S3CR3T",
         "https://h/x#token=S3CR3T",
+        "wss://h:99999/ws/S3CR3T",
+        "wss:/h/S3CR3T",
+        "wss//h/S3CR3T/x y",
     ],
 )
 @pytest.mark.parametrize(
@@ -186,7 +189,7 @@ def test_a_secret_in_a_bad_address_is_not_repeated(words, address):
 
 def test_what_a_variable_fills_in_is_shown_by_its_name():
     text = "'wss://u:${KEY}@h/x?key=${KEY}&token={token}' and http://u:p@h:1"
-    assert mask_in_text(text) == "'wss://u:${KEY}@h/x?key=${KEY}&token={token}' and http://***@h:1"
+    assert mask_in_text(text) == "'wss://u:${KEY}@h/***?key=${KEY}&token={token}' and http://***@h:1"
 
 
 class TestSource:

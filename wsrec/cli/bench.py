@@ -14,6 +14,7 @@ import msgspec
 from wsrec.cli.command import Command, CommandError
 from wsrec.config.click_types import IntegerParam, NumberParam, PathParam, WordParam
 from wsrec.feed.errors import OptionError
+from wsrec.format.errors import EXIT_UNREADABLE
 from wsrec.tables.whole_file import whole_file
 from wsrec.units import not_one_of, system_error
 
@@ -101,9 +102,10 @@ def bench(
 
     if unknown := [name for name in only if name not in NAMES]:
         raise OptionError("only", not_one_of(unknown[0], NAMES))
-    if json is not None and not os.access(json.parent, os.W_OK):
+    if json is not None and not (json.parent.is_dir() and os.access(json.parent, os.W_OK)):
         # before the quarter of an hour, not after it
-        raise CommandError(f"{json} cannot be written; give --json a file in a folder that this user can write to", 1)
+        hint = "give --json a file in a folder that this user can write to"
+        raise CommandError(f"{json} cannot be written; {hint}", EXIT_UNREADABLE)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         if from_file is not None:

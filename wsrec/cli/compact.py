@@ -21,7 +21,7 @@ from wsrec.options.compact import CompactOptions
 from wsrec.options.engine import EngineOptions
 from wsrec.options.option import declared
 from wsrec.report.terminal import reading_progress
-from wsrec.units import clean, plural, printable_json, utc
+from wsrec.units import clean, plural, printable_json, system_error, utc
 
 _OPTIONS = (*declared(CompactOptions), *declared(EngineOptions))
 
@@ -66,6 +66,8 @@ def compact(out: Path, dry_run: bool, form: OutputFormat, **given: Any) -> None:
         raise CommandError(str(error), CompactStatus.NOTHING) from error
     except (UnreadableError, EngineError) as error:
         raise CommandError(str(error), CompactStatus.UNREADABLE) from error
+    except PermissionError as error:
+        raise CommandError(system_error(error), CompactStatus.UNREADABLE) from error
     except CaptureError as error:
         raise CommandError(str(error), CompactStatus.FAILED) from error
     if form is OutputFormat.JSON:

@@ -11,6 +11,7 @@ from wsrec.cli.command import Command, CommandError, Group
 from wsrec.cli.completion_script import SHELLS, Installed, UnknownFileError, install, script
 from wsrec.config.click_types import WordParam
 from wsrec.feed.errors import ConfigError
+from wsrec.format.errors import EXIT_UNREADABLE
 from wsrec.units import system_error
 
 # the same as a failure of other commands
@@ -56,14 +57,15 @@ def install_completion(shell: str) -> None:
       wsrec completion install fish
 
     \b
-    Exit status: 0 installed, or it was already; 1 the file cannot be written, or is not wsrec's; 2 wrong usage.
+    Exit status: 0 installed, or it was already; 1 the file there is not wsrec's; 2 wrong usage;
+    66 it cannot be written.
     """
     try:
         done = install(shell)
     except UnknownFileError as error:
         raise CommandError(str(error), _FAILED) from error
     except OSError as error:
-        raise CommandError(f"cannot write the script: {system_error(error)}", _FAILED) from error
+        raise CommandError(f"cannot write the script: {system_error(error)}", EXIT_UNREADABLE) from error
     click.echo(_described(done))
 
 

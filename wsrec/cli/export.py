@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import msgspec
@@ -33,7 +33,7 @@ from wsrec.tables.export import Exported, LeftOut, Request
 from wsrec.tables.export import export as export_tables
 from wsrec.tables.session_overlaps import EACH_ONCE
 from wsrec.terminal_tables import print_table
-from wsrec.units import clean, plural, printable_json, system_error
+from wsrec.units import clean, not_one_of, plural, printable_json, system_error
 
 _OPTIONS = (*declared(ExportOptions), *declared(EngineOptions))
 _DAMAGED = 1
@@ -102,7 +102,7 @@ def export(sources: tuple[str, ...], json: bool, **given: Any) -> None:
     _exit_if_damaged(result)
     # that no gap is known is an answer
     if not result.files and (request.tables != (Table.GAPS,) or result.nothing_of):
-        raise CommandError("no message makes a row of these tables, as they were asked for", EXIT_NOTHING)
+        _exit_without_rows("no message makes a row of these tables, as they were asked for")
 
 
 def _add_damaged(result: Exported | ToolExport, damaged: list[DamagedFile]) -> None:
@@ -125,11 +125,17 @@ def _exit_if_damaged(result: Exported | ToolExport) -> None:
         raise click.exceptions.Exit(_DAMAGED if result.errors else EXIT_UNREADABLE)
 
 
+def _exit_without_rows(why: str) -> NoReturn:
+    # what was found is printed: with --json an error would be a second object
+    click.secho(f"wsrec export: {why}", fg="red", err=True)
+    raise click.exceptions.Exit(EXIT_NOTHING)
+
+
 def _request(sources: tuple[str, ...], options: ExportOptions) -> Request:
     known = {str(table): table for table in Table}
     unknown = next((name for name in options.tables if name not in known), None)
     if unknown is not None:
-        raise ConfigError(f"--tables: found {unknown!r}, expected {', '.join(known)}")
+        raise ConfigError(f"--tables: {not_one_of(unknown, [*known])}")
     tables = tuple(known[name] for name in options.tables)
     if options.to is not None:
         possible, usual = tables_of(options.to)
@@ -201,7 +207,7 @@ def _export_to(sources: tuple[str, ...], tool: Tool, request: Request, clocks: C
         _print_tool(result, request, Console(highlight=False))
     _exit_if_damaged(result)
     if not result.outcome.files:
-        raise CommandError(f"no message makes a row for {tool}", EXIT_NOTHING)
+        _exit_without_rows(f"no message makes a row for {tool}")
 
 
 def _as_object(result: ToolExport, tool: Tool, request: Request) -> dict[str, Any]:

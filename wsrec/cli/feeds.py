@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wsrec.cli.command import Group
+from wsrec.cli.command import CommandError, Group
 from wsrec.cli.completed_values import OF_OPTIONS, feed_names, open_feed_names
 from wsrec.cli.output_format import Column, Listing, OutputFormat, output_format, print_listing
 from wsrec.cli.row_lines import row_lines
@@ -28,6 +28,7 @@ from wsrec.feed.listing import cached
 from wsrec.feed.load import find_feed, load_feed
 from wsrec.feed.schema import Feed, feed_schema
 from wsrec.feed.sequence_rules import SequenceRule
+from wsrec.format.errors import EXIT_UNREADABLE
 from wsrec.monitor.sample_rows import SampleRows, sample_rows
 from wsrec.monitor.samples import Reading, read_samples, samples_of
 from wsrec.options.option import declared
@@ -40,7 +41,7 @@ from wsrec.supervise.memory import need_of
 from wsrec.supervise.preconditions import DEMO
 from wsrec.supervise.record import DEMO_FEED, checked_names
 from wsrec.terminal_tables import print_table
-from wsrec.units import clean, plural, utc
+from wsrec.units import clean, plural, system_error, utc
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 # Characters of a message or an address that the text of a plan shows
@@ -188,7 +189,10 @@ def new(name: str, out: Path | None) -> None:
 
     Example: wsrec feeds new my-exchange --out my-feed.yaml
     """
-    file = write_template(name, out)
+    try:
+        file = write_template(name, out)
+    except OSError as error:
+        raise CommandError(f"{system_error(error)}; name another file with --out", EXIT_UNREADABLE) from error
     click.echo(clean(f"{file}: fill it in, then `wsrec feeds check {file}` and `wsrec feeds plan {file}`"))
 
 

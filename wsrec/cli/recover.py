@@ -47,6 +47,8 @@ def recover(out: Path, form: OutputFormat) -> None:
         raise CommandError(str(error), ExitStatus.USAGE) from error
     except UnreadableError as error:
         raise CommandError(str(error), EXIT_UNREADABLE) from error
+    except PermissionError as error:
+        raise CommandError(f"{system_error(error)}; the journals are kept", EXIT_UNREADABLE) from error
     except OSError as error:
         raise CommandError(f"{system_error(error)}; the journals are kept", ExitStatus.FAILED) from error
     except msgspec.ValidationError as error:

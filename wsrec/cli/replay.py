@@ -17,7 +17,7 @@ from wsrec.replay.job import DEMO, Endpoint, ReplayOptions
 from wsrec.replay.message import NoSourceError, SourceError, UnreadableSourceError
 from wsrec.replay.run import run
 from wsrec.replay.server import ServeError
-from wsrec.replay.tls import TlsError
+from wsrec.replay.tls import TlsError, UnwritableCaError
 
 
 def _speed(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
@@ -101,7 +101,7 @@ def replay(
 
     \b
     Exit status: 0 stopped; 1 a source is damaged, or the address cannot be listened on; 2 wrong usage, or a source
-    does not exist; 3 no capture there, or no message in it; 66 a source cannot be read;
+    does not exist; 3 no capture there, or no message in it; 66 a source cannot be read, or --ca-out not be written;
     74 standard output cannot be written.
     """
     demo = sources == (DEMO,)
@@ -141,7 +141,7 @@ def replay(
         run(options, announce)
     except (SourceError, ServeError, TlsError) as error:
         match error:
-            case UnreadableSourceError():
+            case UnreadableSourceError() | UnwritableCaError():
                 status = EXIT_UNREADABLE
             case NoSourceError():
                 status = EXIT_NOTHING

@@ -116,7 +116,8 @@ def write_template(name: str, out: Path | None = None) -> Path:
     """Write the template of a feed called `name` to a new file, by default NAME.yaml; returns its path.
 
     Raises:
-        ConfigError: no feed can be called so, or the file exists or cannot be written.
+        ConfigError: no feed can be called so, or the file exists.
+        OSError: it cannot be written.
 
     """
     if not re.fullmatch(NAME_PATTERN, name):
@@ -131,6 +132,6 @@ def write_template(name: str, out: Path | None = None) -> Path:
                 # an empty one would be in the way of the next attempt
                 file.unlink()
                 raise
-    except OSError as error:
+    except FileExistsError as error:
         raise ConfigError(f"{file}: {error.strerror}; name another file with --out") from error
     return file

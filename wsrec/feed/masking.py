@@ -20,6 +20,8 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^/?#]*)([^?#]*)([^#]*)(#?)", r
 # in a text: also of addresses that lack a slash or a scheme
 _USER = re.compile(r"(:/{1,2}|//)([^\s'\"`@]+(?:@[^\s'\"`@]+)*)@")
 _VALUE = re.compile(r"([?&;#][\w.\[\]-]+=)(?![*{$])[^\s'\"`&]+")
+# of a socket's address, which may lack its colon or a slash: a listen key is a part of the path
+_PATH = re.compile(r"\b(wss?(?::?/{1,2})[^\s'\"`/?#]+)((?:/[^\s'\"`/?#]*)+)", re.IGNORECASE)
 _HOST = re.compile(r"[\w.:\[\]%-]*")
 # stand in for placeholders while an address is taken apart: these may contain separators
 _FIRST, _LAST = "\ue000", "\uf8ff"
@@ -54,10 +56,18 @@ def mask_url(url: str, public: Collection[str] = ()) -> str:
 def mask_in_text(text: str) -> str:
     """A text about something that was typed, with what would be secret in an address, complete or not, masked.
 
-    Users, passwords and values of query parameters; a path is shown, since most of what is typed is one.
+    Users, passwords, values of query parameters, and the path of a socket's address; other paths are shown, since most
+    of what is typed is one.
     """
     text = _USER.sub(lambda found: found[0] if "${" in found[2] else f"{found[1]}{MASK}@", text)
+    text = _PATH.sub(lambda found: found[1] + _hidden_path(found[2]), text)
     return _VALUE.sub(rf"\1{MASK}", text)
+
+
+def _hidden_path(path: str) -> str:
+    # wsrec's own sentences have ws://HOST/PATH, and what a variable fills in is shown by its name
+    segments = ("/" + (part if "{" in part or not part else MASK) for part in path[1:].split("/"))
+    return path if path.lower() == "/path" else "".join(segments)
 
 
 def mask_tail(tail: str, public: Collection[str] = ()) -> str:

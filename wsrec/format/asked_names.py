@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from wsrec.feed.errors import ConfigError
 from wsrec.format.capture_file import CaptureFile
 from wsrec.format.errors import CaptureError
-from wsrec.units import clean
+from wsrec.units import clean, did_you_mean
 
 if TYPE_CHECKING:
     from wsrec.feed.schema import Feed
@@ -48,7 +48,14 @@ def check_channels(feeds: Collection[Feed], names: Collection[str], option: str 
     for name in names:
         if not any(wanted_channels(feed, [name]) for feed in feeds):
             shown = " or ".join(sorted(f"`wsrec feeds show {feed.name}`" for feed in feeds))
-            raise ConfigError(f"{option}: found {name!r}, expected a channel of {shown}")
+            known = {key for feed in feeds for key in feed.channel_by_any_name}
+            known |= {
+                channel.common for feed in feeds for channel in feed.channel_by_any_name.values() if channel.common
+            }
+            meant = did_you_mean(name, sorted(known))
+            raise ConfigError(
+                f"{option}: found {clean(name, 60)!r}, expected a channel of {shown}{f', {meant}' if meant else ''}"
+            )
 
 
 def missing_symbols(
@@ -71,7 +78,9 @@ def missing_symbols(
     known = _folded(there)
     for name in absent:
         if not _is_in(known, feeds, name):
-            yield f"found {clean(name, 60)!r}, which the capture does not have, expected {_shown(there)}"
+            meant = did_you_mean(name, there)
+            hint = f", {clean(meant, 100)}" if meant else ""
+            yield f"found {clean(name, 60)!r}, which the capture does not have, expected {_shown(there)}{hint}"
 
 
 def missing_channels(files: Sequence[CaptureFile], asked: Collection[str]) -> Iterator[str]:

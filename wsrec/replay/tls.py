@@ -14,7 +14,11 @@ _PEM = b"-----BEGIN CERTIFICATE-----"
 
 
 class TlsError(Exception):
-    """The CA's certificate cannot be written to the given path."""
+    """The CA's certificate cannot be written to the given path, or that holds something else."""
+
+
+class UnwritableCaError(TlsError):
+    """The system refuses to write the CA's certificate."""
 
 
 @contextlib.contextmanager
@@ -28,7 +32,8 @@ def self_signed(host: str, ca_out: Path | None = None) -> Iterator[tuple[ssl.SSL
         ca_out: where to write the CA's certificate; None: a private temporary folder, removed at the end.
 
     Raises:
-        TlsError: `ca_out` cannot be written, or contains something other than a certificate.
+        UnwritableCaError: `ca_out` cannot be written.
+        TlsError: it contains something other than a certificate.
 
     """
     authority = trustme.CA(organization_name="wsrec replay")
@@ -52,4 +57,4 @@ def _write(path: Path, pem: bytes) -> None:
             raise TlsError(f"{path}: exists and is not a certificate; use another path")
         path.write_bytes(pem)
     except OSError as error:
-        raise TlsError(f"{path}: cannot be written: {error.strerror}") from error
+        raise UnwritableCaError(f"{path}: cannot be written: {error.strerror}") from error

@@ -103,7 +103,7 @@ def ask(out: Path, timeout: float = TIMEOUT) -> StatusReport:
     if not own_folder(out).is_dir():
         if any((out / kind).is_dir() for kind in KINDS):
             raise FileNotFoundError(f"{out}: it has no .wsrec; name the output folder itself")
-        raise NoCaptureError(f"{out} {NO_CAPTURE}")
+        raise NoCaptureError(f"{out}: {NO_CAPTURE}")
     deadline = time.monotonic() + timeout
     found, notes, worst = list[RecorderReport](), list[str](), StatusExit.HEALTHY
     is_locked = is_held(out)
