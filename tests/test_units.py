@@ -108,7 +108,8 @@ class TestDidYouMean:
         assert did_you_mean(word, self.KNOWN) == question
 
     def test_names_several_where_that_is_wanted(self):
-        assert did_you_mean("ping_intervul", self.KNOWN, most=2) == "did you mean `ping_interval` or `ping_timeout`?"
+        known = ["depth10", "depth20", "trade"]
+        assert did_you_mean("depth5", known, most=2) == "did you mean `depth20` or `depth10`?"
 
     def test_takes_no_time_for_what_is_no_word(self):
         assert did_you_mean("symbols" * 100_000, self.KNOWN * 1000) == ""
