@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -75,10 +77,18 @@ def test_the_status_stands_where_standard_error_is_full_too(capture):
     assert done.returncode == 74
 
 
-def test_a_reader_that_is_gone_is_no_error(capture):
+@pytest.mark.parametrize("words", ["verify", "report --json", "status", "--help"])
+def test_a_reader_that_is_gone_is_no_error(capture, words):
+    """Nothing is printed, and the status is that of a program which SIGPIPE ended, not one of the command's own."""
     reading, writing = os.pipe()
     os.close(reading)
-    command = [*WSREC, "verify", str(capture)]
+    command = [*WSREC, *words.split(), *([str(capture)] if words != "--help" else [])]
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     os.close(writing)
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_without_a_standard_output_status_has_its_status(capture):
+    command = shlex.join([*WSREC, "status", "--json", str(capture)])
+    done = subprocess.run(["sh", "-c", f"{command} >&-"], stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False)

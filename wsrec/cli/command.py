@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -17,13 +18,16 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from wsrec.cli.early import INTERRUPTED, Interruptible, came
-from wsrec.cli.stdout import StdoutError, give_up, watched
+from wsrec.cli.stdout import ReaderGoneError, StdoutError, give_up, watched
 from wsrec.config.click_types import FlagParam
 from wsrec.config.sources import command_name, explained
 from wsrec.feed.errors import ConfigError
 from wsrec.feed.masking import mask_in_text
 from wsrec.supervise.outcome import ExitStatus
 from wsrec.units import clean, did_you_mean, printable_json, system_error
+
+READER_GONE = 128 + signal.SIGPIPE
+"""Exit status of a command whose reader is gone: a shell's for a program that SIGPIPE ended."""
 
 # they end their workers, and remove temporary copies of what has no file yet
 _READING = ("report", "verify", "export", "sql", "book")
@@ -98,6 +102,10 @@ class _Refusing(click.Command):
         except CommandError as error:
             self.refuse(name, str(error), error.status, as_json=as_json)
             raise click.exceptions.Exit(error.status) from error
+        except ReaderGoneError as error:
+            # quietly, and not with the 1 of click, which tells of damage here
+            give_up(sys.stdout)
+            raise click.exceptions.Exit(READER_GONE) from error
         except StdoutError as error:
             _give_up(name, error)
             raise click.exceptions.Exit(int(ExitStatus.UNPRINTED)) from error

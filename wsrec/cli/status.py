@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -63,10 +62,19 @@ def status(out: Path, form: OutputFormat, watch: bool) -> None:
             print_report(report, Console(highlight=False))
         else:
             print_listing(_connections(report), form)
-    if report.status and not sys.stdout.isatty() and not os.path.samestat(os.fstat(1), os.fstat(2)):
+    if report.status and not _is_seen():
         # cron mails it, whatever becomes of standard output; where both are one file, it is there already
         click.secho(f"wsrec status: {line_of(report)}", fg="red", err=True)
     raise click.exceptions.Exit(report.status)
+
+
+def _is_seen() -> bool:
+    """Whether what was printed is where errors are, or on a terminal."""
+    try:
+        return os.isatty(1) or os.path.samestat(os.fstat(1), os.fstat(2))
+    except OSError:
+        # started without one of them
+        return False
 
 
 def _connections(report: StatusReport) -> Listing:

@@ -16,8 +16,12 @@ class StdoutError(OSError):
     """Standard output cannot be written, for example because its disk is full."""
 
 
+class ReaderGoneError(StdoutError):
+    """Whoever read standard output, such as `head`, wants no more of it."""
+
+
 class _Watched:
-    """A text stream whose errors are `StdoutError`, except that of a reader that is gone: click ends quietly then."""
+    """A text stream whose errors are `StdoutError`."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -61,7 +65,7 @@ def give_up(stream: TextIO) -> None:
 def _as_stdout_error() -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError as error:
+        raise ReaderGoneError(error.errno, error.strerror) from error
     except OSError as error:
         raise StdoutError(error.errno, error.strerror) from error
