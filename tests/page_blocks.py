@@ -24,7 +24,7 @@ ELSEWHERE = (
     "ethtool",
     "hwstamp_ctl",
     "phc2sys",
-    "/opt/wsrec/bin/",
+    "/opt/wsrec",
     "cibuildwheel",
     "pip ",
     "pipx ",

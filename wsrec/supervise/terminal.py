@@ -10,6 +10,7 @@ takes a tenth of the start-up time.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from typing import TextIO, cast
@@ -45,10 +46,12 @@ class Terminal:
     @property
     def size(self) -> tuple[int, int]:
         """Its width and height, in characters: the terminal's own, because LINES and COLUMNS do not change with it."""
-        try:
-            return os.get_terminal_size(self._sink.fd)
-        except OSError:
-            return self._console.size
+        with contextlib.suppress(OSError):
+            columns, lines = os.get_terminal_size(self._sink.fd)
+            # a serial line, or a pseudo-terminal whose owner set none, has 0
+            if columns and lines:
+                return columns, lines
+        return self._console.size
 
     @property
     def is_foreground(self) -> bool:
