@@ -108,7 +108,7 @@ class TestWhileRecording:
         assert len(refused) < 1000
         lines = log.end(4)
         assert len(lines) < 12
-        assert "996 more sequence gaps" in "".join(lines)
+        assert "sequence gaps: 996 more within" in "".join(lines)
         assert "999 sequence gaps, 2 refused, unanswered or late subscriptions" in lines[-1]
 
     def test_a_connection_that_was_lost_says_how_long(self, wsrec, exchange, tmp_path):
