@@ -279,7 +279,7 @@ class TestNew:
     def test_leaves_no_file_that_is_not_whole(self, tmp_path):
         path = tmp_path / "mine.yaml"
         with full_disk(100):
-            assert f"{path}: File too large" in run("new", "x", "--out", str(path), code=2).stderr
+            assert f"{path}: File too large" in run("new", "x", "--out", str(path), code=66).stderr
         assert list(tmp_path.iterdir()) == []
         run("new", "x", "--out", str(path))
 

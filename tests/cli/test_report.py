@@ -144,7 +144,7 @@ class TestPart:
 
     def test_a_symbol_that_is_not_there(self, out: Path) -> None:
         result = run(out, "--symbol", "BTCC")
-        assert (result.exit_code, "expected BTC\n" in result.stderr) == (3, True)
+        assert (result.exit_code, "expected BTC, did you mean `BTC`?" in result.stderr) == (3, True)
 
     def test_times_in_the_wrong_order(self, out: Path) -> None:
         result = run(out, "--since", "-10m", "--until", "-20m")

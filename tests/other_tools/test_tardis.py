@@ -45,7 +45,7 @@ def test_trades(tmp_path: Path) -> None:
     assert list(outcome.lines()) == [
         "tardis trades: 3 written",
         "times are cut to microseconds",
-        "trades of binance: 1 rows have no time of the exchange: their `timestamp` is the local time",
+        "trades of binance: 1 row has no time of the exchange: their `timestamp` is the local time",
     ]
     assert list(tmp_path.iterdir()) == outcome.files
 

@@ -214,8 +214,10 @@ class TestUsed:
 
     def test_numbers_as_a_table(self, opened):
         opened.page.click("#rate summary")
-        rows = opened.page.locator("#rate tbody tr").count()
-        assert rows == len(pictures().figures[0].over_time.begins)
+        rows = opened.page.locator("#rate tbody tr")
+        # made when it is opened
+        rows.first.wait_for()
+        assert rows.count() == len(pictures().figures[0].over_time.begins)
 
     def test_figures_are_saved(self, opened):
         name, svg = opened.saved("#curves-channel .svg")

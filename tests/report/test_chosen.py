@@ -165,7 +165,8 @@ class TestNothing:
         capture.write(mixed())
         report = collect([capture.out], selection=Selection(symbols=frozenset(["BTCUSD", "ETHUSDT"])))
         assert report.nothing_of == [
-            "--symbol: found 'BTCUSD', which the capture does not have, expected BTCUSDT, ETHUSDT"
+            "--symbol: found 'BTCUSD', which the capture does not have, expected BTCUSDT, ETHUSDT, "
+            "did you mean `BTCUSDT`?"
         ]
         assert only(report).row_count("recv") > 0
 

@@ -46,7 +46,7 @@ def test_a_recording_that_does_not_fit_says_so_before_it_starts(wsrec, small_cgr
     command = " ".join(wsrec.command("record", "ws://127.0.0.1:1/x", "--ring-size", "64MiB", "--duration", "1s"))
     result = subprocess.run(["sh", "-c", enter + command], cwd=tmp_path, capture_output=True, text=True, check=False)
     (reported,) = [line for line in result.stderr.splitlines() if "can take" in line]
-    assert " warning this recording can take about " in reported
+    assert " warning [127.0.0.1] this recording can take about " in reported
     assert "rings 67.1 MB (1 of 65,536 KiB)" in reported
     assert "the cgroup (" in reported
     assert "--ring-size" in reported

@@ -39,7 +39,7 @@ def read_report(out: Path) -> str:
     from rich.console import Console
 
     text = StringIO()
-    print_report(collect([out]), Console(file=text, width=200))
+    print_report(collect([out]), Console(file=text, width=200), details=True)
     return text.getvalue()
 
 
@@ -58,7 +58,7 @@ def test_a_session_without_numbers_is_never_proved(tmp_path, capsys):
     assert "books: the rule `previous` was applied to 0 of 403 messages: 403 without a number" in unchecked(capture)
     assert not any(stream.state is State.PROVED for stream in streams.values())
     # and so say the recorder, its files and the report
-    assert "bitget: books" in warned
+    assert "[bitget] books: " in warned
     (event,) = [each for each in events_of(tmp_path / "out", EventKind.UNCHECKED) if each["channel"] == "books"]
     assert (event["detail"]["compared"], event["detail"]["skipped"]) == (0, {"without a number": 403})
     stated = read_report(tmp_path / "out").partition("gaps")[2].partition("events")[0]
@@ -121,4 +121,4 @@ def test_a_sound_session_has_nothing_unchecked(tmp_path, real_messages):
     assert (capture.status, unchecked(capture)) == (VerifyStatus.HOLDS, "")
     assert {streams[name, "BTCUSDT"].state for name in ("trade", "depth@0ms")} == {State.PROVED}
     assert events_of(tmp_path / "out", EventKind.UNCHECKED) == []
-    assert "none by the feed's sequence rule" in read_report(tmp_path / "out")
+    assert "Checked by sequence number: trade, depth@0ms" in read_report(tmp_path / "out")

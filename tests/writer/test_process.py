@@ -188,6 +188,7 @@ class TestStop:
 
 class TestSupervisorGone:
     def test_the_writer_outlasts_the_receiver(self, writer, tmp_path):
+        """It leaves a note for the next start, which removes it."""
         work = writer()
         work.put(b"before")
         work.journalled()
@@ -201,6 +202,7 @@ class TestSupervisorGone:
         work.end()
         assert work.process.returncode == 0
         assert received(messages_of(tmp_path)) == [b"before", b"after"]
+        (tmp_path / ".wsrec" / "orphaned-s.json").unlink()
         check_files(tmp_path, 2)
 
 

@@ -192,7 +192,9 @@ def new(name: str, out: Path | None) -> None:
     try:
         file = write_template(name, out)
     except OSError as error:
-        raise CommandError(f"{system_error(error)}; name another file with --out", EXIT_UNREADABLE) from error
+        # an error of a write has no file name, and ends in the reason
+        why = system_error(error) if error.filename else f"{out or f'{name}.yaml'}: {system_error(error)}"
+        raise CommandError(f"{why}; name another file with --out", EXIT_UNREADABLE) from error
     click.echo(clean(f"{file}: fill it in, then `wsrec feeds check {file}` and `wsrec feeds plan {file}`"))
 
 
