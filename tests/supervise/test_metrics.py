@@ -72,6 +72,22 @@ def url_of(work: Any) -> str:
     raise AssertionError
 
 
+def said_of(where: Listen, folder: Path) -> list[LogLine]:
+    """What the log has of metrics at an address, up to the first line."""
+    lines: list[LogLine] = []
+
+    async def served() -> None:
+        task = asyncio.ensure_future(serve(where, Recorder(folder, PLANS).sampler, lines.append, lambda: False))
+        while not lines:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(served())
+    return lines
+
+
 class TestServed:
     def test_of_a_recording(self, recording):
         work = recording("--metrics", "0")
@@ -126,37 +142,13 @@ class TestServed:
 
     @pytest.mark.parametrize("address", ["203.0.113.5:19999", "no-such-host.invalid:19999", "a..b:1"])
     def test_an_address_that_cannot_be_used_is_said_and_tried_again(self, tmp_path, address):
-        lines: list[LogLine] = []
-
-        async def served() -> None:
-            where = ListenType().parse(address)
-            task = asyncio.ensure_future(serve(where, Recorder(tmp_path, PLANS).sampler, lines.append, lambda: False))
-            while not lines:
-                await asyncio.sleep(0.01)
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-        asyncio.run(served())
-        (line,) = lines
+        (line,) = said_of(ListenType().parse(address), tmp_path)
         assert line.level == "warning"
         assert line.message.startswith(f"no metrics yet: nothing can listen at {address}: ")
 
     def test_an_address_that_others_reach_is_said_without_a_warning(self, tmp_path):
         """Cron makes a mail of a warning; the address was named on purpose."""
-        lines: list[LogLine] = []
-
-        async def served() -> None:
-            where = Listen("0.0.0.0", 0)
-            task = asyncio.ensure_future(serve(where, Recorder(tmp_path, PLANS).sampler, lines.append, lambda: False))
-            while not lines:
-                await asyncio.sleep(0.01)
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-        asyncio.run(served())
-        (line,) = lines
+        (line,) = said_of(Listen("0.0.0.0", 0), tmp_path)
         assert line.level == "info"
         assert line.message.endswith("; whoever reaches it can read them, without a password")
 
