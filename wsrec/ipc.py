@@ -384,9 +384,14 @@ def emit(line: Line) -> None:
         sys.stderr.write(f"{text_of(shown)}\n")
 
 
+def place_of(feed: str | None, conn: int | None) -> str:
+    """`FEED CONN`, made printable: what a log line is about; empty if it is about neither."""
+    return " ".join(clean(str(part), 100) for part in (feed, conn) if part is not None)
+
+
 def text_of(line: LogLine) -> str:
     """A log line as text: its level, `[FEED CONN]` if it is about one of them, message and hint, made printable."""
-    about = " ".join(clean(str(part), 100) for part in (line.feed, line.conn) if part is not None)
+    about = place_of(line.feed, line.conn)
     hint = f" -- {clean(line.hint, 1000)}" if line.hint else ""
     return f"{line.level}{f' [{about}]' if about else ''} {clean(line.message, 2000)}{hint}"
 

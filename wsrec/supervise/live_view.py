@@ -15,6 +15,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from wsrec.ipc import place_of
 from wsrec.stages import STEPS, TOTAL
 from wsrec.supervise.live_history import MOST, PERIOD_NS, History
 from wsrec.supervise.live_rows import SORTS, Sort, connection_rows
@@ -260,7 +261,7 @@ def _warnings(warnings: Sequence[WarningState], most: int) -> list[Text]:
         line = Text(no_wrap=True, overflow="ellipsis").append(utc(each.time)[11:19], style="dim").append(" ")
         if each.count > 1:
             line.append(f"{each.count:,}x ", style="bold")
-        about = " ".join(clean(str(part), 60) for part in (each.feed, each.conn) if part is not None)
+        about = place_of(each.feed, each.conn)
         line.append(f"{about}: " if about else "", style="dim")
         line.append(clean(each.message, 500), style="bold red" if each.level == "error" else "yellow")
         if each.hint:
