@@ -36,6 +36,7 @@ class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
         populate: whether to fault in the rings' memory at once; never done for standby connections.
         control_ring: descriptor of the control ring: events and sent frames.
         status: descriptor of the status page.
+        segments, stream_map: descriptors of the segment ring and the stream map; None without `--segments`.
         connections: what to connect to.
         options: how to work.
         cpu: processor to run on; one of those in `RecordOptions.cpu`.
@@ -50,6 +51,8 @@ class ReceiverJob(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     connections: tuple[ConnectionPlan, ...]
     populate: bool = True
+    segments: int | None = None
+    stream_map: int | None = None
     options: WorkerOptions = WorkerOptions()
     cpu: int | None = None
     alone: bool = True

@@ -67,6 +67,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
         populate: whether to fault in the rings' memory at once; never done for standby connections.
         control_ring: descriptor of the control ring: events and sent frames.
         status: descriptor of the status page.
+        segments, stream_map: descriptors of the segment ring and the stream map; None without `--segments`.
         connections: the connections of the receiver that feeds this writer.
         feeds: the feeds they belong to.
         options: how to work.
@@ -89,6 +90,8 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
     connections: tuple[ConnectionPlan, ...]
     feeds: tuple[FeedJob, ...]
     populate: bool = True
+    segments: int | None = None
+    stream_map: int | None = None
     options: WorkerOptions = WorkerOptions()
     session_start: dict[str, Any] = {}
     resume: bool = False
