@@ -10,10 +10,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from wsrec.client.connection import Connection, connect
+    from wsrec.client.connecting import connect
+    from wsrec.client.connection import Connection
     from wsrec.client.errors import ConnectionClosed
+    from wsrec.client.fields import MessageFieldReader, MessageFields
     from wsrec.client.implementation import Message
     from wsrec.client.stamps import Stamps
+    from wsrec.feed.errors import ConfigError
     from wsrec.format.copies import RepeatedFileWarning
     from wsrec.format.errors import CaptureError, UnreadableError
     from wsrec.format.reading import Capture, DamagedFile, DamagedFileWarning, SessionInfo, open_capture
@@ -29,6 +32,7 @@ __all__ = [
     "Books",
     "Capture",
     "CaptureError",
+    "ConfigError",
     "Connection",
     "ConnectionClosed",
     "DamagedFile",
@@ -36,6 +40,8 @@ __all__ = [
     "HandshakeError",
     "HandshakeRefused",
     "Message",
+    "MessageFieldReader",
+    "MessageFields",
     "ProxyError",
     "RepeatedFileWarning",
     "SessionInfo",
@@ -55,6 +61,7 @@ _HOMES = {
     "Books": "wsrec.order_books.books",
     "Capture": "wsrec.format.reading",
     "CaptureError": "wsrec.format.errors",
+    "ConfigError": "wsrec.feed.errors",
     "Connection": "wsrec.client.connection",
     "ConnectionClosed": "wsrec.client.errors",
     "DamagedFile": "wsrec.format.reading",
@@ -62,6 +69,8 @@ _HOMES = {
     "HandshakeError": "wsrec.wire.errors",
     "HandshakeRefused": "wsrec.wire.errors",
     "Message": "wsrec.client.implementation",
+    "MessageFieldReader": "wsrec.client.fields",
+    "MessageFields": "wsrec.client.fields",
     "ProxyError": "wsrec.net.tunnel",
     "RepeatedFileWarning": "wsrec.format.copies",
     "SessionInfo": "wsrec.format.reading",
@@ -71,7 +80,7 @@ _HOMES = {
     "__version__": "wsrec.version",
     "anchor": "wsrec.host.clock",
     "books": "wsrec.order_books.books",
-    "connect": "wsrec.client.connection",
+    "connect": "wsrec.client.connecting",
     "open_capture": "wsrec.format.reading",
 }
 

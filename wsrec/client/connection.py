@@ -1,4 +1,4 @@
-"""`wsrec.connect`: one connection whose messages go to a callback in this process, with the six timestamps.
+"""An open connection of `wsrec.connect`, whose messages go to a callback in this process, with the six timestamps.
 
 Messages take the same path as the recorder's (`wsrec.receive.hotpath`), with the rings in private memory and
 `Consumer` instead of the writer. Everything runs on the current event loop, asyncio's or uvloop's.
@@ -8,32 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Literal
 
-from websockets.exceptions import InvalidURI
 from websockets.exceptions import ProtocolError as LibraryProtocolError
 from websockets.frames import Close, CloseCode
-from websockets.uri import parse_uri
 
-from wsrec.client.dialing import Dialing
 from wsrec.client.errors import ConnectionClosed
 from wsrec.client.implementation import Consumer, Message
 from wsrec.client.pings import Pings
-from wsrec.net.proxy import ProxyRules
-from wsrec.options.record import TlsMode
-from wsrec.receive import opening
 from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.producer import Producer
 from wsrec.receive.tls import TlsDetails
 from wsrec.receive.transport import READ_MAX, Transport
 from wsrec.receive.waiting import Epoll
-from wsrec.ring.bytering import MIN_RING, ByteRing, check_capacity
+from wsrec.ring.bytering import ByteRing
 from wsrec.ring.mirror import PAGE
 from wsrec.ring.slotring import SlotRing
-from wsrec.version import __version__
 from wsrec.wire import deflate, frames
 from wsrec.wire.deflate import Inflater
 from wsrec.wire.errors import ProtocolError
@@ -41,123 +32,7 @@ from wsrec.wire.frame_encoder import FrameEncoder, Sent
 from wsrec.wire.frames import MessageRules
 from wsrec.wire.handshake import Handshake
 
-# small enough for the processor's cache; messages larger than a quarter of it are copied once
-RING_SIZE = 1 << 20
-MAX_MESSAGE = 64 << 20
-MAX_UNSENT = 64 << 20
 _NORMAL = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD)
-
-
-def connect(
-    url: str,
-    *,
-    on_message: Callable[[Message], object],
-    headers: Mapping[str, str] | None = None,
-    ca_file: str | os.PathLike[str] | None = None,
-    tls: Literal["stamped", "openssl"] = "stamped",
-    proxy: str | Literal[True] | None = True,
-    compression: Literal["deflate"] | None = None,
-    max_message: int = MAX_MESSAGE,
-    max_unsent: int = MAX_UNSENT,
-    ring_size: int = RING_SIZE,
-    open_timeout: float = opening.CONNECT_TIMEOUT,
-    close_timeout: float = 2.0,
-) -> Connecting:
-    """Connect to a WebSocket server: `async with wsrec.connect(...) as connection`, or `await wsrec.connect(...)`.
-
-    Certificates and host names are always verified. There is no reconnection: docs/how-to/library.md shows a loop.
-
-    Args:
-        url: `ws://` or `wss://`.
-        on_message: called with each text or binary `Message`, in order, from the loop; it must not block. An
-            exception from it closes the connection with 1011 and is raised by `Connection.wait_closed`.
-        headers: additional headers of the handshake request.
-        ca_file: PEM file trusted in addition to the system's certificates.
-        tls: how TLS is decrypted (docs/explanation/stages.md).
-        proxy: `http://` or `socks5h://`, user name and password included; True: from HTTPS_PROXY, ALL_PROXY and
-            NO_PROXY; None: no proxy.
-        compression: `deflate` offers permessage-deflate (RFC 7692).
-        max_message: bytes; a larger message, before or after inflating, closes the connection with 1009.
-        max_unsent: bytes that may be queued before `Connection.send` refuses more.
-        ring_size: bytes, a power of two of at least 64 KiB; messages above a quarter of it are copied once.
-        open_timeout: seconds for connecting, TLS and the opening handshake together.
-        close_timeout: seconds for the closing handshake.
-
-    Raises:
-        ValueError: the URL, the proxy or a size is invalid.
-        OSError: when awaited: the connection failed (`socket.gaierror`, `ssl.SSLError` and `TimeoutError`
-            included). wsrec.ProxyError: when awaited: no tunnel through the proxy; also an OSError.
-            wsrec.HandshakeError: when awaited: the server refused; `wsrec.HandshakeRefused` has its status.
-
-    """
-    try:
-        uri = parse_uri(url)
-    except InvalidURI as error:
-        # the error's own text contains the URL, which may have secrets
-        raise ValueError(f"not a WebSocket URL: {error.msg}; use the form wss://host:port/path") from None
-    if check_capacity(ring_size) < MIN_RING:
-        raise ValueError(f"ring_size must be at least {MIN_RING} bytes, not {ring_size}")
-    if compression not in (None, "deflate"):
-        raise ValueError(f"compression must be None or 'deflate', not {compression!r}")
-    rules = ProxyRules.of_environment(os.environ)
-    if proxy is not True:
-        rules = ProxyRules(none=proxy is None, given=proxy, source="proxy")
-    way = rules.of(url)
-    mode = TlsMode(tls)
-    headers = {"User-Agent": f"wsrec/{__version__}", **(headers or {})}
-    handshake = Handshake(url, headers, deflate.offer(context_takeover=True) if compression else None)
-
-    async def open_it() -> Connection:
-        dialing = Dialing(uri, mode, None if ca_file is None else os.fspath(ca_file), way)
-        connection: Connection | None = None
-        try:
-            async with asyncio.timeout(open_timeout) as limit:
-                transport = await dialing.connect()
-                connection = Connection(
-                    transport,
-                    handshake,
-                    on_message,
-                    address=dialing.address,
-                    tls=dialing.tls,
-                    max_message=max_message,
-                    max_unsent=max_unsent,
-                    ring_size=ring_size,
-                    close_timeout=close_timeout,
-                )
-                await connection._open()
-        except BaseException as error:
-            if connection is not None:
-                connection._abandon()
-            dialing.close()
-            if isinstance(error, Exception) or limit.expired():
-                dialing.blame()
-            if limit.expired():
-                raise dialing.timeout_error(open_timeout) from None
-            raise
-        return connection
-
-    return Connecting(open_it)
-
-
-class Connecting:
-    """The result of `connect`: await it, or enter it with `async with`, once."""
-
-    def __init__(self, open_it: Callable[[], Coroutine[Any, Any, Connection]]) -> None:
-        self._open_it = open_it
-        self._connection: Connection | None = None
-
-    def __await__(self) -> Generator[Any, None, Connection]:
-        return self._open_it().__await__()
-
-    async def __aenter__(self) -> Connection:
-        self._connection = await self._open_it()
-        return self._connection
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        assert self._connection is not None
-        await self._connection.close()
 
 
 class Connection:
@@ -168,6 +43,7 @@ class Connection:
         tls: TLS version and cipher, None for `ws://`.
         compression: the negotiated parameters in the form of a `Sec-WebSocket-Extensions` header; None without
             compression.
+        delivered: whether messages were received; final once it is closed.
 
     """
 
@@ -187,6 +63,7 @@ class Connection:
         self.address = address
         self.tls = tls
         self.compression: str | None = None
+        self.delivered = False
         self._transport = transport
         self._handshake = handshake
         self._encoder = FrameEncoder(handshake.protocol)
@@ -198,6 +75,7 @@ class Connection:
         self._closed = self._loop.create_future()
         self._deadline: asyncio.TimerHandle | None = None
         self._pings = Pings()
+        self._controls = 0
         # whether we started the closing handshake; whether reading has ended, with which close, and the error that
         # `wait_closed` raises
         self._closing = False
@@ -233,6 +111,11 @@ class Connection:
     def closed(self) -> bool:
         """True if nothing can be sent any more: a close was sent or received, or the connection broke."""
         return self._ended or self._encoder.close_sent is not None
+
+    @property
+    def closed_here(self) -> bool:
+        """True if `close` was called, on a connection that was open."""
+        return self._closing
 
     def send(self, message: str | bytes | bytearray | memoryview) -> None:
         """Send a text message (`str`) or a binary one, also from the callback; what the socket cannot take is queued.
@@ -342,6 +225,7 @@ class Connection:
         return consumed
 
     def _on_control(self, opcode: int, payload: bytes) -> None:
+        self._controls += 1
         answer = self._encoder.on_control(opcode, payload)
         if self._encoder.close_received is not None:
             # the peer has closed: that it gets the echo is not essential
@@ -461,6 +345,7 @@ class Connection:
             self._deadline.cancel()
         self._waiting.close()
         self._transport.close()
+        self.delivered = self._hot.frames > self._controls
         # the rings' memory goes at once, also where the caller keeps the connection, and their cycle with it
         del self._hot, self._consumer, self._ring
         self._closed.set_result(None)
