@@ -32,7 +32,10 @@ def run(*words: str, **environment: str) -> Result:
             (*RECORD, "--rt-priority", "200"),
             " record: --rt-priority: found '200', expected a whole number from 1 to 99",
         ),
-        ((*RECORD, "--writer-cpu", "x"), " record: --writer-cpu: found 'x', expected a whole number of at least 0"),
+        (
+            (*RECORD, "--writer-cpu", "x"),
+            " record: --writer-cpu: found 'x', expected processor numbers, as in 2 or 2,3",
+        ),
         ((*RECORD, "--cpu", "99999"), " record: --cpu: found 99999, which is not a processor that wsrec may use"),
         ((*RECORD, "--writer-cpu", "99999"), " record: --writer-cpu: found 99999, which is not a processor"),
         (
@@ -233,7 +236,7 @@ class TestSource:
             ("feeds:\n - {feed: 'ws://h/p',\n    subscribe: 3}\n", "found 3, expected a text, or a list of them"),
             ("feeds: kraken\n", "run.yaml:1: feeds: found 'kraken', expected a list"),
             ("feeds: [kraken]\nquiet: maybe\n", "run.yaml:2: quiet: found 'maybe', expected true or false"),
-            ("feeds: [kraken]\nwriter-cpu: x\n", "run.yaml:2: writer-cpu: found 'x', expected a whole number"),
+            ("feeds: [kraken]\nwriter-cpu: x\n", "run.yaml:2: writer-cpu: found 'x', expected processor numbers"),
             ("feeds: ['ws://h/p']\nca-file: none.pem\n", "run.yaml:2: ca-file: found 'FOLDER/none.pem', which does"),
             (
                 "feeds: ['ws://h/p']\nca-file: .\n",

@@ -24,6 +24,7 @@ from wsrec.format import manifest
 
 SECRET = "hunter2SECRET"
 CPU = str(min(os.sched_getaffinity(0)))
+TWO = ",".join(map(str, sorted(os.sched_getaffinity(0))[:2]))
 
 
 def ok(result, status=0):
@@ -78,6 +79,10 @@ class TestWrongUsage:
                 ["where a receiver busy-polls", "another"],
             ),
             (["ws://h/p", "--cpu", "x"], ["'x'", "2,3"]),
+            (
+                ["ws://h/p", "--writer-cpu", TWO],
+                ["--writer-cpu: found 2 processors beside one receiver", "expected one"],
+            ),
             (["ws://h/p", "--ring-size", "1000"], ["power of two of at least 64KiB", "8MiB"]),
             (["ws://h/p", "--ring-size", "4096"], ["power of two of at least 64KiB", "8MiB"]),
             (["ws://h/p", "--ring-size", "large"], ["found 'large', expected auto, 8MiB"]),
@@ -493,8 +498,7 @@ class TestTargets:
     @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
     def test_two_processors_are_two_sessions_and_all_messages(self, wsrec, exchange, tmp_path):
         one, two = exchange(sends(["a"] * 500)).url, exchange(sends(["b"] * 700)).url
-        cpus = ",".join(map(str, sorted(os.sched_getaffinity(0))[:2]))
-        arguments = [one, two.replace("localhost", "127.0.0.1"), "--cpu", cpus, "--until-close", "--json"]
+        arguments = [one, two.replace("localhost", "127.0.0.1"), "--cpu", TWO, "--until-close", "--json"]
         result = ok(wsrec.run("record", *arguments, "--out", tmp_path))
         outcome = json.loads(result.stdout)
         assert len(set(outcome["sessions"])) == 2

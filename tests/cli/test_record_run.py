@@ -98,8 +98,10 @@ class TestOptions:
         return options
 
     def test_of_the_file(self, options, tmp_path):
-        found = options("cpu: [0, 1]\nwriter-cpu: 2\ntls: ktls\nring-size: 64KiB\nfsync: 5s\nreserve: 1GB\nrotate: 5m")
-        assert (found.cpu, found.writer_cpu, found.tls, found.ring_size) == ((0, 1), 2, "ktls", 65536)
+        found = options(
+            "cpu: [0, 1]\nwriter-cpu: [2, 3]\ntls: ktls\nring-size: 64KiB\nfsync: 5s\nreserve: 1GB\nrotate: 5m"
+        )
+        assert (found.cpu, found.writer_cpu, found.tls, found.ring_size) == ((0, 1), (2, 3), "ktls", 65536)
         assert (found.fsync, found.reserve, found.rotate.seconds) == (5, 10**9, 300)
 
     def test_rings_by_the_number_of_connections(self, options):

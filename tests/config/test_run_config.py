@@ -102,7 +102,7 @@ class TestSettings:
             "until_close": True,
             "shard": Shard(3, 16),
             "cpu": (2, 3),
-            "writer_cpu": 4,
+            "writer_cpu": (4,),
             "rt_priority": 50,
             "busy_poll": False,
             "tls": "auto",
@@ -162,7 +162,7 @@ class TestEnvironment:
         run = load(
             "out: ${PLACE}/x\nshard: ${SHARE}\nwriter-cpu: ${CPU}\nfeeds: [{feed: binance, symbols: '${PLACE}'}]\n"
         )
-        assert run.settings == {"out": str(tmp_path / "there/x"), "shard": Shard(2, 4), "writer_cpu": 1}
+        assert run.settings == {"out": str(tmp_path / "there/x"), "shard": Shard(2, 4), "writer_cpu": (1,)}
         assert run.wanted[0].symbols == ("there",)
 
     def test_a_name_is_spelled_out(self, complaint):

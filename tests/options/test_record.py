@@ -18,7 +18,6 @@ from wsrec.writer.job import WriterJob
 WORKERS = WorkerOptions(
     until_close=True,
     rotate=Rotation(90.0, 5),
-    writer_cpu=3,
     rt_priority=20,
     busy_poll=True,
     tls=TlsMode.KTLS,

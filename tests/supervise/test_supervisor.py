@@ -9,6 +9,7 @@ import signal
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import events_of, messages_of, received
@@ -149,6 +150,38 @@ class TestProcessors:
         assert len(allowed_list(work.child("wsrec.receive"))) >= len(str(CPUS[-1]))
         work.process.terminate()
         work.end(0)
+
+    @pytest.mark.skipif(CPUS[1:] == [], reason="needs two processors")
+    @pytest.mark.parametrize("shared", [False, True], ids=["one each", "one for all"])
+    def test_the_writers_of_several_receivers_run_on_theirs(self, wsrec, exchange, tmp_path, shared):
+        first, second = CPUS[:2]
+        urls = [exchange(Stream()).url, exchange(Stream()).url.replace("localhost", "127.0.0.1")]
+        writers = str(second) if shared else f"{first},{second}"
+        placed = ["--cpu", f"{second},{first}", "--writer-cpu", writers]
+        work = Recording(wsrec.start("record", *urls, *placed, "--out", tmp_path), tmp_path, Stream())
+        expected = [str(second)] * 2 if shared else [str(first), str(second)]
+        try:
+            # both of them have started
+            work.until(
+                lambda: (
+                    sorted(allowed_list(pid) for pid in work.children() if "wsrec.writer" in command(pid)) == expected
+                )
+            )
+            work.until(lambda: len({path.parent for path in tmp_path.rglob("journal-*")}) == 2)
+            work.process.terminate()
+            work.end(0)
+        finally:
+            work.process.kill()
+            work.process.communicate()
+        # the n-th writer serves the n-th receiver, as the events of each session say
+        places = set()
+        for file in (tmp_path / "events").rglob("*.parquet"):
+            rows = pq.ParquetFile(file).read(["kind", "detail"]).to_pylist()
+            said = [json.loads(row["detail"]) for row in rows if row["kind"] == "scheduling"]
+            cpus = {each["process"]: each["cpus"] for each in said}
+            places.add((*cpus["receiver"], *cpus["writer"]))
+        assert places == {(second, second if shared else first), (first, second)}
+        finished(tmp_path)
 
     def test_realtime_is_in_force_or_refused_with_the_hint(self, recording):
         work = recording("--rt-priority", "20")

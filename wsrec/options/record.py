@@ -126,7 +126,6 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
             RotationType(),
         ),
     ] = Rotation()
-    writer_cpu: Annotated[int | None, Option("Processor of the writer.", Number(0))] = None
     rt_priority: Annotated[int | None, Option("SCHED_FIFO priority of the receivers.", Number(1, 99))] = None
     busy_poll: Annotated[
         bool, Option("Poll the sockets without pause: lowest latency, but takes a whole processor.", Flag())
@@ -173,6 +172,14 @@ class RecordOptions(WorkerOptions, frozen=True, kw_only=True):
     cpu: Annotated[
         tuple[int, ...],
         Option("Processors to receive on; one receiver is started for each.", Processors(), note="`2` or `[2, 3]`."),
+    ] = ()
+    writer_cpu: Annotated[
+        tuple[int, ...],
+        Option(
+            "Processors of the writers: one for all, or several, which the receivers' writers take in turn.",
+            Processors(),
+            note="`4` or `[4, 5]`.",
+        ),
     ] = ()
     proxy: Annotated[
         str | None,

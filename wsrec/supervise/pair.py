@@ -56,6 +56,7 @@ class Pair:
         plans: list[ConnectionPlan],
         standbys: list[ConnectionPlan],
         cpu: int | None,
+        writer_cpu: int | None,
         on_log: Callable[[LogLine], None],
         name: str,
     ) -> None:
@@ -66,6 +67,7 @@ class Pair:
         self.plans = plans
         self.standbys = standbys
         self.cpu = cpu
+        self.writer_cpu = writer_cpu
         receiver = ChildProcess(f"receiver{name}", "wsrec.receive", on_log)
         writer = ChildProcess(f"writer{name}", "wsrec.writer", on_log, self._pass_on)
         self.receiver = ProcessSupervisor(
@@ -143,6 +145,7 @@ class Pair:
                 if feed.name in proxies
             ),
             options=options.for_workers(),
+            cpu=self.writer_cpu,
             session_start=start,
             began=self.began,
             began_time=time.time_ns(),

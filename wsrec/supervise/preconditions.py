@@ -29,12 +29,23 @@ def check_options(options: RecordOptions) -> None:
 
     """
     check_cpus("cpu", options.cpu)
-    check_cpus("writer_cpu", () if options.writer_cpu is None else (options.writer_cpu,))
-    if options.busy_poll and options.writer_cpu in options.cpu:
-        raise OptionError(
-            "writer_cpu", f"found {options.writer_cpu}, where a receiver busy-polls; choose another one, or omit it"
-        )
+    check_cpus("writer_cpu", options.writer_cpu)
+    _check_writers(options)
     check_name(options.out)
+
+
+def _check_writers(options: RecordOptions) -> None:
+    """Check the processors of the writers against those of the receivers."""
+    writers, receivers = options.writer_cpu, max(len(options.cpu), 1)
+    if len(writers) > receivers:
+        each = "one receiver, which has" if receivers == 1 else f"{receivers} receivers, each of which has"
+        expected = "expected one" if receivers == 1 else f"expected at most {receivers}"
+        raise OptionError("writer_cpu", f"found {len(writers)} processors beside {each} one writer (--cpu), {expected}")
+    shared = [cpu for cpu in writers if cpu in options.cpu]
+    if options.busy_poll and shared:
+        raise OptionError(
+            "writer_cpu", f"found {shared[0]}, where a receiver busy-polls; choose another one, or omit it"
+        )
 
 
 def check_free(targets: Sequence[str], options: RecordOptions, selection: Selection, proxies: ProxyRules) -> None:

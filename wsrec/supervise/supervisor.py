@@ -79,6 +79,7 @@ class Supervisor:
         redacted = redacting(on_log, plans)
         self._locks = tuple(locks)
         cpus: tuple[int | None, ...] = options.cpu[: len(plans)] or (None,)
+        writer_cpus: tuple[int | None, ...] = options.writer_cpu or (None,)
         # all receivers connect to the same hosts, from the same address
         plans = [replace(one, pace=one.pace and one.pace.share(len(cpus))) for one in plans]
         spare = {one.standby_of: one for one in standbys(plans)}
@@ -91,6 +92,7 @@ class Supervisor:
                 mine := plans[index :: len(cpus)],
                 [spare[one.conn] for one in mine if one.conn in spare],
                 cpu,
+                writer_cpus[index % len(writer_cpus)],
                 redacted,
                 "" if len(cpus) == 1 else f" {index}",
             )

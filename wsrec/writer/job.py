@@ -71,6 +71,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
         connections: the connections of the receiver that feeds this writer.
         feeds: the feeds they belong to.
         options: how to work.
+        cpu: processor to run on; one of those in `RecordOptions.writer_cpu`.
         session_start: detail of the event that opens the session (targets, options, secrets removed).
         resume: whether it takes over the rings and the folder of a writer of the same session that died.
         began: start of the first receiver, ns on the monotonic clock.
@@ -93,6 +94,7 @@ class WriterJob(msgspec.Struct, frozen=True, kw_only=True):
     segments: int | None = None
     stream_map: int | None = None
     options: WorkerOptions = WorkerOptions()
+    cpu: int | None = None
     session_start: dict[str, Any] = {}
     resume: bool = False
     began: int = 0

@@ -413,7 +413,7 @@ def main() -> int:
     # keep Arrow's threads off the receiver's processor
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
-    if job.options.writer_cpu is not None and (refusal := privilege.pin(job.options.writer_cpu)) is not None:
+    if job.cpu is not None and (refusal := privilege.pin(job.cpu)) is not None:
         ipc.warn(f"{refusal.what} was refused: {refusal.reason}", refusal.hint, kind=EventKind.PRIVILEGE)
     writer: Writer | None = None
     try:
