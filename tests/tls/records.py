@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import shutil
 import socket
@@ -15,7 +16,7 @@ import pytest
 import trustme
 
 from wsrec.net.trust import tls_context
-from wsrec.tls.keys import SUITES, TrafficKeys, tls12_keys, tls13_keys
+from wsrec.tls.keys import SUITES, TrafficKeys, hello_random, tls12_keys, tls13_keys
 from wsrec.tls.libcrypto import Aead
 
 DEADLINE = 30.0
@@ -23,7 +24,7 @@ DEADLINE = 30.0
 
 def nonce_of(keys: TrafficKeys, sequence: int) -> bytes:
     """RFC 8446 5.3, RFC 7905 2."""
-    return bytes(a ^ b for a, b in zip(keys.iv, sequence.to_bytes(12), strict=True))
+    return (int.from_bytes(keys.iv) ^ sequence).to_bytes(12)
 
 
 def opened(keys: TrafficKeys, record: bytes) -> tuple[int, bytes]:
@@ -58,6 +59,12 @@ def split(data: bytes) -> list[bytes]:
     return found
 
 
+@functools.cache
+def _issued(authority: trustme.CA, *, rsa: bool) -> trustme.LeafCert:
+    """A certificate; making an RSA key takes a second."""
+    return authority.issue_cert("localhost", key_type=trustme.KeyType.RSA if rsa else trustme.KeyType.ECDSA)
+
+
 class OpensslServer:
     """`openssl s_server` with one cipher suite: what is written to its standard input it sends, unless it is a command.
 
@@ -69,18 +76,15 @@ class OpensslServer:
 
     """
 
-    def __init__(self, suite: str, authority: trustme.CA, folder: Path) -> None:
+    def __init__(self, suite: str, authority: trustme.CA, folder: Path, *options: object) -> None:
         if shutil.which("openssl") is None:
             pytest.skip("openssl is not installed")
-        key_type = trustme.KeyType.ECDSA if "ECDSA" in suite else trustme.KeyType.RSA
-        certificate = folder / f"{suite}.pem"
-        authority.issue_cert("localhost", key_type=key_type).private_key_and_cert_chain_pem.write_to_path(
-            str(certificate)
-        )
+        certificate = folder / "certificate.pem"
+        _issued(authority, rsa="RSA" in suite).private_key_and_cert_chain_pem.write_to_path(str(certificate))
         old = SUITES[suite].version == "TLSv1.2"
         which = ("-tls1_2", "-cipher", suite) if old else ("-tls1_3", "-ciphersuites", suite)
         self._process = subprocess.Popen(
-            ["openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", certificate, *which],
+            ["openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", certificate, *which, *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -130,12 +134,22 @@ class OpensslConnection:
 
     """
 
-    def __init__(self, server: OpensslServer, context: ssl.SSLContext) -> None:
-        self._sock = socket.create_connection(("127.0.0.1", server.port))
+    def __init__(self, port: int, context: ssl.SSLContext) -> None:
+        self._sock = socket.create_connection(("127.0.0.1", port))
         self._sock.settimeout(DEADLINE)
         incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(incoming, self.outgoing, server_hostname="localhost")
-        self.sent, received = b"", b""
+        self.sent = b""
+        try:
+            received = self._handshake(incoming)
+        except BaseException:
+            self._sock.close()
+            raise
+        self._rest = incoming.read()
+        self.client_random, self.server_random = hello_random(self.sent), hello_random(received)
+
+    def _handshake(self, incoming: ssl.MemoryBIO) -> bytes:
+        received = b""
         while True:
             try:
                 self.tls.do_handshake()
@@ -147,9 +161,7 @@ class OpensslConnection:
                 received += data
                 incoming.write(data)
         self.flush()
-        self._rest = incoming.read()
-        # record header, handshake header and version come before it
-        self.client_random, self.server_random = self.sent[11:43], received[11:43]
+        return received
 
     def __enter__(self) -> OpensslConnection:
         return self

@@ -6,7 +6,7 @@ import pytest
 
 from tests.tls import rfc8448
 from tests.tls.records import OpensslConnection, OpensslServer, client_context, keys_of, nonce_of, opened
-from wsrec.tls.keys import SUITES, TrafficKeys, expand_label, prf, tls12_keys, tls13_keys
+from wsrec.tls.keys import SUITES, TrafficKeys, expand_label, hello_random, prf, tls12_keys, tls13_keys
 from wsrec.tls.libcrypto import Aead
 
 AES_128 = SUITES["TLS_AES_128_GCM_SHA256"]
@@ -76,7 +76,7 @@ def test_what_openssl_seals_opens(name, authority, ca_file, tmp_path):
     """In both directions, and in order: the sequence numbers are those that OpenSSL counts."""
     context = client_context(ca_file)
     context.keylog_filename = str(tmp_path / "keys")
-    with OpensslServer(name, authority, tmp_path) as server, OpensslConnection(server, context) as connection:
+    with OpensslServer(name, authority, tmp_path) as server, OpensslConnection(server.port, context) as connection:
         assert connection.tls.cipher()[0] == name
         client_keys, server_keys = keys_of(connection, name, tmp_path / "keys")
         for number in range(3):
@@ -144,3 +144,11 @@ def test_a_wrong_number_does_not_open():
     aead = Aead("aes-128-gcm", keys.key)
     for sequence, right in ((0, False), (1, True), (2, False)):
         assert aead.open(nonce_of(keys, sequence), record[:5], record[5:-16], record[-16:], into) is right
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x16\x03\x03\x00\x30\x02" + bytes(36), b"\x15" + bytes(50), b"\x16\3\3\0\x60\x0b" + bytes(90)]
+)
+def test_what_is_no_hello_has_no_random(data):
+    with pytest.raises(ValueError, match="hello"):
+        hello_random(data)

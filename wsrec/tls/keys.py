@@ -14,6 +14,11 @@ Version = Literal["TLSv1.2", "TLSv1.3"]
 SEQUENCE_MAX = (1 << 64) - 1
 """The last record number: "sequence numbers MUST NOT be allowed to wrap" (RFC 8446 5.3, RFC 5246 6.1)."""
 
+_HANDSHAKE = 22
+# ClientHello and ServerHello
+_HELLOS = (1, 2)
+_RANDOM_END = 5 + 4 + 2 + 32
+
 
 class CipherSuite(NamedTuple):
     """What a cipher suite says of the records.
@@ -94,6 +99,20 @@ class TrafficKeys:
         """The version of TLS."""
         return self.suite.version
 
+    def nonce(self) -> bytearray:
+        """The nonce of the next record, where all of it is derived (RFC 8446 5.3, RFC 7905 2).
+
+        Raises:
+            ValueError: the keys were wiped.
+
+        """
+        if not self.iv:
+            raise ValueError("the keys were wiped")
+        nonce = bytearray(self.iv)
+        for place, byte in enumerate(self.sequence.to_bytes(len(nonce))):
+            nonce[place] ^= byte
+        return nonce
+
     def next(self) -> TrafficKeys:
         """The keys after a KeyUpdate (RFC 8446 7.2); these are left as they are.
 
@@ -113,6 +132,19 @@ class TrafficKeys:
         if self.secret is not None:
             wipe(self.secret)
         self.key, self.iv, self.secret = bytearray(), bytearray(), None
+
+
+def hello_random(data: bytes | bytearray | memoryview) -> bytes:
+    """The random of the ClientHello or ServerHello that a direction's first record holds (RFC 8446 4.1.2, 5.1).
+
+    Raises:
+        ValueError: something else, or less of it.
+
+    """
+    # type and version of the record, its size, type of the message, its size, version
+    if len(data) < _RANDOM_END or data[0] != _HANDSHAKE or data[5] not in _HELLOS:
+        raise ValueError("the TLS connection does not begin with a hello message")
+    return bytes(data[_RANDOM_END - 32 : _RANDOM_END])
 
 
 def tls13_keys(suite: CipherSuite, secret: bytearray) -> TrafficKeys:
