@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from websockets.frames import Opcode
 
 from tests.effort import examples
-from tests.receive.conftest import Rig, frame
+from tests.receive.conftest import Rig, frame, record
 from wsrec.client.consumer import Consumer
 from wsrec.client.implementation import CompiledConsumer
 from wsrec.receive.hotpath import HotPath
@@ -32,16 +32,20 @@ frames = st.lists(
 
 @pytest.mark.skipif(CompiledConsumer is None, reason="the compiled consumer was not built here")
 class TestBothAlike:
-    @given(frames, st.lists(st.floats(0, 1), max_size=6), st.integers(1, 1000))
+    @given(frames, st.lists(st.floats(0, 1), max_size=6), st.integers(1, 1000), st.booleans())
     @settings(max_examples=examples(200), deadline=None)
-    def test_any_frames_however_cut(self, parts: list[bytes], cuts: list[float], fails_at: int):
+    def test_any_frames_however_cut(self, parts: list[bytes], cuts: list[float], fails_at: int, by_record: bool):
         data = b"".join(parts)
+        if by_record:
+            data = b"".join(record(data[at : at + 1000]) for at in range(0, len(data), 1000))
         edges = [0, *sorted(int(cut * len(data)) for cut in cuts), len(data)]
-        python = seen(HotPath, Consumer, data, edges, fails_at)
-        assert seen(CompiledHotPath, CompiledConsumer, data, edges, fails_at) == python
+        python = seen(HotPath, Consumer, data, edges, fails_at, by_record=by_record)
+        assert seen(CompiledHotPath, CompiledConsumer, data, edges, fails_at, by_record=by_record) == python
 
 
-def seen(hot_path: Any, consumer_class: Any, data: bytes, edges: list[int], fails_at: int) -> list[Any]:
+def seen(
+    hot_path: Any, consumer_class: Any, data: bytes, edges: list[int], fails_at: int, *, by_record: bool
+) -> list[Any]:
     """All calls of a consumer, in order; it is stopped at an error, as a connection stops it."""
     reported: list[Any] = []
 
@@ -49,7 +53,9 @@ def seen(hot_path: Any, consumer_class: Any, data: bytes, edges: list[int], fail
         assert (bytes(message), len(message)) == (bytes(message.data), len(message.data))
         stamps = message.stamps
         assert list(stamps[1:]) == sorted(stamps[1:])
-        reported.append((message.opcode, bytes(message), message.frame_in_read, message.connection, message.source))
+        place = message.frame_in_read, message.frames_in_read
+        assert place[0] < place[1]
+        reported.append((message.opcode, bytes(message), *place, message.connection, message.source))
         with suppress(UnicodeDecodeError):
             reported.append(message.text)
         if len(reported) > fails_at:
@@ -59,7 +65,7 @@ def seen(hot_path: Any, consumer_class: Any, data: bytes, edges: list[int], fail
         reported.append((type(error), getattr(error, "code", None)))
         consumer.stopped = True
 
-    with Rig(hot_path, ring=MIN_RING, max_message=60_000) as rig:
+    with Rig(hot_path, ring=MIN_RING, max_message=60_000, by_record=by_record) as rig:
         consumer = consumer_class(
             *(rig.slots, rig.ring, "connection", 60_000),
             on_message=on_message,

@@ -214,6 +214,53 @@ async def readable(transport: Transport) -> None:
         loop.remove_reader(transport.fileno)
 
 
+class RecordTransport(PlainTransport):
+    """Delivers a read record by record, as a transport that decrypts by itself does; made by `record` and `END`."""
+
+    by_record = True
+
+    def __init__(self, sock: socket.socket, *, stamped: bool) -> None:
+        super().__init__(sock, stamped=stamped)
+        self._taken = b""
+
+    @property
+    def undecrypted(self) -> int:
+        return len(self._taken)
+
+    def read(self, into: memoryview) -> int | None:
+        data = bytearray(len(into) - len(self._taken))
+        size = self._receive(memoryview(data))
+        if not size:
+            return size
+        self._taken += data[:size]
+        return self.more(into)
+
+    def more(self, into: memoryview) -> int | None:
+        while len(self._taken) >= 4:
+            size = int.from_bytes(self._taken[:4])
+            if size == _END:
+                return 0
+            if size == _BAD:
+                raise OSError("a bad record")
+            if len(self._taken) < 4 + size:
+                break
+            into[:size] = self._taken[4 : 4 + size]
+            self._taken = self._taken[4 + size :]
+            # one without content is passed over, as a transport passes over what is not data
+            if size:
+                return size
+        return None
+
+
+_END, _BAD = (1 << 32) - 1, (1 << 32) - 2
+END_RECORD, BAD_RECORD = _END.to_bytes(4), _BAD.to_bytes(4)
+
+
+def record(data: bytes) -> bytes:
+    """A record for `RecordTransport`."""
+    return len(data).to_bytes(4) + data
+
+
 class Rig:
     """One hot path: the test is its server (`server`, `feed`) and its writer (`reader`).
 
@@ -235,6 +282,7 @@ class Rig:
         max_message: int = 64 << 20,
         validate_text: bool = False,
         tcp: bool = False,
+        by_record: bool = False,
         conn: int = 3,
         opening: Callable[[Rig, memoryview], int] | None = None,
     ) -> None:
@@ -255,7 +303,8 @@ class Rig:
         self.producer = Producer(self.slots, control_ring)
         self.reader = Reader(self.slots, control_ring, {conn: self.ring})
         self._loop = asyncio.new_event_loop()
-        self.transport: Any = self._loop.run_until_complete(_plain(self.client, stamped))
+        kind = RecordTransport if by_record else PlainTransport
+        self.transport: Any = self._loop.run_until_complete(_transport(kind, self.client, stamped))
         self.rules = MessageRules(max_message, validate_text=validate_text)
         self._make = lambda: hot_path(
             conn,
@@ -329,8 +378,8 @@ def _ring(capacity: int) -> ByteRing:
         os.close(fd)
 
 
-async def _plain(sock: socket.socket, stamped: bool) -> PlainTransport:
-    return PlainTransport(sock, stamped=stamped)
+async def _transport(kind: type[PlainTransport], sock: socket.socket, stamped: bool) -> PlainTransport:
+    return kind(sock, stamped=stamped)
 
 
 @pytest.fixture(scope="session", params=["python", "compiled"])

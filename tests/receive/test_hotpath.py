@@ -7,6 +7,7 @@ import random
 import socket
 import struct
 import time
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from websockets.frames import CloseCode, Opcode
 
 from tests.effort import examples
-from tests.receive.conftest import Rig, frame, text
+from tests.receive.conftest import BAD_RECORD, END_RECORD, Rig, frame, record, text
 from wsrec.host import clock
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import CompiledHotPath
@@ -550,6 +551,138 @@ class TestEnd:
         assert (rig.ends, rig.hot.reads, rig.reader.take()) == ([], 0, [])
 
 
+class TestRecords:
+    """A transport that decrypts by itself delivers a read record by record."""
+
+    @pytest.fixture
+    def rig(self, make_rig):
+        with make_rig(by_record=True) as rig:
+            yield rig
+
+    def test_each_is_handed_off_before_the_next_is_decrypted(self, rig):
+        rig.server.sendall(b"".join(record(text(f"message {n}")) for n in range(4)))
+        slots = rig.read()
+        assert [slot.payload for slot in slots] == [b"message %d" % n for n in range(4)]
+        for one, two in itertools.pairwise(slots):
+            assert (one.event, one.recv_start) == (two.event, two.recv_start)
+            assert one.recv_end <= one.parsed <= one.handoff <= two.recv_end
+        assert len({slot.recv_end for slot in slots}) == 4
+
+    def test_the_frames_of_one_share_its_stage_4_and_hand_off(self, rig):
+        rig.server.sendall(record(text("a") + text("b")) + record(text("c")))
+        one, two, three = rig.read()
+        assert (one.recv_end, one.handoff) == (two.recv_end, two.handoff)
+        assert two.handoff <= three.recv_end
+
+    def test_the_read_is_what_is_counted(self, rig):
+        data = record(text("a") + text("b")) + record(text("c")) + record(text("d"))
+        rig.server.sendall(data)
+        slots = rig.read()
+        assert [slot.frame_in_read for slot in slots] == [0, 1, 2, 3]
+        assert [bool(slot.flags & Flag.LAST) for slot in slots] == [False, False, False, True]
+        assert {(slot.frames_in_read, slot.read_bytes) for slot in slots} == {(4, len(data))}
+        assert (rig.hot.reads, rig.hot.frames, rig.hot.received) == (1, 4, 12)
+
+    def test_a_consumer_that_looks_in_between_takes_the_read_whole(self, rig):
+        rig.on_batch = lambda first, stop: seen.append(len(rig.reader.take()))
+        rig.remake()
+        seen: list[int] = []
+        # more follows the last frame, so that its mark comes late
+        rig.server.sendall(record(text("a")) + record(text("b")) + record(text("cut")[:3]))
+        assert [slot.frames_in_read for slot in rig.read()] == [2, 2]
+        assert seen == [0, 0]
+
+    @pytest.mark.parametrize("tail", [record(text("cut")[:3]), record(text("cut"))[:4], record(b""), b"\0"])
+    def test_the_mark_comes_after_a_record_that_completes_no_frame(self, rig, tail):
+        rig.server.sendall(record(text("a")) + record(text("b")) + tail)
+        slots = rig.read()
+        assert [(slot.payload, slot.frames_in_read) for slot in slots] == [(b"a", 2), (b"b", 2)]
+
+    def test_a_frame_may_need_several(self, rig):
+        wire = text("over three records") + text("whole")
+        rig.server.sendall(b"".join(record(part) for part in (wire[:1], wire[1:9], wire[9:])))
+        slots = rig.read()
+        assert [slot.payload for slot in slots] == [b"over three records", b"whole"]
+        assert {slot.frames_in_read for slot in slots} == {2}
+
+    def test_a_batch_is_reported_for_each(self, rig):
+        reported: list[tuple[int, int, int]] = []
+        rig.on_batch = lambda first, stop: reported.append((first, stop, rig.slots.published.read()))
+        rig.remake()
+        rig.server.sendall(record(text("a") + text("b")) + record(text("c")))
+        rig.read()
+        assert reported == [(0, 2, 2), (2, 3, 3)]
+
+    def test_a_control_frame_waits_for_the_read_to_be_whole(self, rig):
+        """What it causes takes slots, and none may come between those of the read."""
+        rig.server.sendall(record(text("a") + frame(PING, b"p")) + record(text("b")) + record(frame(CLOSE)))
+        assert [slot.opcode for slot in rig.read()] == [TEXT, PING, TEXT, CLOSE]
+        assert rig.controls == [(PING, b"p", 4), (CLOSE, b"", 4)]
+
+    @pytest.mark.parametrize(("last", "kind"), [(END_RECORD, type(None)), (BAD_RECORD, OSError)])
+    def test_what_came_before_the_end_is_handed_off_and_passed_on_first(self, rig, last, kind):
+        rig.server.sendall(record(text("a")) + record(frame(PING)) + last + record(text("behind")))
+        slots = rig.read()
+        assert [(slot.opcode, slot.frames_in_read) for slot in slots] == [(TEXT, 2), (PING, 2)]
+        assert [control[:2] for control in rig.controls] == [(PING, b"")]
+        (end,) = rig.ends
+        assert type(end) is kind
+
+    @pytest.mark.parametrize(("last", "kind"), [(END_RECORD, type(None)), (BAD_RECORD, OSError)])
+    def test_an_end_before_anything(self, rig, last, kind):
+        rig.server.sendall(last)
+        assert rig.read() == []
+        (end,) = rig.ends
+        assert type(end) is kind
+
+    def test_nothing_is_parsed_behind_a_bad_frame(self, rig):
+        rig.server.sendall(record(text("a")) + record(text("b") + b"\x83\x01x") + record(text("never")) + BAD_RECORD)
+        assert [(slot.payload, slot.frames_in_read) for slot in rig.read()] == [(b"a", 2), (b"b", 2)]
+        (end,) = rig.ends
+        assert isinstance(end, ProtocolError)
+        assert rig.hot.unparsed == len(b"\x83\x01x" + text("never"))
+
+    def test_nothing_is_parsed_once_the_connection_has_ended(self, rig):
+        def on_batch(first: int, stop: int) -> None:
+            rig.hot.stopped = True
+
+        rig.on_batch = on_batch
+        rig.remake()
+        rig.server.sendall(record(text("a")) + record(text("never")))
+        assert [slot.payload for slot in rig.read()] == [b"a"]
+        assert rig.hot.unparsed == len(text("never"))
+
+    def test_the_opening_may_take_several_and_ends_with_one(self, make_rig):
+        def opening(rig: Rig, data: memoryview) -> int:
+            rig.hot.open = b"\n" in bytes(data)
+            return len(data)
+
+        with make_rig(by_record=True, opening=opening) as rig:
+            rig.server.sendall(record(b"hand") + record(b"shake\n") + record(text("a")))
+            (slot,) = rig.read()
+            assert (slot.payload, slot.frame_in_read, slot.frames_in_read) == (b"a", 0, 1)
+
+    def test_a_refusal_is_read_once(self, make_rig):
+        def opening(rig: Rig, data: memoryview) -> int:
+            seen.append(bytes(data))
+            rig.hot.stopped = True
+            return len(data)
+
+        seen: list[bytes] = []
+        with make_rig(by_record=True, opening=opening) as rig:
+            rig.server.sendall(record(b"503") + record(b"behind"))
+            assert rig.read() == []
+            assert seen == [b"503"]
+
+    def test_a_record_cut_anywhere(self, rig):
+        data = record(text("first")) + record(text("second"))
+        for at in range(len(data)):
+            rig.server.sendall(data[at : at + 1])
+            rig.read()
+        assert rig.reader.received() == [(TEXT, b"first"), (TEXT, b"second")]
+        assert {slot.frames_in_read for slot in rig.reader.taken} == {1}
+
+
 sizes = st.sampled_from([*SIZES, 20_000]) | st.integers(0, 300) | st.integers(0, 70_000)
 control = st.tuples(st.sampled_from([PING, PONG]), st.binary(max_size=125))
 
@@ -640,15 +773,20 @@ class TestBothAlike:
         ),
         st.lists(st.floats(0, 1), max_size=6),
         st.booleans(),
+        st.none() | st.lists(st.integers(0, 16_384), min_size=1, max_size=6),
+        st.sampled_from([b"", END_RECORD, BAD_RECORD]),
     )
     @settings(max_examples=examples(300), deadline=None)
-    def test_any_bytes_however_cut(self, parts, cuts, validate_text):
+    def test_any_bytes_however_cut(self, parts, cuts, validate_text, records, end):
         data = b"".join(parts)
+        if records is not None:
+            data = b"".join(map(record, in_records(data, records))) + end
         edges = [0, *sorted(int(cut * len(data)) for cut in cuts), len(data)]
-        assert self.seen(CompiledHotPath, data, edges, validate_text) == self.seen(HotPath, data, edges, validate_text)
+        options = {"validate_text": validate_text, "by_record": records is not None}
+        assert self.seen(CompiledHotPath, data, edges, **options) == self.seen(HotPath, data, edges, **options)
 
-    def seen(self, hot_path, data, edges, validate_text):
-        with Rig(hot_path, ring=MIN_RING, max_message=60_000, validate_text=validate_text) as rig:
+    def seen(self, hot_path, data, edges, **options):
+        with Rig(hot_path, ring=MIN_RING, max_message=60_000, **options) as rig:
             slots = []
             rig.server.setblocking(False)
             for first, last in itertools.pairwise(edges):
@@ -667,6 +805,17 @@ class TestBothAlike:
                 rig.hot.unparsed,
                 (rig.hot.reads, rig.hot.frames, rig.hot.received),
             )
+
+
+def in_records(data: bytes, sizes: list[int]) -> Iterator[bytes]:
+    """`data` in records of these sizes in turn."""
+    at = 0
+    for size in itertools.cycle(sizes):
+        if at >= len(data):
+            return
+        # one without content carries nothing on
+        yield data[at : at + size]
+        at += size or (sum(sizes) == 0)
 
 
 def send(rig: Rig, view: memoryview) -> int:

@@ -99,7 +99,7 @@ cdef class Message:
 
     @property
     def frames_in_read(self):
-        """Number of frames that the same read completed."""
+        """Number of frames that the same read completed, up to those handed over together with this one."""
         return self._slot.frames_in_read
 
     @property
@@ -176,6 +176,8 @@ cdef class Consumer:
         cdef uint64_t number, end = 0
         cdef Slot *slot
         cdef const uint8_t *data
+        # a read may be handed over in several batches, one for each TLS record
+        cdef uint16_t frames_in_read = self._slots[(stop - 1) & self._slot_mask].frame_in_read + 1
         for number in range(first, stop):
             slot = &self._slots[number & self._slot_mask]
             end = slot.offset + slot.length
@@ -183,7 +185,7 @@ cdef class Consumer:
                 continue
             data = &self._data[slot.offset & self._mask]
             try:
-                slot.frames_in_read = <uint16_t>(stop - first)
+                slot.frames_in_read = frames_in_read
                 if slot.flags & ~OF_THE_READ == FLAG_FIN and (slot.opcode == TEXT or slot.opcode == BINARY):
                     self._pass_on(slot, slot.opcode, data, slot.length, None)
                 elif slot.opcode >= CLOSE:

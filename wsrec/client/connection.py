@@ -292,7 +292,7 @@ class Connection:
         self._error = error
         if error is None and close is not None and close.code not in _NORMAL and not self._closing:
             self._error = ConnectionClosed(close.code, close.reason)
-        self._consumer.stopped = True
+        self._consumer.stopped = self._hot.stopped = True
         if self._transport.fileno >= 0:
             self._waiting.unwatch(self._transport.fileno)
         if self._deadline is not None:

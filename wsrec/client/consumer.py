@@ -103,7 +103,7 @@ class Message:
 
     @property
     def frames_in_read(self) -> int:
-        """Number of frames that the same read completed."""
+        """Number of frames that the same read completed, up to those handed over together with this one."""
         return self._frames_in_read
 
     @property
@@ -211,6 +211,8 @@ class Consumer:
         slots, ring, assembler = self._slots, self._ring, self.assembler
         view, mask = slots.view, slots.mask
         end = 0
+        # a read may be handed over in several batches, one for each TLS record
+        frames_in_read = unpack_slot(view, ((stop - 1) & mask) * SLOT_SIZE)[9] + 1
         for number in range(first, stop):
             slot = unpack_slot(view, (number & mask) * SLOT_SIZE)
             offset, length, opcode, flags = slot[0], slot[7], slot[12], slot[13]
@@ -232,7 +234,7 @@ class Consumer:
                 message.connection = self._connection
                 message.opcode = opcode
                 message._slot = slot
-                message._frames_in_read = stop - first
+                message._frames_in_read = frames_in_read
                 message._data = data  # type: ignore[assignment]
                 # Stage 6, HANDOFF
                 message._handoff = now()

@@ -144,6 +144,7 @@ cdef class HotPath:
     """The receive path of one connection, from readiness to hand-off; its interface is that of the Python class."""
 
     cdef public bint open
+    cdef public bint stopped
     cdef public uint64_t reads
     cdef public uint64_t frames
     cdef public uint64_t received
@@ -175,6 +176,13 @@ cdef class HotPath:
     # kernel TLS: Python handles records that are not data
     cdef bint _kernel_tls
     cdef uint8_t[::1] _ciphertext
+    # whether a read is delivered record by record
+    cdef bint _by_record
+    # the read in progress: its first slot, whether its last one is not marked yet, and what waits for its end
+    cdef uint64_t _first_slot
+    cdef bint _unmarked
+    cdef list _controls
+    cdef object _failure
     # stages 2 to 4 of the last read; stage 1, its source, and the bytes which that read took off the socket
     cdef uint64_t _event, _waited, _took, _recv_end
     cdef uint64_t _stamp
@@ -183,7 +191,9 @@ cdef class HotPath:
     # the next read: its target, its size (0 if there was no room), and the count of slots at that time
     cdef void *_target
     cdef uint64_t _prepared_room, _prepared_at
-    cdef object _into, _view, _read, _decrypt, _ciphertext_room
+    cdef object _into, _view, _read, _more, _decrypt, _ciphertext_room
+    # how far the next read and its records may fill the ring
+    cdef uint64_t _room_end
 
     def __init__(
         self, conn, ring, producer, transport, rules, *, on_opening, on_control, on_end, on_full, on_batch=None
@@ -229,6 +239,8 @@ cdef class HotPath:
         self._source = transport.source
         self._view = ring.view
         self._read = transport.read
+        self._more = transport.more
+        self._by_record = transport.by_record
 
     @property
     def unparsed(self):
@@ -305,19 +317,64 @@ cdef class HotPath:
                 self._on_end(OSError(-size, strerror(<int>-size).decode()))
             return
 
+        self.reads += 1
+        self.last_event = event
+        self._event, self._waited = event, recv_start - event
+        self._first_slot = wsrec_load(self._published)
+        end = None
+        while True:
+            self._recv_end, self._took = recv_end, recv_end - recv_start
+            self._take(size)
+            if likely(not self._by_record):
+                break
+            try:
+                size = self._next()
+            except OSError as error:
+                # without its traceback, for the same reason as below
+                size, end = 0, error.with_traceback(None)
+            # Stage 4 of the next record
+            recv_end = wsrec_now(CLOCK)
+            if size <= 0:
+                break
+        self._end_read()
+        if unlikely(self._failure is not None):
+            self._on_end(self._failure)
+        elif unlikely(size == 0):
+            self._on_end(end)
+        self._prepare()
+
+    cdef int _take(self, uint64_t size) except -1:
+        """Parse and hand off what is new in the ring; see the Python class."""
         self._head += size
         wsrec_store(self._ring_head, self._head)
-        self._event, self._waited, self._took, self._recv_end = event, recv_start - event, recv_end - recv_start, recv_end
+        self.received += size
+        if unlikely(self.stopped or self._failure is not None):
+            return 0
+        if unlikely(not self.open):
+            self._position += self._on_opening(self._ring.slice(self._position, self._head - self._position))
         if likely(self.open):
             self._parse()
-        else:
-            self._position += self._on_opening(self._ring.slice(self._position, self._head - self._position))
-            if self.open:
-                self._parse()
-        self.reads += 1
-        self.received += size
-        self.last_event = event
-        self._prepare()
+        return 0
+
+    cdef int64_t _next(self) except? -1:
+        """Size of the next record of this read, now in the ring; 0 for the end of the stream, -EAGAIN for no more."""
+        cdef uint64_t start = self._head & self._mask
+        result = self._more(self._view[start : start + (self._room_end - self._head)])
+        return -EAGAIN if result is None else result
+
+    cdef int _end_read(self) except -1:
+        """Mark the last frame of the read, then pass on its control frames."""
+        cdef uint64_t count = wsrec_load(self._published)
+        if self._unmarked:
+            self._slots[(count - 1) & self._slot_mask].flags |= FLAG_LAST
+            self._unmarked = False
+        if likely(count != self._first_slot):
+            self._producer.count = count
+        if unlikely(self._controls is not None):
+            controls, self._controls = self._controls, None
+            for opcode, offset, length in controls:
+                self._on_control(opcode, bytes(self._ring.slice(offset, length)))
+        return 0
 
     cdef int _prepare(self) except -1:
         """Determine the target of the next read; see the Python class."""
@@ -327,6 +384,7 @@ cdef class HotPath:
             self._prepared_room = 0
             return 0
         self._prepared_room = room
+        self._room_end = self._head + room
         self._target = <void *>&self._data[start]
         if self._fd < 0 or self._encrypted or self._kernel_tls:
             self._into = self._view[start : start + room]
@@ -351,16 +409,14 @@ cdef class HotPath:
         return 0
 
     cdef int _parse(self) except -1:
-        cdef uint64_t first_slot = wsrec_load(self._published), count = first_slot
+        cdef uint64_t unit = wsrec_load(self._published), count = unit
         cdef uint64_t available, length
         cdef uint32_t size
         cdef uint8_t first, header, flags
-        controls = None
-        failure = None
 
         while True:
             if likely(not self._part_left and not self._message_open):
-                count = self._scan(first_slot, count)
+                count = self._scan(count)
             available = self._head - self._position
             if likely(not available):
                 break
@@ -375,37 +431,40 @@ cdef class HotPath:
                 admitted = self._admit(first, length, header, available)
             except ProtocolError as error:
                 # its traceback would hold this frame, which holds it: a cycle, and nothing collects cycles here
-                failure = error.with_traceback(None)
+                self._failure = error.with_traceback(None)
                 break
             if admitted is None:
                 break
             flags, size = admitted
             self._position += header
             # Stage 5, PARSED
-            self._write_slot(first_slot, count, first, flags, size, wsrec_now(CLOCK) - self._recv_end)
+            self._write_slot(count, first, flags, size, wsrec_now(CLOCK) - self._recv_end)
             if first & OPCODE >= CLOSE:
-                if controls is None:
-                    controls = []
-                controls.append((first & OPCODE, self._position, size))
+                if self._controls is None:
+                    self._controls = []
+                self._controls.append((first & OPCODE, self._position, size))
             self._position += size
             count += 1
 
-        if likely(count != first_slot):
+        if likely(count != unit):
             self._handed_off = self._position
-            self._slots[(count - 1) & self._slot_mask].flags |= FLAG_LAST
+            if likely(self._is_last()):
+                self._slots[(count - 1) & self._slot_mask].flags |= FLAG_LAST
+                self._unmarked = False
+            else:
+                self._unmarked = True
             self._hand_off(wsrec_load(self._published), count)
-            self._producer.count = count
-            self.frames += count - first_slot
+            self.frames += count - unit
             if self._on_batch is not None:
-                self._on_batch(first_slot, count)
-        if controls is not None:
-            for opcode, offset, length in controls:
-                self._on_control(opcode, bytes(self._ring.slice(offset, length)))
-        if failure is not None:
-            self._on_end(failure)
+                self._producer.count = count
+                self._on_batch(unit, count)
         return 0
 
-    cdef uint64_t _scan(self, uint64_t first_slot, uint64_t count) noexcept nogil:
+    cdef inline bint _is_last(self) noexcept nogil:
+        """True if nothing of this read follows what was just parsed."""
+        return not self._by_record
+
+    cdef uint64_t _scan(self, uint64_t count) noexcept nogil:
         """Write the slots of whole messages from `_position` on, up to any other or an incomplete frame.
 
         They are handed off a few at a time while others follow; the last ones are left for the end of the read.
@@ -439,14 +498,14 @@ cdef class HotPath:
             position += header
             self._position = position
             # Stage 5, PARSED
-            self._write_slot(first_slot, count, frame[0], FLAG_FIN, <uint32_t>length, wsrec_now(CLOCK) - self._recv_end)
+            self._write_slot(count, frame[0], FLAG_FIN, <uint32_t>length, wsrec_now(CLOCK) - self._recv_end)
             position += length
             count += 1
         self._position = position
         return count
 
     cdef inline void _write_slot(
-        self, uint64_t first_slot, uint64_t count, uint8_t first, uint8_t flags, uint32_t size, uint64_t parsed
+        self, uint64_t count, uint8_t first, uint8_t flags, uint32_t size, uint64_t parsed
     ) noexcept nogil:
         """Fill in a slot, except for what `_hand_off` adds; the payload begins at `_position`."""
         cdef Slot *slot = &self._slots[count & self._slot_mask]
@@ -455,7 +514,7 @@ cdef class HotPath:
         slot.event = self._event
         slot.length = size
         slot.read_bytes = self._read_bytes
-        slot.frame_in_read = <uint16_t>(count - first_slot)
+        slot.frame_in_read = <uint16_t>(count - self._first_slot)
         slot.frames_in_read = 0
         slot.conn = self._conn
         slot.opcode = first & OPCODE

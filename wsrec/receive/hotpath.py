@@ -11,6 +11,12 @@ write of `published`, so stage 6 of the first includes the parsing of those behi
 compiled core hands off 16 at a time. The last slot of a read is marked (`Flag.LAST`), and from that the consumer counts
 the frames of the read: the count is not known here before the end.
 
+A transport that decrypts by itself delivers a read record by record (`Transport.by_record`). Each record is then a
+batch, whose frames have their own stage 4 and are handed off before the next record is decrypted. The read is still
+what is counted: `frame_in_read` runs over all its records, and the last slot gets its mark at the end, when the
+consumer may have seen it without. Control frames and the end of the connection wait for that mark too: what they cause
+takes slots, and no slot may come between those of one read.
+
 Cost: four clock reads and one system call per read; one header parse, one clock read and one packed slot per frame. No
 payload is copied, and none is inspected unless text is to be validated. Nothing blocks, nothing is logged: errors are
 passed to the connection, which handles them after the batch is out.
@@ -60,6 +66,7 @@ class HotPath:
 
     Attributes:
         open: whether the opening handshake is done and frames follow.
+        stopped: set once the connection has ended: the rest of a read is not parsed, and counted as `unparsed`.
         reads, frames, received: non-empty reads, frames published, and bytes read on this connection.
         last_event: monotonic time (ns) of the last non-empty read.
 
@@ -80,6 +87,7 @@ class HotPath:
         on_batch: Callable[[int, int], None] | None = None,
     ) -> None:
         self.open = False
+        self.stopped = False
         self.reads = 0
         self.frames = 0
         self.received = 0
@@ -106,6 +114,10 @@ class HotPath:
         self._part_left = 0
         self._part_first = 0
         self._part_size = ring.capacity // 4
+        # the read in progress: its first slot, and what waits for its end
+        self._first_slot = 0
+        self._controls: list[tuple[int, int, int]] = []
+        self._failure: ProtocolError | None = None
         # text is validated up to this byte count
         self._validated = self._head
 
@@ -152,16 +164,50 @@ class HotPath:
                 self._on_end(None)
             return
 
+        self.reads += 1
+        self.last_event = event
+        self._first_slot = self._producer.count
+        left: int | None = size
+        end: OSError | None = None
+        while left:
+            self._take(left, event, recv_start, recv_end)
+            if not self._transport.by_record:
+                break
+            into = into[left:]
+            try:
+                left = self._transport.more(into)
+            except OSError as error:
+                # without its traceback, for the same reason as below
+                left, end = 0, error.with_traceback(None)
+            # Stage 4 of the next record
+            recv_end = now()
+        self._end_read()
+        if self._failure is not None:
+            self._on_end(self._failure)
+        elif left == 0:
+            self._on_end(end)
+        self._prepare()
+
+    def _take(self, size: int, event: int, recv_start: int, recv_end: int) -> None:
+        """Parse and hand off what is new in the ring: the `size` bytes of a read, or of one record of it."""
         self._head += size
         self._ring.head.publish(self._head)
-        self.reads += 1
         self.received += size
-        self.last_event = event
+        if self.stopped or self._failure is not None:
+            return
         if not self.open:
             self._position += self._on_opening(self._ring.slice(self._position, self._head - self._position))
         if self.open:
             self._parse(event, recv_start, recv_end)
-        self._prepare()
+
+    def _end_read(self) -> None:
+        """Mark the last frame of the read, then pass on its control frames."""
+        slots, count = self._producer.slots, self._producer.count
+        if self._transport.by_record and count != self._first_slot:
+            slots.view[((count - 1) & slots.mask) * SLOT_SIZE + FLAGS_OFFSET] |= FLAG_LAST
+        controls, self._controls = self._controls, []
+        for opcode, offset, size in controls:
+            self._on_control(opcode, bytes(self._ring.slice(offset, size)))
 
     def _prepare(self) -> None:
         """Determine the target of the next read ahead of time.
@@ -181,9 +227,7 @@ class HotPath:
         stamp, source, read_bytes = transport.stamp, transport.source, transport.read_bytes
         waited, took = recv_start - event, recv_end - recv_start
         conn, head, position = self._conn, self._head, self._position
-        first_slot = count = producer.count
-        controls: list[tuple[int, int, int]] = []
-        failure: ProtocolError | None = None
+        first_slot, count = self._first_slot, producer.count
 
         while True:
             available = head - position
@@ -210,7 +254,7 @@ class HotPath:
                     flags, size = admitted
             except ProtocolError as error:
                 # its traceback would hold this frame, which holds it: a cycle, and nothing collects cycles here
-                failure = error.with_traceback(None)
+                self._failure = error.with_traceback(None)
                 break
             # Stage 5, PARSED
             parsed = now()
@@ -242,17 +286,13 @@ class HotPath:
                 kind = conn, first & OPCODE, flags | FLAG_COARSE, source
                 pack_slot(slot_view, (count & slot_mask) * SLOT_SIZE, *start, *kind)
             if first & OPCODE >= CLOSE:
-                controls.append((first & OPCODE, position, size))
+                self._controls.append((first & OPCODE, position, size))
             position += size
             count += 1
 
         self._position = position
-        if count != first_slot:
-            self._hand_off(first_slot, count)
-        for opcode, offset, size in controls:
-            self._on_control(opcode, bytes(self._ring.slice(offset, size)))
-        if failure is not None:
-            self._on_end(failure)
+        if count != producer.count:
+            self._hand_off(producer.count, count)
 
     def _admit(self, first: int, length: int, header: int, available: int, start: int) -> tuple[int, int] | None:
         """The less common frames: fragments, control frames, incomplete frames and frames handed off in parts.
@@ -310,11 +350,12 @@ class HotPath:
             self._rules.check_text(self._ring.slice(begin, self._validated - begin), final=final)
 
     def _hand_off(self, first_slot: int, count: int) -> None:
-        """Publish the slots from `first_slot` up to `count`, one read's frames, which end at `_position`."""
+        """Publish the slots from `first_slot` up to `count`, frames of a read or of a record, up to `_position`."""
         self._handed_off = self._position
         producer = self._producer
         start = first_slot & producer.slots.mask
-        producer.slots.view[((count - 1) & producer.slots.mask) * SLOT_SIZE + FLAGS_OFFSET] |= FLAG_LAST
+        if not self._transport.by_record:
+            producer.slots.view[((count - 1) & producer.slots.mask) * SLOT_SIZE + FLAGS_OFFSET] |= FLAG_LAST
         if count - first_slot == 1:
             # cheaper for a single slot than numpy. Stage 6, HANDOFF
             pack_handoff(producer.slots.view, start * SLOT_SIZE + HANDOFF_OFFSET, now())

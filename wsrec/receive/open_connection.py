@@ -186,6 +186,7 @@ class OpenConnection:
         if self.ended:
             return
         self.stop_reading()
+        self.hot.stopped = True
         if isinstance(error, ProtocolError):
             self._send_close(error.code, str(error)[:100])
         self._error = error

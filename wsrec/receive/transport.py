@@ -34,8 +34,11 @@ class Transport(ABC):
         read_bytes: bytes that the last read took off the socket.
         stamps: state of the timestamp clocks.
         unsent_max: bytes that may be queued before `send` refuses more.
+        by_record: whether a read is delivered record by record: `read` delivers the first, `more` the others.
 
     """
+
+    by_record = False
 
     def __init__(self, sock: socket.socket, *, stamped: bool) -> None:
         self.stamp = 0
@@ -75,6 +78,11 @@ class Transport(ABC):
                 self._emptied = asyncio.Event()
             await self._emptied.wait()
 
+    @property
+    def undecrypted(self) -> int:
+        """Bytes taken off the socket that are no whole TLS record yet, and so are not delivered."""
+        return 0
+
     @abstractmethod
     def read(self, into: memoryview) -> int | None:
         """Read once into `into` (at least 32 KiB).
@@ -86,6 +94,21 @@ class Transport(ABC):
             OSError: the connection broke (`ssl.SSLError` included).
 
         """
+
+    def more(self, into: memoryview) -> int | None:
+        """Write the next part of what the last `read` took off the socket to `into`; not a system call.
+
+        Args:
+            into: what the read and the parts before left of its room.
+
+        Returns:
+            As `read`; None once there is no more.
+
+        Raises:
+            OSError: the connection broke.
+
+        """
+        return None
 
     def send(self, data: bytes) -> None:
         """Send `data`; what the socket does not take at once is queued.
