@@ -37,7 +37,7 @@ def here(field: tuple[contestants.Contestant, ...]) -> set[str]:
 class TestSaturated:
     @pytest.mark.long
     def test_measures_everyone(self, reported: Reported):
-        results = reported.run(measures=("saturated",), messages=500, rounds=1, transports=("tls",))
+        results = reported.run(measures=("saturated",), messages=500, rounds=1, transports=("tls",), records=("lone",))
         measured = {one.name for one in results.saturated}
         ours = {form.name for form in contestants.SATURATED if isinstance(form, WsrecConfiguration)}
         # a TLS mode that this machine does not have is left out and reported
@@ -49,15 +49,31 @@ class TestSaturated:
             # a receiver that never sleeps is accounted a tick late, and so few messages do not fill one
             assert only.cpu_ns > 0 or one.name == contestants.BUSY_POLL.name
             assert only.wall_ns > 0
+            assert only.user_ns is None or only.user_ns <= only.cpu_ns
+            assert (one.records, one.messages_a_record) == ("lone", 1.0)
+            assert (only.frames_a_read is not None) == (one.name in ours)
             assert (only.stalls is not None) == (one.name in ours)
         assert results.paced == results.recording == []
 
     def test_rounds_are_taken_in_turn(self, reported: Reported):
         results = reported.run(
-            measures=("saturated",), messages=200, rounds=2, transports=("tcp",), only=("wsrec-python", "bare-recv")
+            measures=("saturated",),
+            messages=200,
+            rounds=2,
+            transports=("tcp",),
+            records=("bulk",),
+            only=("wsrec-python", "bare-recv"),
         )
         assert [step.rsplit(": ")[-1] for step in reported.steps] == ["wsrec-python", "bare-recv"] * 2
-        assert [len(one.rounds) for one in results.saturated] == [2, 2]
+        assert [(len(one.rounds), one.records) for one in results.saturated] == [(2, "bulk")] * 2
+
+    def test_lone_records_and_bulk_ones_are_measured(self, reported: Reported):
+        results = reported.run(measures=("saturated",), messages=200, rounds=1, transports=("tls",), only=("bare-recv",))
+        lone, bulk = results.saturated
+        assert (lone.records, lone.messages_a_record) == ("lone", 1.0)
+        assert bulk.records == "bulk"
+        assert bulk.messages_a_record is not None
+        assert bulk.messages_a_record > 10
 
     def test_who_is_absent_or_fails_is_left_out_with_the_reason(
         self, reported: Reported, monkeypatch: pytest.MonkeyPatch
@@ -68,7 +84,7 @@ class TestSaturated:
             WsrecConfiguration(name="wsrec-python", pure=True),
         )
         monkeypatch.setitem(run._FIELDS, "saturated", field)
-        results = reported.run(measures=("saturated",), messages=200, rounds=1, transports=("tcp",))
+        results = reported.run(measures=("saturated",), messages=200, rounds=1, transports=("tcp",), records=("bulk",))
         assert [one.name for one in results.saturated] == ["wsrec-python"]
         assert results.left_out["picows"] == "it is not installed: pip install 'wsrec[bench]' (in a clone: '.[bench]')"
         assert "ended too early" in results.left_out["no-such-client"]
@@ -80,7 +96,13 @@ class TestPaced:
     def test_measures_steps_and_one_way(self, reported: Reported):
         only = ("wsrec-python", "wsrec", "picows", "aiohttp", "websockets")
         results = reported.run(
-            measures=("paced",), rounds=1, rate=2000.0, paced_seconds=0.3, transports=("tcp",), only=only
+            measures=("paced",),
+            rounds=1,
+            rate=2000.0,
+            paced_seconds=0.3,
+            transports=("tls",),
+            records=("bulk",),
+            only=only,
         )
         if not results.paced:
             pytest.skip(f"not here: {reported.warnings}")
@@ -89,6 +111,8 @@ class TestPaced:
             (only_round,) = one.rounds
             assert list(only_round.one_way) == list(QUANTILES)
             assert 0 < only_round.one_way["p50"] <= only_round.one_way["p99.9"]
+            assert only_round.cpu_ns is not None
+            assert only_round.cpu_ns > 0
             steps = {"event_to_recv_start", "recv_end_to_parsed", "parsed_to_handoff", "own"}
             assert set(only_round.steps) == (steps if one.name.startswith("wsrec") else set())
 
@@ -116,18 +140,21 @@ class TestRecording:
 class TestOptions:
     def test_what_is_not_given_has_its_default(self):
         nothing = {"messages": None, "rounds": None, "rate": None}
-        assert from_cli(measures=(), only=(), transports=(), quick=False, seconds=None, **nothing) == Options()
-        assert from_cli(measures=("all",), only=(), transports=(), quick=False, seconds=None) == Options()
+        empty = {"only": (), "transports": (), "records": (), "quick": False, "seconds": None}
+        assert from_cli(measures=(), **empty, **nothing) == Options()
+        assert from_cli(measures=("all",), **empty) == Options()
 
     def test_quick_is_smaller_by_default(self):
-        quick = from_cli(measures=("paced",), only=("wsrec",), transports=("tls",), quick=True, seconds=2.0, rounds=3)
-        assert (quick.measures, quick.only, quick.transports) == (("paced",), ("wsrec",), ("tls",))
+        chosen = {"only": ("wsrec",), "transports": ("tls",), "records": ("bulk",)}
+        quick = from_cli(measures=("paced",), **chosen, quick=True, seconds=2.0, rounds=3)
+        assert quick.measures == ("paced",)
+        assert (quick.only, quick.transports, quick.records) == (("wsrec",), ("tls",), ("bulk",))
         assert (quick.paced_seconds, quick.recording_seconds, quick.rounds) == (2.0, 2.0, 3)
         assert quick.messages < Options().messages
 
     def test_each_client_has_a_turn_per_transport_and_round(self):
-        assert turns(Options(measures=("saturated",), only=("websockets", "bare-recv"), rounds=3)) == 12
-        assert turns(Options(measures=("paced", "recording"), only=("websockets",), transports=("tcp",))) == 5
+        assert turns(Options(measures=("saturated",), only=("websockets", "bare-recv"), rounds=3)) == 24
+        assert turns(Options(measures=("paced", "recording"), only=("websockets",), transports=("tcp",))) == 10
 
 
 class TestContestants:

@@ -36,12 +36,15 @@ def results() -> Results:
         options={"recording": "x/btc.txt.gz", "rounds": 3, "messages": 400_000, "rate": 1e4, "recording_seconds": 20.0},
         mean_bytes=274.3,
         saturated=[
-            Saturated("wsrec", "tcp", [SaturatedRound(cpu, 200, 1) for cpu in (100, 900, 150)]),
-            Saturated("picows", "tcp", [SaturatedRound(300, 400)] * 3),
+            Saturated(
+                "wsrec", "tcp", [SaturatedRound(cpu, 200, 1, 80, 3.26) for cpu in (100, 900, 150)], "bulk", 123.4
+            ),
+            Saturated("picows", "tcp", [SaturatedRound(300, 400, None, 100)] * 3, "bulk", 123.4),
+            Saturated("wsrec", "tls", [SaturatedRound(1_000, 1_100, 0)], "lone", 1.0),
         ],
         paced=[
-            Paced("wsrec", "tls", [PacedRound(evenly(20_000), steps, 0.98)]),
-            Paced("picows", "tls", [PacedRound(evenly(40_000))]),
+            Paced("wsrec", "tls", [PacedRound(evenly(20_000), steps, 9_000, 4_000, 1.02)], "lone", 1.0),
+            Paced("picows", "tls", [PacedRound(evenly(40_000))], "lone", 1.0),
         ],
         recording=[
             Recording(
@@ -55,10 +58,22 @@ def results() -> Results:
 
 class TestTables:
     def test_medians_and_ratios(self, results: Results):
-        saturated, one_way, steps, recording, while_recording = tables(results)
-        assert saturated.head == ("tcp", "CPU", "of picows", "wall", "stalls")
-        assert saturated.rows == [("wsrec", "150", "0.50", "200", "1"), ("picows", "300", "1.00", "400", "-")]
-        assert one_way.rows[0] == ("wsrec", "20.0 µs", "20.0 µs", "20.0 µs", "0.50", "0.98")
+        saturated, lone, one_way, steps, recording, while_recording = tables(results)
+        assert saturated.head == ("tcp", "CPU", "user", "of picows", "user of picows", "wall", "frames a read")
+        assert saturated.rows == [
+            ("wsrec", "150", "80", "0.50", "0.80", "200", "3.3"),
+            ("picows", "300", "100", "1.00", "1.00", "400", "-"),
+        ]
+        assert "123 messages a send" in saturated.note
+        assert saturated.note.endswith("full rings stopped reading: wsrec 1")
+        assert (lone.title, lone.rows) == (
+            "saturated, TLS, a record for each frame: ns a message",
+            [("wsrec", "1,000", "-", "-", "-", "1,100", "-")],
+        )
+        assert "1.0 messages a record" in lone.note
+        assert "stopped reading" not in lone.note
+        assert one_way.rows[0] == ("wsrec", "20.0 µs", "20.0 µs", "20.0 µs", "0.50", "9,000", "4,000", "1.0")
+        assert one_way.rows[1][-3:] == ("-", "-", "-")
         assert steps.rows[0][0] == "wsrec EVENT->RECV_START"
         assert recording.rows[0][3:7] == ("200,000,000", "0.50", "40", "1 of 1")
         assert recording.rows[1][-2:] == ("0 of 1", "-")
@@ -66,7 +81,13 @@ class TestTables:
 
     def test_what_was_not_measured_has_no_table(self, results: Results):
         results.paced, results.recording = [], []
-        assert len(tables(results)) == 1
+        assert len(tables(results)) == 2
+
+    def test_a_file_from_before_lone_records_is_shown_as_what_it_was(self):
+        old = b'{"name":"wsrec","transport":"tls","rounds":[{"cpu_ns":222,"wall_ns":300,"stalls":0}]}'
+        assert msgspec.json.decode(old, type=Saturated).records == "bulk"
+        old = b'{"name":"wsrec","transport":"tls","rounds":[{"one_way":{"p50":1},"alone":0.9}]}'
+        assert msgspec.json.decode(old, type=Paced).records == "lone"
 
 
 class TestOutput:
@@ -79,7 +100,8 @@ class TestOutput:
 
     def test_markdown(self, results: Results):
         text = markdown(results)
-        assert "| tcp | CPU | of picows | wall | stalls |\n| --- | --- | --- | --- | --- |\n| wsrec | 150 |" in text
+        assert "| tcp | CPU | user | of picows | user of picows | wall | frames a read |\n| --- |" in text
+        assert "| wsrec | 150 | 80 |" in text
 
     def test_80_columns_hold_it_on_a_terminal(self, results: Results):
         console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)

@@ -22,6 +22,7 @@ from websockets.uri import parse_uri
 
 import wsrec
 from wsrec import ipc
+from wsrec.bench import cpu_time
 from wsrec.bench.contestants import BARE
 from wsrec.host import privilege
 from wsrec.net.trust import tls_context
@@ -65,21 +66,23 @@ class ClientJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, tag="measured", tag_field="type"):
-    """A client's result: CPU and wall time (ns) from its first message to the end."""
+    """A client's result (ns) from its first message to the end: CPU time, wall time, CPU in user space if known."""
 
     cpu_ns: int
     wall_ns: int
+    user_ns: float | None = None
 
 
 class Meter:
     """Measures CPU and wall time from its creation."""
 
     def __init__(self) -> None:
-        self._began, self._cpu_began = time.monotonic_ns(), time.process_time_ns()
+        self._began, self._cpu_began = time.monotonic_ns(), cpu_time.own()
 
     def read(self) -> Measured:
         """The time elapsed so far."""
-        return Measured(time.process_time_ns() - self._cpu_began, time.monotonic_ns() - self._began)
+        cpu, user = cpu_time.own().since(self._cpu_began)
+        return Measured(cpu, time.monotonic_ns() - self._began, user)
 
 
 def context_for(ca_file: str | None) -> ssl.SSLContext | None:
@@ -119,8 +122,10 @@ async def websockets_saturated(job: ClientJob) -> Measured:
 
 async def websockets_paced(job: ClientJob) -> Measured:
     """`websockets`: note each message's time."""
-    times, now, index = _times(job), time.monotonic_ns, 0
+    times, now, index = _times(job), time.monotonic_ns, 1
     async with _websockets(job) as client:
+        await client.recv()
+        times[0] = now()
         meter = Meter()
         async for _ in client:
             times[index] = now()
@@ -140,8 +145,10 @@ async def aiohttp_saturated(job: ClientJob) -> Measured:
 
 async def aiohttp_paced(job: ClientJob) -> Measured:
     """`aiohttp`: note each message's time."""
-    times, now, index = _times(job), time.monotonic_ns, 0
+    times, now, index = _times(job), time.monotonic_ns, 1
     async with _aiohttp(job) as client:
+        await client.receive()
+        times[0] = now()
         meter = Meter()
         async for _ in client:
             times[index] = now()
@@ -167,15 +174,18 @@ async def connect_saturated(job: ClientJob) -> Measured:
 async def connect_paced(job: ClientJob) -> Measured:
     """`wsrec.connect`: note each message's time, first thing in the callback."""
     times, now, index = _times(job), time.monotonic_ns, 0
+    meter: Meter | None = None
 
     def on_message(message: wsrec.Message) -> None:
-        nonlocal index
+        nonlocal index, meter
         times[index] = now()
         index += 1
+        if meter is None:
+            meter = Meter()
 
-    meter = Meter()
     connection = await wsrec.connect(job.url, on_message=on_message, ca_file=job.ca_file, max_message=_MAX_MESSAGE)
     await connection.wait_closed()
+    assert meter is not None
     return meter.read()
 
 
@@ -206,18 +216,20 @@ async def picows_paced(job: ClientJob) -> Measured:
 
     class Listener(picows.WSListener):
         index = 0
+        meter: Meter | None = None
 
         def on_ws_frame(self, transport: Any, frame: Any) -> None:
             moment = now()
-            if frame.msg_type == picows.WSMsgType.CLOSE:
-                done.set_result(meter.read())
+            if self.meter is None:
+                self.meter = Meter()
+            elif frame.msg_type == picows.WSMsgType.CLOSE:
+                done.set_result(self.meter.read())
                 transport.disconnect()
                 return
             times[self.index] = moment
             self.index += 1
 
     done: asyncio.Future[Measured] = asyncio.get_running_loop().create_future()
-    meter = Meter()
     await _picows(Listener, job)
     return await done
 

@@ -70,7 +70,13 @@ SATURATED: tuple[Contestant, ...] = (
     Client(name=BARE),
     *OTHERS,
 )
-PACED: tuple[Contestant, ...] = (WSREC, BUSY_POLL, WsrecConfiguration(name="wsrec-python", pure=True), *OTHERS)
+PACED: tuple[Contestant, ...] = (
+    WSREC,
+    *_modes(),
+    BUSY_POLL,
+    WsrecConfiguration(name="wsrec-python", pure=True),
+    *OTHERS,
+)
 RECORDING: tuple[Contestant, ...] = (WSREC, PICOWS, Client(name="picows-fields", package="picows"))
 
 NAMES = tuple(dict.fromkeys(contestant.name for contestant in (*SATURATED, *PACED, *RECORDING)))

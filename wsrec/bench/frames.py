@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +83,6 @@ class Frames:
         start = 0
         while start < len(self):
             limit = (self._ends[start - 1] if start else 0) + size
-            stop = max(int(np.searchsorted(self._ends, limit, side="right")), start + 1)
+            stop = max(bisect_right(self._ends, limit, start), start + 1)
             yield start, stop
             start = stop

@@ -16,12 +16,11 @@ import numpy.typing as npt
 from wsrec.bench.clients import ClientJob, Measure, Measured
 from wsrec.bench.contestants import Client, Contestant, WsrecConfiguration
 from wsrec.bench.process import Process, running
-from wsrec.bench.receiver import receiving
-from wsrec.bench.results import QUANTILES, PacedRound, Quantiles
-from wsrec.bench.sender import GO, HELD, times_of
+from wsrec.bench.receiver import reads_of, receiving
+from wsrec.bench.results import QUANTILES, PacedRound, Quantiles, per_message
+from wsrec.bench.sender import GO, HeldPath, times_of
 from wsrec.bench.setup import Setup
 from wsrec.ring.mirror import create_shared
-from wsrec.ring.slot_flags import FLAG_LAST
 from wsrec.ring.slotring import DEFAULT_SLOTS
 from wsrec.stages import EVENT, NIC, RECV_END, RECV_START, STEPS, Stage
 from wsrec.writer.rows import stamps
@@ -72,10 +71,14 @@ def _measure_ours(
     ours: WsrecConfiguration, setup: Setup, sender: Process, sent: Int64s, url: str, transport: str, rate: float
 ) -> PacedRound:
     interval = min(_DRAIN_SECONDS, DEFAULT_SLOTS / 4 / rate)
-    with receiving(ours, setup, url + HELD, transport) as receiver:
+    held = HeldPath()
+    with receiving(ours, setup, url + held.path, transport) as receiver:
         receiver.connected(ours.tls if transport == "tls" else None)
+        held.wait(sender)
+        before = receiver.cpu()
         sender.send(GO)
         slots = np.concatenate(list(receiver.messages(len(sent), interval)))[: len(sent)]
+        cpu, user = receiver.cpu().since(before)
         sender.send(GO)
         receiver.stalls()
     warm = slice(int(len(sent) * _WARM_UP), None)
@@ -91,7 +94,9 @@ def _measure_ours(
     return PacedRound(
         one_way=quantiles((when.handoff - sent)[warm]),
         steps={**{key: quantiles(step) for key, step in steps.items()}, "own": quantiles(own)},
-        alone=float(np.mean((slots["frame_in_read"][warm] == 0) & (slots["flags"][warm] & FLAG_LAST != 0))),
+        cpu_ns=cpu / len(sent),
+        user_ns=per_message(user, len(sent)),
+        frames_a_read=len(slots) / reads_of(slots),
     )
 
 
@@ -108,9 +113,14 @@ def _measure_client(client: Client, setup: Setup, sent: Int64s, url: str, transp
             times=times,
         )
         with running("wsrec.bench.clients", job, setup.warn, (times,)) as process:
-            process.answer(Measured, len(sent) / rate + _CLIENT_SECONDS)
+            measured = process.answer(Measured, len(sent) / rate + _CLIENT_SECONDS)
         received = times_of(times)
     finally:
         os.close(times)
     warm = slice(int(len(sent) * _WARM_UP), None)
-    return PacedRound(one_way=quantiles((received - sent)[warm]))
+    count = len(sent)
+    return PacedRound(
+        one_way=quantiles((received - sent)[warm]),
+        cpu_ns=measured.cpu_ns / count,
+        user_ns=per_message(measured.user_ns, count),
+    )

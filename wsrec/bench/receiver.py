@@ -7,12 +7,14 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
+from wsrec.bench import cpu_time
 from wsrec.bench.contestants import WsrecConfiguration
+from wsrec.bench.cpu_time import CpuTime
 from wsrec.bench.process import ContestantError, Process, running
 from wsrec.bench.setup import Setup
 from wsrec.options.record import TlsMode, WorkerOptions
@@ -115,10 +117,9 @@ class Receiver:
             else:
                 time.sleep(interval)
 
-    def cpu_ns(self) -> int:
-        """CPU time (ns) of its threads so far: exact while they sleep, else up to a tick old (schedstat, proc(5))."""
-        tasks = Path(f"/proc/{self.process.pid}/task")
-        return sum(int(task.joinpath("schedstat").read_text().split()[0]) for task in tasks.iterdir())
+    def cpu(self) -> CpuTime:
+        """CPU time of its threads so far."""
+        return cpu_time.of(self.process.pid)
 
     def stalls(self) -> int:
         """Wait for the receiver's end; returns the number of times that a full ring stopped reading.
@@ -129,6 +130,11 @@ class Receiver:
         """
         self.process.end(_END_SECONDS)
         return int(self._status.receiver["stalls"])
+
+
+def reads_of(slots: npt.NDArray[Any]) -> int:
+    """How many reads brought these frames. The last of a read is marked, too, but maybe only after it was taken."""
+    return int(np.count_nonzero(slots["frame_in_read"] == 0))
 
 
 @contextlib.contextmanager

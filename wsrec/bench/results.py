@@ -15,21 +15,48 @@ Quantiles = dict[str, float]
 """Durations by the names of `QUANTILES`."""
 
 
+RECORDS = ("lone", "bulk")
+"""How frames are sent: each in a TLS record (over tcp: by a send) of its own, or as many in one as fit."""
+
+
 class SaturatedRound(msgspec.Struct, frozen=True):
-    """CPU and wall time (ns) per message in the receiving process; for wsrec, how often full rings stopped reading."""
+    """A round at full speed, per message.
+
+    Attributes:
+        cpu_ns, wall_ns: CPU and wall time (ns) in the receiving process.
+        stalls: for wsrec, how often full rings stopped reading, in the whole round.
+        user_ns: the part of `cpu_ns` in user space; None if the system does not tell.
+        frames_a_read: for wsrec, how many frames a read brought.
+
+    """
 
     cpu_ns: float
     wall_ns: float
     stalls: int | None = None
+    user_ns: float | None = None
+    frames_a_read: float | None = None
 
 
 class PacedRound(msgspec.Struct, frozen=True):
-    """One-way latency, and wsrec's own steps by their keys (`wsrec.stages`); `own` is their sum for each frame."""
+    """A round at a fixed rate.
+
+    Attributes:
+        one_way: one-way latency (ns).
+        steps: wsrec's own steps (ns) by their keys (`wsrec.stages`); `own` is their sum for each frame.
+        cpu_ns, user_ns, frames_a_read: as in `SaturatedRound`.
+
+    """
 
     one_way: Quantiles
     steps: dict[str, Quantiles] = {}
-    alone: float | None = None
-    """Share of the frames that were the only one in their read."""
+    cpu_ns: float | None = None
+    user_ns: float | None = None
+    frames_a_read: float | None = None
+
+
+def per_message(total: float | None, count: int) -> float | None:
+    """`total` of `count` messages, if it is known."""
+    return None if total is None else total / count
 
 
 class RecordingRound(msgspec.Struct, frozen=True):
@@ -57,19 +84,43 @@ class RecordingRound(msgspec.Struct, frozen=True):
 
 
 class Saturated(msgspec.Struct, frozen=True):
-    """A contestant's rounds on one transport."""
+    """A contestant's rounds on one transport.
+
+    Attributes:
+        name: the contestant.
+        transport: `tcp` or `tls`.
+        rounds: its rounds.
+        records: one of `RECORDS`.
+        messages_a_record: how many messages are in a record on average, over tcp in a send.
+
+    """
 
     name: str
     transport: str
     rounds: list[SaturatedRound]
+    # of files from before both were measured
+    records: str = "bulk"
+    messages_a_record: float | None = None
 
 
 class Paced(msgspec.Struct, frozen=True):
-    """A contestant's rounds on one transport."""
+    """A contestant's rounds on one transport.
+
+    Attributes:
+        name: the contestant.
+        transport: `tcp` or `tls`.
+        rounds: its rounds.
+        records: one of `RECORDS`.
+        messages_a_record: how many messages are in a record on average, over tcp in a send.
+
+    """
 
     name: str
     transport: str
     rounds: list[PacedRound]
+    # of files from before both were measured
+    records: str = "lone"
+    messages_a_record: float | None = None
 
 
 class Recording(msgspec.Struct, frozen=True):

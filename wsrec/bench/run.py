@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,7 +14,16 @@ import msgspec
 from wsrec.bench import contestants, paced, recording, saturated
 from wsrec.bench.contestants import TRANSPORTS, Contestant
 from wsrec.bench.process import ContestantError
-from wsrec.bench.results import Paced, PacedRound, Recording, RecordingRound, Results, Saturated, SaturatedRound
+from wsrec.bench.results import (
+    RECORDS,
+    Paced,
+    PacedRound,
+    Recording,
+    RecordingRound,
+    Results,
+    Saturated,
+    SaturatedRound,
+)
 from wsrec.bench.sender import sending, times_of
 from wsrec.bench.setup import Setup, machine, off_receiver_cpu, place, prepared, versions
 from wsrec.ring.mirror import create_shared
@@ -41,6 +51,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         paced_seconds, recording_seconds: length of a round.
         only: names of contestants; empty for all.
         transports: some of `contestants.TRANSPORTS`; recording is always measured over TLS.
+        records: some of `results.RECORDS`, for saturated and paced.
         cpu, sender_cpu: processors of the receiving process and of the sender; None: chosen.
         rt_priority: SCHED_FIFO priority of the receiving process.
 
@@ -51,10 +62,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     messages: int = 400_000
     rounds: int = 5
     rate: float = 10_000.0
-    paced_seconds: float = 5.0
+    paced_seconds: float = 3.0
     recording_seconds: float = 20.0
     only: tuple[str, ...] = ()
     transports: tuple[str, ...] = TRANSPORTS
+    records: tuple[str, ...] = RECORDS
     cpu: int | None = None
     sender_cpu: int | None = None
     rt_priority: int | None = None
@@ -65,6 +77,7 @@ def from_cli(
     measures: tuple[str, ...],
     only: tuple[str, ...],
     transports: tuple[str, ...],
+    records: tuple[str, ...],
     quick: bool,
     seconds: float | None,
     **given: Any,
@@ -73,7 +86,7 @@ def from_cli(
 
     Args:
         measures: some of `MEASURES`; none or `all` for all.
-        only, transports: as in `Options`; empty for all.
+        only, transports, records: as in `Options`; empty for all.
         quick: whether to use short rounds.
         seconds: length of a paced and of a recording round.
         given: other fields of `Options`.
@@ -87,6 +100,8 @@ def from_cli(
         values["measures"] = tuple(measure for measure in MEASURES if measure in measures)
     if transports:
         values["transports"] = tuple(transport for transport in TRANSPORTS if transport in transports)
+    if records:
+        values["records"] = tuple(name for name in RECORDS if name in records)
     return Options(only=only, **values)
 
 
@@ -115,10 +130,10 @@ def turns(options: Options) -> int:
     """The largest number of turns: a contestant that fails has no further ones."""
     count = 0
     for measure in options.measures:
-        transports = ("tls",) if measure == "recording" else options.transports
+        transports, ways = (("tls",), 1) if measure == "recording" else (options.transports, len(options.records))
         for contestant in contestants.chosen(_FIELDS[measure], options.only):
             if contestants.unavailable_reason(contestant) is None:
-                count += len(set(transports) & set(contestant.transports))
+                count += len(set(transports) & set(contestant.transports)) * ways
     return count * options.rounds
 
 
@@ -154,15 +169,16 @@ class _Run:
     def _saturated(self, setup: Setup) -> list[Saturated]:
         found: list[Saturated] = []
         count = self._options.messages
-        for transport in self._options.transports:
-            job = setup.sender(transport, messages=count, cpu=setup.placement.sender)
+        for transport, records in product(self._options.transports, self._options.records):
+            job = setup.sender(transport, messages=count, lone=records == "lone", cpu=setup.placement.sender)
             with sending(job, self._warn) as (sender, url):
 
                 def turn(contestant: Contestant) -> SaturatedRound:
                     return saturated.measure(contestant, setup, sender, url, transport, count)  # noqa: B023 (called here)
 
-                rounds = self._in_turn("saturated", transport, turn)
-            found += [Saturated(name, transport, done) for name, done in rounds.items()]
+                rounds = self._in_turn("saturated", transport, records, turn)
+            each = job.messages_a_record()
+            found += [Saturated(name, transport, done, records, each) for name, done in rounds.items()]
         return found
 
     def _paced(self, setup: Setup) -> list[Paced]:
@@ -172,12 +188,17 @@ class _Run:
             return []
         found: list[Paced] = []
         count = max(int(options.rate * options.paced_seconds), 1)
-        for transport in options.transports:
+        for transport, records in product(options.transports, options.records):
             with ExitStack() as stack:
                 times = create_shared("wsrec-bench-sent", 8 * count)
                 stack.callback(os.close, times)
                 job = setup.sender(
-                    transport, messages=count, rate=options.rate, times=times, cpu=setup.placement.sender
+                    transport,
+                    messages=count,
+                    lone=records == "lone",
+                    rate=options.rate,
+                    times=times,
+                    cpu=setup.placement.sender,
                 )
                 sender, url = stack.enter_context(sending(job, self._warn))
 
@@ -185,8 +206,9 @@ class _Run:
                     sent = times_of(times)  # noqa: B023 (called here)
                     return paced.measure(contestant, setup, sender, sent, url, transport, options.rate)  # noqa: B023
 
-                rounds = self._in_turn("paced", transport, turn)
-            found += [Paced(name, transport, done) for name, done in rounds.items()]
+                rounds = self._in_turn("paced", transport, records, turn)
+            each = job.messages_a_record()
+            found += [Paced(name, transport, done, records, each) for name, done in rounds.items()]
         return found
 
     def _recording(self, setup: Setup) -> list[Recording]:
@@ -200,10 +222,12 @@ class _Run:
             def turn(contestant: Contestant) -> RecordingRound:
                 return recording.measure(contestant, setup, sender, url, options.recording_seconds, pinned)
 
-            rounds = self._in_turn("recording", "tls", turn)
+            rounds = self._in_turn("recording", "tls", "", turn)
         return [Recording(name, done) for name, done in rounds.items()]
 
-    def _in_turn(self, measure: str, transport: str, turn: Callable[[Contestant], _Round]) -> dict[str, list[_Round]]:
+    def _in_turn(
+        self, measure: str, transport: str, records: str, turn: Callable[[Contestant], _Round]
+    ) -> dict[str, list[_Round]]:
         """The rounds of each contestant; one that cannot be measured is left out from then on, with the reason."""
         playing = [c for c in contestants.chosen(_FIELDS[measure], self._options.only) if transport in c.transports]
         rounds: dict[str, list[_Round]] = {contestant.name: [] for contestant in playing}
@@ -211,17 +235,16 @@ class _Run:
             if (unavailable_reason := contestants.unavailable_reason(contestant)) is not None:
                 playing.remove(contestant)
                 self._leave_out(contestant.name, unavailable_reason)
+        what = f"{measure} {transport} {records}".rstrip()
         for number in range(self._options.rounds):
             for contestant in list(playing):
-                self._observer.step(
-                    f"{measure} {transport}, round {number + 1} of {self._options.rounds}: {contestant.name}"
-                )
+                self._observer.step(f"{what}, round {number + 1} of {self._options.rounds}: {contestant.name}")
                 try:
                     rounds[contestant.name].append(turn(contestant))
                 except ContestantError as error:
                     playing.remove(contestant)
                     rounds[contestant.name] = []
-                    self._leave_out(contestant.name, f"{measure} {transport}: {error}")
+                    self._leave_out(contestant.name, f"{what}: {error}")
         return {name: done for name, done in rounds.items() if done}
 
     def _leave_out(self, name: str, reason: str) -> None:

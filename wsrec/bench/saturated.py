@@ -12,9 +12,9 @@ import time
 from wsrec.bench.clients import ClientJob, Measure, Measured
 from wsrec.bench.contestants import Client, Contestant, WsrecConfiguration
 from wsrec.bench.process import Process, running
-from wsrec.bench.receiver import receiving
-from wsrec.bench.results import SaturatedRound
-from wsrec.bench.sender import GO, HELD
+from wsrec.bench.receiver import reads_of, receiving
+from wsrec.bench.results import SaturatedRound, per_message
+from wsrec.bench.sender import GO, HeldPath
 from wsrec.bench.setup import Setup
 
 # polling the rings takes time from the sender if both share a processor (s)
@@ -41,20 +41,30 @@ def measure(
 def _measure_ours(
     ours: WsrecConfiguration, setup: Setup, sender: Process, url: str, transport: str, count: int
 ) -> SaturatedRound:
-    with receiving(ours, setup, url + HELD, transport) as receiver:
+    held = HeldPath()
+    with receiving(ours, setup, url + held.path, transport) as receiver:
         receiver.connected(ours.tls if transport == "tls" else None)
+        held.wait(sender)
         time.sleep(_REST_SECONDS)
-        cpu = receiver.cpu_ns()
+        before = receiver.cpu()
         sender.send(GO)
-        first = last = 0
+        first = last = taken = reads = 0
         for slots in receiver.messages(count, _LOOK_SECONDS):
             first = first or int(slots["event"][0])
             last = int(slots["handoff"][-1])
+            taken += len(slots)
+            reads += reads_of(slots)
         if not ours.busy_poll:
             time.sleep(_REST_SECONDS)
-        cpu = receiver.cpu_ns() - cpu
+        cpu, user = receiver.cpu().since(before)
         sender.send(GO)
-        return SaturatedRound(cpu / count, (last - first) / count, receiver.stalls())
+        return SaturatedRound(
+            cpu_ns=cpu / count,
+            wall_ns=(last - first) / count,
+            stalls=receiver.stalls(),
+            user_ns=per_message(user, count),
+            frames_a_read=taken / reads if reads else None,
+        )
 
 
 def _measure_client(client: Client, setup: Setup, url: str, transport: str, count: int) -> SaturatedRound:
@@ -68,4 +78,6 @@ def _measure_client(client: Client, setup: Setup, url: str, transport: str, coun
     )
     with running("wsrec.bench.clients", job, setup.warn) as process:
         measured = process.answer(Measured, _CLIENT_SECONDS)
-    return SaturatedRound(measured.cpu_ns / count, measured.wall_ns / count)
+    return SaturatedRound(
+        measured.cpu_ns / count, measured.wall_ns / count, user_ns=per_message(measured.user_ns, count)
+    )

@@ -14,7 +14,6 @@ from wsrec.bench.contestants import BARE, WSREC
 from wsrec.bench.results import Paced, Quantiles, Recording, Results, Saturated
 from wsrec.units import duration
 
-_RULERS = ("picows", "websockets", BARE)
 _HANDOFF = "parsed_to_handoff"
 _STEPS = {
     "event_to_recv_start": "EVENT->RECV_START",
@@ -23,6 +22,12 @@ _STEPS = {
     "own": "their sum",
 }
 _TRANSPORTS = {"tcp": "tcp", "tls": "TLS"}
+_RECORDS = {
+    ("tcp", "lone"): "a send for each frame",
+    ("tcp", "bulk"): "many frames a send",
+    ("tls", "lone"): "a record for each frame",
+    ("tls", "bulk"): "many frames a record",
+}
 
 _Round = TypeVar("_Round")
 
@@ -104,37 +109,65 @@ def _quantile(rounds: Sequence[_Round], of: Callable[[_Round], Quantiles], name:
     return duration(_median(rounds, lambda one: of(one)[name]))
 
 
-def _ratio(value: float, ruler: float | None) -> str:
-    return f"{value / ruler:.2f}" if ruler else "-"
+def _ratio(value: float | None, ruler: float | None) -> str:
+    return f"{value / ruler:.2f}" if ruler and value is not None else "-"
+
+
+def _optional(rounds: Sequence[_Round], figure: Callable[[_Round], float | None], form: str = ",.0f") -> str:
+    """The median of a figure that not every contestant has."""
+    value = _median_of(rounds, figure)
+    return "-" if value is None else format(value, form)
+
+
+def _median_of(rounds: Sequence[_Round], figure: Callable[[_Round], float | None]) -> float | None:
+    values = [value for one in rounds if (value := figure(one)) is not None]
+    return statistics.median(values) if values else None
+
+
+def _sent(measured: Sequence[Saturated] | Sequence[Paced], transport: str) -> str:
+    """How many messages the sender put together, as far as it was stored."""
+    each = measured[0].messages_a_record if measured else None
+    unit = "send" if transport == "tcp" else "record"
+    return "" if each is None else f"{each:,.{0 if each >= 10 else 1}f} messages a {unit}; "
 
 
 def _saturated(results: Results) -> Iterator[Table]:
-    for transport, title in _TRANSPORTS.items():
-        measured: list[Saturated] = [one for one in results.saturated if one.transport == transport]
+    for (transport, records), way in _RECORDS.items():
+        title = _TRANSPORTS[transport]
+        measured = [one for one in results.saturated if (one.transport, one.records) == (transport, records)]
         cpu = {one.name: _median(one.rounds, lambda r: r.cpu_ns) for one in measured}
-        rulers = [name for name in _RULERS if name in cpu]
+        user = {one.name: _median_of(one.rounds, lambda r: r.user_ns) for one in measured}
+        floor = [name for name in (BARE,) if name in cpu]
         rows = [
             (
                 one.name,
                 f"{cpu[one.name]:,.0f}",
-                *(_ratio(cpu[one.name], cpu[name]) for name in rulers),
+                _optional(one.rounds, lambda r: r.user_ns),
+                _ratio(cpu[one.name], cpu.get("picows")),
+                _ratio(user[one.name], user.get("picows")),
+                *(_ratio(cpu[one.name], cpu[name]) for name in floor),
                 f"{_median(one.rounds, lambda r: r.wall_ns):,.0f}",
-                "-" if one.rounds[0].stalls is None else f"{_median(one.rounds, lambda r: r.stalls or 0):.0f}",
+                _optional(one.rounds, lambda r: r.frames_a_read, ",.1f"),
             )
             for one in measured
         ]
+        stalls = [(one.name, _median(one.rounds, lambda r: r.stalls or 0)) for one in measured]
+        stalled = ", ".join(f"{name} {count:,.0f}" for name, count in stalls if count)
+        rulers = ("of picows", "user of picows", *(f"of {name}" for name in floor))
         yield Table(
-            f"saturated, {title}: ns a message",
-            (title, "CPU", *(f"of {name}" for name in rulers), "wall", "stalls"),
+            f"saturated, {title}, {way}: ns a message",
+            (title, "CPU", "user", *rulers, "wall", "frames a read"),
             rows,
-            f"CPU of the receiving process, {results.options['messages']:,} messages a round; stalls: how often full "
-            "rings stopped reading",
+            f"CPU of the receiving process, and what of it is user space; {_sent(measured, transport)}"
+            f"{results.options['messages']:,} messages a round"
+            + (f"; how often full rings stopped reading: {stalled}" if stalled else ""),
         )
 
 
 def _one_way(results: Results) -> Iterator[Table]:
-    for transport, title in _TRANSPORTS.items():
-        measured: list[Paced] = [one for one in results.paced if one.transport == transport]
+    for (transport, records), way in _RECORDS.items():
+        title = _TRANSPORTS[transport]
+        measured = [one for one in results.paced if (one.transport, one.records) == (transport, records)]
         medians = {one.name: _median(one.rounds, lambda r: r.one_way["p50"]) for one in measured}
         names = ("p50", "p99", "p99.9")
         rows = [
@@ -142,21 +175,24 @@ def _one_way(results: Results) -> Iterator[Table]:
                 one.name,
                 *(_quantile(one.rounds, lambda r: r.one_way, name) for name in names),
                 _ratio(medians[one.name], medians.get("picows")),
-                "-" if one.rounds[0].alone is None else f"{_median(one.rounds, lambda r: r.alone or 0):.2f}",
+                _optional(one.rounds, lambda r: r.cpu_ns),
+                _optional(one.rounds, lambda r: r.user_ns),
+                _optional(one.rounds, lambda r: r.frames_a_read, ",.1f"),
             )
             for one in measured
         ]
         yield Table(
-            f"one way at {results.options['rate']:,.0f} messages/s, {title}",
-            (title, *names, "p50 of picows", "alone"),
+            f"one way at {results.options['rate']:,.0f} messages/s, {title}, {way}",
+            (title, *names, "p50 of picows", "CPU ns", "user ns", "frames a read"),
             rows,
-            "from just before the send to the hand-off; for the others, to their callback or loop. alone: share of the "
-            "frames that no other came with in the same read",
+            f"from just before the send to the hand-off; for the others, to their callback or loop. "
+            f"{_sent(measured, transport)}CPU a message, and what of it is user space",
         )
 
 
 def _steps(results: Results) -> Iterator[Table]:
-    for transport, title in _TRANSPORTS.items():
+    for (transport, records), way in _RECORDS.items():
+        title = _TRANSPORTS[transport]
         names = ("p50", "p90", "p99", "p99.9")
         rows = [
             (
@@ -164,11 +200,11 @@ def _steps(results: Results) -> Iterator[Table]:
                 *(_quantile(one.rounds, lambda r, key=key: r.steps[key], name) for name in names),  # type: ignore[misc]
             )
             for one in results.paced
-            if one.transport == transport and one.rounds[0].steps
+            if (one.transport, one.records) == (transport, records) and one.rounds[0].steps
             for key, label in _STEPS.items()
         ]
         yield Table(
-            f"wsrec's own steps at {results.options['rate']:,.0f} messages/s, {title}",
+            f"wsrec's own steps at {results.options['rate']:,.0f} messages/s, {title}, {way}",
             (title, *names),
             rows,
             "docs/explanation/stages.md says what they are",
@@ -206,7 +242,7 @@ def _recording(results: Results) -> Iterator[Table]:
         for key, label in (("first", "recording, first in their read"), ("all", "recording, all"))
     ]
     for one in results.paced if steps else ():
-        if one.name == WSREC.name:
+        if one.name == WSREC.name and one.records == "lone":
             at_pace = (_quantile(one.rounds, lambda r: r.steps[_HANDOFF], name) for name in names)
             steps.append((f"paced, {_TRANSPORTS[one.transport]}", *at_pace))
     yield Table("wsrec's PARSED->HANDOFF while recording", ("frames", *names), steps, "beside its value at a pace")

@@ -35,7 +35,7 @@ from wsrec.units import not_one_of, system_error
 @click.option("--rounds", type=IntegerParam(1), help="Rounds per client. [default: 5]")
 @click.option("--rate", type=NumberParam(1), help="paced: messages per second. [default: 10000]")
 @click.option(
-    "--seconds", type=NumberParam(0, min_open=True), help="Length of a round. [default: paced 5, recording 20]"
+    "--seconds", type=NumberParam(0, min_open=True), help="Length of a round. [default: paced 3, recording 20]"
 )
 @click.option("--only", multiple=True, metavar="NAME", help="Measure only this client: wsrec, picows, ... Repeatable.")
 @click.option(
@@ -45,10 +45,17 @@ from wsrec.units import not_one_of, system_error
     type=WordParam(["tcp", "tls"]),
     help="Measure only this transport. Repeatable.",
 )
+@click.option(
+    "--records",
+    multiple=True,
+    type=WordParam(["lone", "bulk"]),
+    help="Send only this way: each frame in a TLS record (over tcp: by a send) of its own, as exchanges mostly do, "
+    "or as many as fit. Repeatable. [default: both]",
+)
 @click.option("--cpu", type=IntegerParam(0), help="Processor of the receiving process. [default: one of its own]")
 @click.option("--sender-cpu", type=IntegerParam(0), help="Processor of the sender. [default: on another core]")
 @click.option("--rt-priority", type=IntegerParam(1, 99), help="SCHED_FIFO priority of the receiving process.")
-@click.option("--quick", is_flag=True, help="Take a minute or two instead of 15 minutes; less precise.")
+@click.option("--quick", is_flag=True, help="Take a few minutes instead of half an hour; less precise.")
 @click.option(
     "--json",
     type=PathParam(dir_okay=False, path_type=Path),
@@ -65,6 +72,7 @@ def bench(
     measures: tuple[str, ...],
     only: tuple[str, ...],
     transports: tuple[str, ...],
+    records: tuple[str, ...],
     quick: bool,
     json: Path | None,
     as_markdown: bool,
@@ -75,13 +83,13 @@ def bench(
 
     \b
     saturated   CPU time per message, at full speed
-    paced       wsrec's own steps and the one-way latency, at 10,000 messages/s
+    paced       wsrec's own steps, the one-way latency and CPU time, at 10,000 messages/s
     recording   from the socket to finished Parquet, next to picows with pyarrow
 
     \b
     Examples:
       wsrec bench --quick
-      wsrec bench saturated --transport tls --only wsrec --only picows
+      wsrec bench saturated --transport tls --records lone --only wsrec --only picows
       wsrec bench paced --rate 50000 --cpu 3 --sender-cpu 2 --rt-priority 50
       wsrec bench --recording btcusdt.txt.gz --json bench.json
       wsrec bench --from bench.json --markdown
@@ -103,7 +111,7 @@ def bench(
     if unknown := [name for name in only if name not in NAMES]:
         raise OptionError("only", not_one_of(unknown[0], NAMES))
     if json is not None and not (json.parent.is_dir() and os.access(json.parent, os.W_OK)):
-        # before the quarter of an hour, not after it
+        # before the half an hour, not after it
         hint = "give --json a file in a folder that this user can write to"
         raise CommandError(f"{json} cannot be written; {hint}", EXIT_UNREADABLE)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -111,7 +119,9 @@ def bench(
         if from_file is not None:
             results = decode_stored(from_file.read_bytes(), Results)
         else:
-            options = from_cli(measures=measures, only=only, transports=transports, quick=quick, **given)
+            options = from_cli(
+                measures=measures, only=only, transports=transports, records=records, quick=quick, **given
+            )
             with observed(options, Console(stderr=True)) as observer:
                 results = run(options, observer)
         if json is not None:
