@@ -68,7 +68,8 @@ class TestSaturated:
         assert [(len(one.rounds), one.records) for one in results.saturated] == [(2, "bulk")] * 2
 
     def test_lone_records_and_bulk_ones_are_measured(self, reported: Reported):
-        results = reported.run(measures=("saturated",), messages=200, rounds=1, transports=("tls",), only=("bare-recv",))
+        options = {"messages": 200, "rounds": 1, "transports": ("tls",), "only": ("bare-recv",)}
+        results = reported.run(measures=("saturated",), **options)
         lone, bulk = results.saturated
         assert (lone.records, lone.messages_a_record) == ("lone", 1.0)
         assert bulk.records == "bulk"
