@@ -35,11 +35,13 @@ TAG_SIZE = 16
 # openssl/evp.h
 _SET_TAG, _GET_TAG = 0x11, 0x10
 
-_CIPHER_FUNCTIONS: dict[Cipher, str] = {
+CIPHER_FUNCTIONS: dict[Cipher, str] = {
     "aes-128-gcm": "EVP_aes_128_gcm",
     "aes-256-gcm": "EVP_aes_256_gcm",
     "chacha20-poly1305": "EVP_chacha20_poly1305",
 }
+"""The functions of `openssl/evp.h` that give them."""
+
 _HASH_FUNCTIONS: dict[HashName, str] = {"sha256": "EVP_sha256", "sha384": "EVP_sha384"}
 
 _PROTOTYPES: dict[str, tuple[type | None, list[type]]] = {
@@ -56,7 +58,7 @@ _PROTOTYPES: dict[str, tuple[type | None, list[type]]] = {
     "EVP_EncryptUpdate": (c_int, [c_void_p, c_void_p, POINTER(c_int), c_void_p, c_int]),
     "EVP_EncryptFinal_ex": (c_int, [c_void_p, c_void_p, POINTER(c_int)]),
     "ERR_clear_error": (None, []),
-    **{name: (c_void_p, []) for name in (*_CIPHER_FUNCTIONS.values(), *_HASH_FUNCTIONS.values())},
+    **{name: (c_void_p, []) for name in (*CIPHER_FUNCTIONS.values(), *_HASH_FUNCTIONS.values())},
 }
 
 
@@ -141,7 +143,7 @@ class Aead:
         self._library = library = _library()
         self._context = library.EVP_CIPHER_CTX_new()
         # a direction is set with each nonce, as one object does both
-        function = getattr(library, _CIPHER_FUNCTIONS[cipher])()
+        function = getattr(library, CIPHER_FUNCTIONS[cipher])()
         if not self._context or not library.EVP_DecryptInit_ex(self._context, function, None, _readable(key), None):
             self.wipe()
             library.ERR_clear_error()
