@@ -77,26 +77,31 @@ FIRST = (
 )
 # a receiver that polls all the time takes a processor while a test waits; how it differs is tested by
 # receive/test_waiting.py and by these classes of receive/test_receiver.py
-POLLING = (
+SPINNING = (
     "receive/test_connection.py",
     "receive/test_liveness.py",
     "receive/test_receiver.py",
     "receive/test_reconnector.py",
     "receive/test_tokens.py",
 )
-POLLING_ALWAYS = ("TestRecording", "TestCpu", "TestEnd")
+SPINNING_ALWAYS = ("TestRecording", "TestCpu", "TestEnd")
+
+
+def _parameters(item: pytest.Item) -> set[str]:
+    """The parts of an item's id in brackets."""
+    return set(item.name.partition("[")[2].rstrip("]").split("-"))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put those that take longest first, and leave the rest of busy polling to long runs."""
+    """Put those that take longest first, and leave the rest of spinning to long runs."""
     here = Path(__file__).parent
     places = {here / name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
-    polling = {here / name for name in POLLING}
+    spinning = {here / name for name in SPINNING}
     for item in items:
-        always = item.parent is not None and item.parent.name in POLLING_ALWAYS
-        if item.path in polling and "busy-poll" in item.name and not always:
+        always = item.parent is not None and item.parent.name in SPINNING_ALWAYS
+        if item.path in spinning and not always and not {"spin", "adaptive"}.isdisjoint(_parameters(item)):
             item.add_marker(pytest.mark.long)
 
 

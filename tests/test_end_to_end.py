@@ -33,17 +33,18 @@ class TestRealRecording:
     @pytest.mark.parametrize(
         ("tls", "wait"),
         [
-            pytest.param("stamped", [], id="epoll-stamped"),
-            pytest.param("openssl", ["--busy-poll"], id="busy-poll-openssl"),
-            pytest.param("openssl", [], id="epoll-openssl", marks=pytest.mark.long),
-            pytest.param("stamped", ["--busy-poll"], id="busy-poll-stamped", marks=pytest.mark.long),
+            ("stamped", "epoll"),
+            ("openssl", "spin"),
+            pytest.param("openssl", "epoll", marks=pytest.mark.long),
+            pytest.param("stamped", "adaptive", marks=pytest.mark.long),
+            pytest.param("stamped", "spin", marks=pytest.mark.long),
         ],
     )
     def test_every_message_over_tls(self, wsrec, exchange, ca_file, some_messages, tmp_path, tls, wait):
         server = exchange(sends([message.decode() for message in some_messages]), tls=True)
         result = wsrec.run(
             *("record", server.url, "--ca-file", ca_file, "--until-close", "--out", tmp_path),
-            *("--tls", tls, "--json", *wait),
+            *("--tls", tls, "--json", "--wait", wait),
         )
         assert result.returncode == 0, result.stderr
         table = messages_of(tmp_path)
@@ -65,7 +66,7 @@ class TestRealRecording:
         receivers = [
             row["detail"] for row in events_of(tmp_path, "scheduling") if row["detail"]["process"] == "receiver"
         ]
-        assert [detail["waiting"] for detail in receivers] == ["busy-poll" if wait else "epoll"]
+        assert [detail["waiting"] for detail in receivers] == [wait]
 
 
 class TestLoss:

@@ -25,7 +25,7 @@ EVENT = Stage(
     2,
     "EVENT",
     "event_time",
-    "first line of the readiness callback; with `--busy-poll`, of the poll that found something",
+    "first line of the readiness callback; while `--wait` spins, of the read that found something",
 )
 RECV_START = Stage(3, "RECV_START", "recv_start_time", "just before the read")
 RECV_END = Stage(4, "RECV_END", "recv_end_time", "just after the read that brought the frame's last byte, decrypted")

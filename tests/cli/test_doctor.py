@@ -15,7 +15,7 @@ class TestDoctor:
     def test_for_people(self, wsrec):
         result = wsrec.run("doctor")
         assert (result.returncode, result.stderr) == (0, "")
-        for subject in ("hot path", "stage 1: kernel", "--tls stamped", "clock", "--busy-poll", "receive buffer"):
+        for subject in ("hot path", "stage 1: kernel", "--tls stamped", "clock", "--wait spin", "receive buffer"):
             assert subject in result.stdout
 
     def test_for_programs(self, wsrec):

@@ -75,8 +75,12 @@ class TestWrongUsage:
             (["ws://h/p", "--until", "2020-01-01"], ["has passed"]),
             (["ws://h/p", "--cpu", "99999"], ["--cpu: found 99999", "not a processor"]),
             (
-                ["ws://h/p", "--cpu", CPU, "--writer-cpu", CPU, "--busy-poll"],
-                ["where a receiver busy-polls", "another"],
+                ["ws://h/p", "--cpu", CPU, "--writer-cpu", CPU, "--wait", "spin"],
+                ["where a receiver spins", "another"],
+            ),
+            (
+                ["ws://h/p", "--cpu", CPU, "--writer-cpu", CPU, "--wait", "adaptive"],
+                ["where a receiver spins", "another"],
             ),
             (["ws://h/p", "--cpu", "x"], ["'x'", "2,3"]),
             (

@@ -29,7 +29,7 @@ shard: 3/16
 cpu: [2, 3]
 writer-cpu: 4
 rt-priority: 50
-busy-poll: false
+wait: adaptive
 tls: auto
 ca-file: ca.pem
 ring-size: 16MiB
@@ -104,7 +104,7 @@ class TestSettings:
             "cpu": (2, 3),
             "writer_cpu": (4,),
             "rt_priority": 50,
-            "busy_poll": False,
+            "wait": "adaptive",
             "tls": "auto",
             "ca_file": str(tmp_path / "ca.pem"),
             "ring_size": 16 << 20,

@@ -145,15 +145,13 @@ class TestInterrupts:
 
 
 class TestTroubles:
-    def reported(self, machine, cpu=None, *, busy_poll=False, realtime=False) -> list[str]:
+    def reported(self, machine, cpu=None, *, spins=False, realtime=False) -> list[str]:
         found = processor(cpu, machine.root) if cpu is not None else None
-        return [
-            " ".join(trouble) for trouble in troubles(found, busy_poll=busy_poll, realtime=realtime, root=machine.root)
-        ]
+        return [" ".join(trouble) for trouble in troubles(found, spins=spins, realtime=realtime, root=machine.root)]
 
     def test_an_ordinary_machine_is_left_in_peace(self, machine):
         machine.put("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "schedutil")
-        assert self.reported(machine) == self.reported(machine, 1) == self.reported(machine, 1, busy_poll=True) == []
+        assert self.reported(machine) == self.reported(machine, 1) == self.reported(machine, 1, spins=True) == []
 
     def test_a_governor_that_holds_the_processor_down(self, machine):
         (reported,) = self.reported(machine, 0)
@@ -166,10 +164,10 @@ class TestTroubles:
         assert "processor 2 is isolated, but takes interrupts of ens2" in ens2
         assert "echo 0 > /proc/irq/121/smp_affinity_list" in eth0
 
-    def test_busy_poll_on_the_only_processor(self, machine):
+    def test_spinning_on_the_only_processor(self, machine):
         machine.put("sys/devices/system/cpu/online", "0\n")
         assert self.reported(machine) == []
-        (reported,) = self.reported(machine, busy_poll=True)
+        (reported,) = self.reported(machine, spins=True)
         assert "the only processor" in reported
 
     @pytest.mark.parametrize(
@@ -188,6 +186,6 @@ class TestTroubles:
 
     def test_it_is_reported_with_the_hint(self, machine, monkeypatch):
         monkeypatch.setattr("platform.release", lambda: "5.15.0")
-        (reported,) = self.reported(machine, busy_poll=True, realtime=True)
+        (reported,) = self.reported(machine, spins=True, realtime=True)
         assert "sysctl kernel.sched_rt_runtime_us=-1" in reported
-        assert self.reported(machine, busy_poll=True) == self.reported(machine, realtime=True) == []
+        assert self.reported(machine, spins=True) == self.reported(machine, realtime=True) == []

@@ -10,7 +10,7 @@ import pytest
 
 from wsrec.ipc import encode_job
 from wsrec.options.option import declared
-from wsrec.options.record import RecordOptions, TlsMode, WorkerOptions
+from wsrec.options.record import RecordOptions, TlsMode, WaitStrategy, WorkerOptions
 from wsrec.options.value_types import Choice, Rotation
 from wsrec.receive.job import ReceiverJob
 from wsrec.writer.job import WriterJob
@@ -19,7 +19,7 @@ WORKERS = WorkerOptions(
     until_close=True,
     rotate=Rotation(90.0, 5),
     rt_priority=20,
-    busy_poll=True,
+    wait=WaitStrategy.ADAPTIVE,
     tls=TlsMode.KTLS,
     ca_file="/ca file.pem",
     max_message=1000,

@@ -43,7 +43,7 @@ from wsrec.receive.security import TlsPolicy
 from wsrec.receive.sides import Side
 from wsrec.receive.tls import StampedTlsTransport
 from wsrec.receive.transport import PlainTransport
-from wsrec.receive.waiting import BusyPoll, Epoll, Waiting
+from wsrec.receive.waiting import Adaptive, Epoll, Spin, Waiting
 from wsrec.ring.bytering import MIN_RING, ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
@@ -57,7 +57,7 @@ def at_once(monkeypatch):
     monkeypatch.setattr(rate_limit, "GENTLE", Pace(attempts=1000, interval=1.0))
 
 
-@pytest.fixture(autouse=True, params=[Epoll, BusyPoll], ids=lambda kind: kind.name)
+@pytest.fixture(autouse=True, params=[Epoll, Spin, Adaptive], ids=lambda kind: kind.name)
 def waiting(request, monkeypatch) -> type[Waiting]:
     """Every way to wait."""
     monkeypatch.setattr(Life, "waiting", request.param)

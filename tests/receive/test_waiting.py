@@ -9,19 +9,26 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import uvloop
 
-from wsrec.receive.waiting import BusyPoll, Epoll, Waiting
+from wsrec.receive import waiting as strategies
+from wsrec.receive.waiting import Adaptive, Epoll, Spin, Waiting
 
 Test = Callable[[Waiting], Awaitable[None]]
 
 
-@pytest.fixture(params=[Epoll, BusyPoll], ids=lambda kind: kind.name)
-def run(request: pytest.FixtureRequest) -> Callable[[Test], None]:
+class StillSpinning(Adaptive):
+    """It spins since before the test, and all through it; where `Adaptive` is meant, it had no data before."""
+
+
+@pytest.fixture(params=[Epoll, Spin, Adaptive, StillSpinning], ids=lambda kind: kind.__name__)
+def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[Test], None]:
     """Runs a test on the receiver's kind of loop, with every way to wait."""
+    if request.param is StillSpinning:
+        monkeypatch.setattr(strategies, "SPIN_NS", 60_000_000_000)
     return lambda test: run_with(request.param, test)
 
 
@@ -55,11 +62,14 @@ class Line:
     def unwatch(self) -> None:
         self.waiting.unwatch(self.here.fileno())
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
         self.polls += 1
-        with contextlib.suppress(BlockingIOError):
+        try:
             self.came += self.here.recv(100)
-            self.on_data()
+        except BlockingIOError:
+            return False
+        self.on_data()
+        return True
 
     async def until(self, came: bytes) -> None:
         while self.came != came:
@@ -72,10 +82,17 @@ class Line:
         self.there.close()
 
 
-@contextlib.contextmanager
-def lines(waiting: Waiting, count: int) -> Iterator[list[Line]]:
+@contextlib.asynccontextmanager
+async def lines(waiting: Waiting, count: int) -> AsyncIterator[list[Line]]:
     made = [Line(waiting) for _ in range(count)]
     try:
+        for line in made if isinstance(waiting, StillSpinning) else ():
+            line.there.send(b".")
+            await line.until(b".")
+            polls = line.polls
+            while line.polls == polls:
+                await asyncio.sleep(0.001)
+            line.came = b""
         yield made
     finally:
         for line in made:
@@ -91,16 +108,18 @@ def test_what_came_before_a_reset_and_then_the_reset(run, size):
             here = socket.create_connection(server.getsockname())
             there, _ = server.accept()
         here.setblocking(False)
-        came, ended = bytearray(), asyncio.get_running_loop().create_future()
+        came, errors = bytearray(), []
 
-        def read() -> None:
+        def read() -> bool:
             try:
                 came.extend(here.recv(30_000))
             except BlockingIOError:
-                return
+                return False
             except OSError as error:
                 waiting.unwatch(here.fileno())
-                ended.set_result(error)
+                errors.append(error)
+                return False
+            return True
 
         waiting.watch(here.fileno(), read)
         await asyncio.sleep(0.01)
@@ -108,8 +127,11 @@ def test_what_came_before_a_reset_and_then_the_reset(run, size):
         there.sendall(bytes(size))
         there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         there.close()
-        async with asyncio.timeout(60):
-            assert isinstance(await ended, ConnectionResetError)
+        while not errors:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        # once
+        assert [type(error) for error in errors] == [ConnectionResetError]
         assert len(came) == size
         here.close()
 
@@ -119,7 +141,7 @@ def test_what_came_before_a_reset_and_then_the_reset(run, size):
 class TestWatching:
     def test_everything_comes_on_every_socket(self, run):
         async def test(waiting: Waiting) -> None:
-            with lines(waiting, 3) as three:
+            async with lines(waiting, 3) as three:
                 for number in range(10):
                     for line in three:
                         line.there.send(b"%d" % number)
@@ -130,7 +152,7 @@ class TestWatching:
 
     def test_not_after_it_was_unwatched_and_again_after_it_was_watched(self, run):
         async def test(waiting: Waiting) -> None:
-            with lines(waiting, 1) as (line,):
+            async with lines(waiting, 1) as (line,):
                 line.unwatch()
                 line.there.send(b"a")
                 await asyncio.sleep(0.02)
@@ -144,7 +166,7 @@ class TestWatching:
 
     def test_a_callback_may_unwatch_itself(self, run):
         async def test(waiting: Waiting) -> None:
-            with lines(waiting, 2) as (one, two):
+            async with lines(waiting, 2) as (one, two):
                 one.on_data = one.unwatch
                 one.there.send(b"a")
                 await one.until(b"a")
@@ -160,7 +182,7 @@ class TestWatching:
         """As where one connection's end ends the others: none of them is called with its socket closed."""
 
         async def test(waiting: Waiting) -> None:
-            with lines(waiting, 3) as three:
+            async with lines(waiting, 3) as three:
                 called: list[Line] = []
 
                 def close_others(line: Line) -> None:
@@ -182,7 +204,7 @@ class TestWatching:
         """As a reconnection does it: the closed socket's number is the next one's."""
 
         async def test(waiting: Waiting) -> None:
-            with lines(waiting, 1) as made:
+            async with lines(waiting, 1) as made:
                 first = made[0]
 
                 def again() -> None:
@@ -204,7 +226,7 @@ class TestWatching:
         async def test(waiting: Waiting) -> None:
             reported: list[BaseException] = []
             asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
-            with lines(waiting, 2) as (bad, good):
+            async with lines(waiting, 2) as (bad, good):
 
                 def fail() -> None:
                     bad.on_data = lambda: None
@@ -222,7 +244,7 @@ class TestWatching:
 
     def test_one_that_has_always_something_does_not_starve_the_others(self, run):
         async def test(waiting: Waiting) -> None:
-            with lines(waiting, 2) as (busy, quiet):
+            async with lines(waiting, 2) as (busy, quiet):
                 busy.on_data = lambda: busy.there.send(b"x") and None
                 busy.there.send(b"x")
                 for number in range(20):
@@ -239,7 +261,9 @@ class TestTheLoopGoesOn:
     def test_timers_other_descriptors_writers_and_names(self, run):
         async def test(waiting: Waiting) -> None:
             loop = asyncio.get_running_loop()
-            with lines(waiting, 2):
+            async with lines(waiting, 2) as (busy, _):
+                busy.on_data = lambda: busy.there.send(b"x") and None
+                busy.there.send(b"x")
                 read, write = os.pipe()
                 on_data = asyncio.Event()
                 loop.add_reader(read, on_data.set)
@@ -259,12 +283,13 @@ class TestTheLoopGoesOn:
                 async with asyncio.timeout(60):
                     for _ in range(30):
                         await asyncio.sleep(0.01)
+                assert len(busy.came) > 30
 
         run(test)
 
     def test_signals(self, run):
         async def test(waiting: Waiting) -> None:
-            with lines(waiting, 1):
+            async with lines(waiting, 1):
                 on_data = asyncio.Event()
                 asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, on_data.set)
                 os.kill(os.getpid(), signal.SIGUSR1)
@@ -283,16 +308,16 @@ async def cpu_share(seconds: float) -> float:
 class TestCpu:
     def test_epoll_sleeps_while_nothing_comes(self):
         async def test(waiting: Waiting) -> None:
-            with lines(waiting, 1) as (line,):
+            async with lines(waiting, 1) as (line,):
                 assert await cpu_share(0.3) < 0.1
                 assert line.polls == 0
 
         run_with(Epoll, test)
 
-    def test_busy_poll_polls_while_a_socket_is_watched_and_only_then(self):
+    def test_spin_reads_while_a_socket_is_watched_and_only_then(self):
         async def test(waiting: Waiting) -> None:
             assert await cpu_share(0.3) < 0.1
-            with lines(waiting, 1) as (line,):
+            async with lines(waiting, 1) as (line,):
                 await asyncio.sleep(0.3)
                 assert line.polls > 1000
                 line.unwatch()
@@ -302,7 +327,44 @@ class TestCpu:
                 await asyncio.sleep(0.05)
                 assert line.polls > polls
 
-        run_with(BusyPoll, test)
+        run_with(Spin, test)
+
+    def test_adaptive_reads_a_while_after_data_and_then_sleeps(self, monkeypatch):
+        monkeypatch.setattr(strategies, "SPIN_NS", 20_000_000)
+
+        async def test(waiting: Waiting) -> None:
+            async with lines(waiting, 2) as (line, idle):
+                for number in range(1, 4):
+                    polls = line.polls
+                    line.there.send(b"a")
+                    await line.until(b"a" * number)
+                    await asyncio.sleep(0.1)
+                    assert line.polls > polls + 10
+                    polls = line.polls
+                    assert await cpu_share(0.3) < 0.1
+                    assert line.polls == polls
+                # epoll tells of those without data
+                assert idle.polls == 0
+
+        run_with(Adaptive, test)
+
+    def test_adaptive_reads_without_a_wake_up_what_comes_soon(self, monkeypatch):
+        """Another one that keeps still is not read meanwhile, and is heard all the same."""
+        monkeypatch.setattr(strategies, "SPIN_NS", 60_000_000_000)
+
+        async def test(waiting: Waiting) -> None:
+            async with lines(waiting, 2) as (busy, quiet):
+                busy.there.send(b"a")
+                while busy.polls < 1000:
+                    await asyncio.sleep(0.001)
+                assert quiet.polls == 0
+                quiet.there.send(b"a")
+                await quiet.until(b"a")
+                # it is read from now on
+                while quiet.polls < 1000:
+                    await asyncio.sleep(0.001)
+
+        run_with(Adaptive, test)
 
 
 class TestPrepare:
@@ -314,7 +376,8 @@ class TestPrepare:
 
         run_with(Epoll, test)
 
-    def test_busy_poll_asks_the_kernel_or_says_why_not(self):
+    @pytest.mark.parametrize("kind", [Spin, Adaptive], ids=lambda kind: kind.name)
+    def test_those_that_spin_ask_the_kernel_or_say_why_not(self, kind):
         async def test(waiting: Waiting) -> None:
             with socket.socket() as sock:
                 refusal = waiting.prepare(sock)
@@ -323,7 +386,7 @@ class TestPrepare:
                 else:
                     assert "CAP_NET_ADMIN" in refusal.hint
 
-        run_with(BusyPoll, test)
+        run_with(kind, test)
 
 
 def value(sock: socket.socket) -> int:

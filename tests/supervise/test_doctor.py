@@ -57,7 +57,7 @@ class TestProcessors:
 
     def test_the_only_one(self, machine):
         machine.put("sys/devices/system/cpu/online", "0\n")
-        assert "do not busy-poll" in found(machine, "processors").meaning
+        assert "do not let it spin" in found(machine, "processors").meaning
 
     def test_siblings(self, machine):
         finding = found(machine, "processor 2: SMT", (2,))
@@ -180,16 +180,16 @@ class TestNetwork:
         with pytest.raises(ConfigError, match=r"no network interface 'eth1'; expected one of ens2, eth0, eth9"):
             examine((), ("eth1",), machine.root)
 
-    def test_busy_poll_without_privileges(self, tmp_path):
+    def test_spinning_without_privileges(self, tmp_path):
         drop = "os.setgroups([]); os.setgid(65534); os.setuid(65534)" if doctor.os.getuid() == 0 else ""
-        code = f"import os; from wsrec.supervise import doctor; {drop}\nprint(next(doctor._busy_poll(doctor.ROOT)))"
+        code = f"import os; from wsrec.supervise import doctor; {drop}\nprint(next(doctor._spinning(doctor.ROOT)))"
         command = [sys.executable, "-P", "-c", code]
         result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         assert "CAP_NET_ADMIN" in result.stdout or "SO_BUSY_POLL" in result.stdout
 
-    def test_realtime_and_busy_poll_together(self, machine, monkeypatch):
+    def test_realtime_and_spinning_together(self, machine, monkeypatch):
         monkeypatch.setattr("platform.release", lambda: "5.15.0")
-        assert "sched_rt_runtime_us=-1" in found(machine, "--busy-poll, --rt-priority").hint
+        assert "sched_rt_runtime_us=-1" in found(machine, "--wait spin, --rt-priority").hint
 
 
 class TestCore:

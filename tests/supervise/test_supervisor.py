@@ -100,9 +100,10 @@ class TestSignals:
             finished(work.out)
 
 
-class TestBusyPoll:
-    def test_a_signal_finishes_the_files(self, recording):
-        work = recording("--json", "--busy-poll")
+class TestWaiting:
+    @pytest.mark.parametrize("wait", ["spin", pytest.param("adaptive", marks=pytest.mark.long)])
+    def test_a_signal_finishes_the_files(self, recording, wait):
+        work = recording("--json", "--wait", wait)
         work.process.send_signal(signal.SIGTERM)
         output, _ = work.end(0)
         assert json.loads(output)["messages"] == len(numbered(work.out)) > 100
@@ -111,14 +112,11 @@ class TestBusyPoll:
 
 class TestProcessors:
     @pytest.mark.skipif(CPUS[1:] == [], reason="needs two processors")
-    @pytest.mark.parametrize(
-        "busy_poll",
-        [pytest.param([], id="epoll"), pytest.param(["--busy-poll"], id="busy-poll", marks=pytest.mark.long)],
-    )
-    def test_each_receiver_runs_on_its_own(self, wsrec, exchange, tmp_path, busy_poll):
+    @pytest.mark.parametrize("wait", ["epoll", pytest.param("spin", marks=pytest.mark.long)])
+    def test_each_receiver_runs_on_its_own(self, wsrec, exchange, tmp_path, wait):
         first, second = CPUS[:2]
         urls = [exchange(Stream()).url, exchange(Stream()).url.replace("localhost", "127.0.0.1")]
-        process = wsrec.start("record", *urls, "--cpu", f"{second},{first}", "--out", tmp_path, *busy_poll)
+        process = wsrec.start("record", *urls, "--cpu", f"{second},{first}", "--out", tmp_path, "--wait", wait)
         work = Recording(process, tmp_path, Stream())
         try:
             work.until(lambda: work.journalled()[500:])
@@ -137,7 +135,7 @@ class TestProcessors:
         assert sorted(receivers) == [(first,), (second,)]
         for (cpu,), detail in receivers.items():
             assert detail["processor"]["cpu"] == cpu
-            assert detail["waiting"] == ("busy-poll" if busy_poll else "epoll")
+            assert detail["waiting"] == wait
         # both connections are there, each by a session of its own
         feeds = {path.name for path in (tmp_path / "messages").iterdir()}
         assert feeds == {"feed=localhost", "feed=127.0.0.1"}

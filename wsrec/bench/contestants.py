@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import msgspec
 
-from wsrec.options.record import TlsMode
+from wsrec.options.record import TlsMode, WaitStrategy
 from wsrec.receive.implementation import CompiledHotPath
 
 TRANSPORTS = ("tcp", "tls")
@@ -21,7 +21,7 @@ class WsrecConfiguration(msgspec.Struct, frozen=True, kw_only=True):
         name: its name in results.
         pure: run the Python hot path instead of the compiled one.
         tls: how TLS is decrypted.
-        busy_poll: whether the receiver polls its sockets all the time.
+        wait: how the receiver waits for its sockets.
         writer: whether a real writer process consumes the slots, into a temporary folder; otherwise this process
             does, which only counts them and frees the rings.
         transports: the transports that it is measured on.
@@ -31,7 +31,7 @@ class WsrecConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     pure: bool = False
     tls: TlsMode = TlsMode.STAMPED
-    busy_poll: bool = False
+    wait: WaitStrategy = WaitStrategy.EPOLL
     writer: bool = False
     transports: tuple[str, ...] = TRANSPORTS
 
@@ -47,15 +47,17 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
 Contestant = WsrecConfiguration | Client
 
 
-def _modes(**form: bool) -> Iterator[WsrecConfiguration]:
+def _modes() -> Iterator[WsrecConfiguration]:
     """A configuration for each TLS mode except the default one, and `auto`, which chooses one."""
     for mode in TlsMode:
         if mode is not TlsMode.STAMPED and mode.value != "auto":
-            yield WsrecConfiguration(name=f"wsrec-{mode.value}", tls=mode, transports=("tls",), **form)
+            yield WsrecConfiguration(name=f"wsrec-{mode.value}", tls=mode, transports=("tls",))
 
 
 WSREC = WsrecConfiguration(name="wsrec")
-BUSY_POLL = WsrecConfiguration(name="wsrec-busy-poll", busy_poll=True)
+SPIN, ADAPTIVE = (
+    WsrecConfiguration(name=f"wsrec-{wait}", wait=wait) for wait in (WaitStrategy.SPIN, WaitStrategy.ADAPTIVE)
+)
 PICOWS = Client(name="picows", package="picows")
 CONNECT = Client(name="wsrec-connect")
 OTHERS = (CONNECT, PICOWS, Client(name="aiohttp", package="aiohttp"), Client(name="websockets"))
@@ -64,7 +66,8 @@ SATURATED: tuple[Contestant, ...] = (
     WSREC,
     WsrecConfiguration(name="wsrec-writer", writer=True),
     *_modes(),
-    BUSY_POLL,
+    SPIN,
+    ADAPTIVE,
     WsrecConfiguration(name="wsrec-python", pure=True),
     WsrecConfiguration(name="wsrec-python-writer", pure=True, writer=True),
     Client(name=BARE),
@@ -73,7 +76,8 @@ SATURATED: tuple[Contestant, ...] = (
 PACED: tuple[Contestant, ...] = (
     WSREC,
     *_modes(),
-    BUSY_POLL,
+    SPIN,
+    ADAPTIVE,
     WsrecConfiguration(name="wsrec-python", pure=True),
     *OTHERS,
 )

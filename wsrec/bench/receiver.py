@@ -178,7 +178,7 @@ def receiving(ours: WsrecConfiguration, setup: Setup, url: str, transport: str) 
                 tls=ours.tls,
                 ca_file=setup.ca(transport),
                 rt_priority=setup.rt_priority,
-                busy_poll=ours.busy_poll,
+                wait=ours.wait,
                 until_close=True,
             ),
             cpu=setup.placement.receiver,

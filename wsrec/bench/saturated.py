@@ -16,6 +16,7 @@ from wsrec.bench.receiver import reads_of, receiving
 from wsrec.bench.results import SaturatedRound, per_message
 from wsrec.bench.sender import GO, HeldPath
 from wsrec.bench.setup import Setup
+from wsrec.options.record import WaitStrategy
 
 # polling the rings takes time from the sender if both share a processor (s)
 _LOOK_SECONDS = 0.001
@@ -54,7 +55,7 @@ def _measure_ours(
             last = int(slots["handoff"][-1])
             taken += len(slots)
             reads += reads_of(slots)
-        if not ours.busy_poll:
+        if ours.wait is not WaitStrategy.SPIN:
             time.sleep(_REST_SECONDS)
         cpu, user = receiver.cpu().since(before)
         sender.send(GO)

@@ -87,7 +87,7 @@ def record(targets: tuple[str, ...] | tuple[Wanted, ...], **given: Any) -> None:
     \b
     Examples:
       wsrec record demo --duration 10s
-      wsrec record binance --symbols BTC/USDT,ETH/USDT --channels trades,book --cpu 2 --busy-poll
+      wsrec record binance --symbols BTC/USDT,ETH/USDT --channels trades,book --cpu 2 --wait spin
       wsrec record binance --symbols all --channels book --shard 3/16
       wsrec record binance binance-usdm --until 17:30 --out /data/captures
       wsrec record binance --out /data/captures --takeover

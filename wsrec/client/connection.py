@@ -313,13 +313,14 @@ class Connection:
         self._ended = True
         self._tear_down()
 
-    def _drop(self) -> None:
+    def _drop(self) -> bool:
         try:
             size = self._transport.read(self._ring.view[:READ_MAX])
         except OSError:
             size = 0
         if size == 0:
             self._tear_down()
+        return bool(size)
 
     def _send(self, frame: Sent | None) -> None:
         if frame is None:

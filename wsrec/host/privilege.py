@@ -1,4 +1,4 @@
-"""Scheduling privileges: CPU affinity, SCHED_FIFO, locked memory, busy polling; refusals carry a hint."""
+"""Scheduling privileges: CPU affinity, SCHED_FIFO, locked memory, polling of the NIC; refusals carry a hint."""
 
 from __future__ import annotations
 
@@ -76,11 +76,12 @@ def prefer_oom_kill() -> None:
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE_ADJ))
 
 
-def busy_poll(sock: socket.socket) -> Refusal | None:
+def busy_poll(sock: socket.socket, *, prefer: bool) -> Refusal | None:
     """Make reads of an empty socket poll the NIC's receive queue (SO_BUSY_POLL, socket(7)); returns the refusal.
 
-    SO_PREFER_BUSY_POLL (Linux 5.11, Documentation/networking/napi.rst) suppresses the NIC's interrupts meanwhile, if
-    the interface's napi_defer_hard_irqs and gro_flush_timeout allow it.
+    With `prefer` (SO_PREFER_BUSY_POLL, Linux 5.11, Documentation/networking/napi.rst) the NIC's interrupts are
+    suppressed meanwhile, if the interface's napi_defer_hard_irqs and gro_flush_timeout allow it: for sockets that are
+    always read, since an interrupt that is put off delays whoever sleeps.
     """
     what = "SO_BUSY_POLL"
     try:
@@ -88,8 +89,9 @@ def busy_poll(sock: socket.socket) -> Refusal | None:
     except OSError as error:
         hint = f"give CAP_NET_ADMIN, or set it for every socket: `sysctl net.core.busy_read={_BUSY_POLL_US}`"
         return Refusal(what, error.strerror or str(error), hint)
-    with suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, _SO_PREFER_BUSY_POLL, 1)
+    if prefer:
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, _SO_PREFER_BUSY_POLL, 1)
     return None
 
 

@@ -91,7 +91,7 @@ def processor(cpu: int, root: Path = ROOT) -> Processor:
     )
 
 
-def troubles(found: Processor | None, *, busy_poll: bool, realtime: bool, root: Path = ROOT) -> list[Trouble]:
+def troubles(found: Processor | None, *, spins: bool, realtime: bool, root: Path = ROOT) -> list[Trouble]:
     """Settings certain to harm a receiver pinned to `found` (None: not pinned); doubtful ones are left out."""
     reported = []
     if found is not None and found.slow:
@@ -103,12 +103,12 @@ def troubles(found: Processor | None, *, busy_poll: bool, realtime: bool, root: 
             if landing:
                 what = f"processor {found.cpu} is isolated, but takes interrupts of {interface}"
                 reported.append(Trouble(what, f"{move(landing[0], found.cpu)}; irqbalance must leave it there"))
-    if busy_poll and len(cpu_list(text(root / "sys/devices/system/cpu/online"))) == 1:
+    if spins and len(cpu_list(text(root / "sys/devices/system/cpu/online"))) == 1:
         reported.append(
-            Trouble("busy-poll takes the only processor of this machine", "leave --busy-poll out on this machine")
+            Trouble("spinning takes the only processor of this machine", "use --wait epoll on this machine")
         )
-    if busy_poll and realtime and throttled(root):
-        what = "the kernel stops a busy-polling SCHED_FIFO process for a part of every second"
+    if spins and realtime and throttled(root):
+        what = "the kernel stops a spinning SCHED_FIFO process for a part of every second"
         reported.append(Trouble(what, "`sysctl kernel.sched_rt_runtime_us=-1`, or leave --rt-priority out"))
     return reported
 

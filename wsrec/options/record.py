@@ -49,6 +49,14 @@ class TlsMode(StrEnum):
     OPENSSL = "openssl"
 
 
+class WaitStrategy(StrEnum):
+    """How a receiver waits for its sockets (docs/how-to/tuning.md)."""
+
+    EPOLL = "epoll"
+    SPIN = "spin"
+    ADAPTIVE = "adaptive"
+
+
 class InstrumentsMode(StrEnum):
     """Which feeds' listings of instruments are fetched."""
 
@@ -127,9 +135,15 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = Rotation()
     rt_priority: Annotated[int | None, Option("SCHED_FIFO priority of the receivers.", Number(1, 99))] = None
-    busy_poll: Annotated[
-        bool, Option("Poll the sockets without pause: lowest latency, but takes a whole processor.", Flag())
-    ] = False
+    wait: Annotated[
+        WaitStrategy,
+        Option(
+            "How receivers wait for data. `epoll`: asleep until the kernel reports it. `spin`: never, they read the "
+            "sockets without pause: lowest latency, but takes a whole processor. `adaptive`: they spin for 200 us "
+            "after data, then sleep.",
+            Choice(WaitStrategy),
+        ),
+    ] = WaitStrategy.EPOLL
     tls: Annotated[
         TlsMode,
         Option(

@@ -268,7 +268,7 @@ cdef class HotPath:
             self._prepare()
             if not self._prepared_room:
                 self._on_full()
-                return
+                return False
         # Stage 3, RECV_START; prefetch the slot's cache line, which the writer's core has and this one will write
         wsrec_prefetch(&self._slots[self._prepared_at & self._slot_mask])
         recv_start = wsrec_now(CLOCK)
@@ -279,7 +279,7 @@ cdef class HotPath:
                     result = self._decrypt(size, self._into)
                 except OSError as error:
                     self._on_end(error)
-                    return
+                    return False
                 # Stage 4, RECV_END
                 recv_end = wsrec_now(CLOCK)
                 self._note_stamp(size, kernel, nic)
@@ -304,7 +304,7 @@ cdef class HotPath:
                 result = self._read(self._into)
             except OSError as error:
                 self._on_end(error)
-                return
+                return False
             # Stage 4, RECV_END
             recv_end = wsrec_now(CLOCK)
             size = -EAGAIN if result is None else result
@@ -315,7 +315,7 @@ cdef class HotPath:
                 self._on_end(None)
             elif size not in (-EAGAIN, -EINTR):
                 self._on_end(OSError(-size, strerror(<int>-size).decode()))
-            return
+            return False
 
         self.reads += 1
         self.last_event = event
@@ -342,6 +342,7 @@ cdef class HotPath:
         elif unlikely(size == 0):
             self._on_end(end)
         self._prepare()
+        return True
 
     cdef int _take(self, uint64_t size) except -1:
         """Parse and hand off what is new in the ring; see the Python class."""

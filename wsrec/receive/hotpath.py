@@ -139,8 +139,8 @@ class HotPath:
         self._ring.head.publish(self._head)
         self._into = None
 
-    def on_readable(self) -> None:
-        """Readiness callback: read once, parse every complete frame, hand the batch off."""
+    def on_readable(self) -> bool:
+        """Readiness callback: read once, parse every complete frame, hand the batch off; True if there was data."""
         # Stage 2, EVENT
         event = now()
         if self._into is None or self._prepared_at != self._producer.count:
@@ -148,7 +148,7 @@ class HotPath:
         into = self._into
         if into is None:
             self._on_full()
-            return
+            return False
 
         # Stage 3, RECV_START
         recv_start = now()
@@ -156,13 +156,13 @@ class HotPath:
             size = self._transport.read(into)
         except OSError as error:
             self._on_end(error)
-            return
+            return False
         # Stage 4, RECV_END
         recv_end = now()
         if not size:
             if size is not None:
                 self._on_end(None)
-            return
+            return False
 
         self.reads += 1
         self.last_event = event
@@ -187,6 +187,7 @@ class HotPath:
         elif left == 0:
             self._on_end(end)
         self._prepare()
+        return True
 
     def _take(self, size: int, event: int, recv_start: int, recv_end: int) -> None:
         """Parse and hand off what is new in the ring: the `size` bytes of a read, or of one record of it."""

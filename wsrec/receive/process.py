@@ -21,7 +21,7 @@ from wsrec.host import privilege
 from wsrec.host.clock import Anchor, StageClock, anchor, now, step
 from wsrec.host.processor import clock_source, processor, troubles
 from wsrec.http import client as http_client
-from wsrec.options.record import TlsMode
+from wsrec.options.record import TlsMode, WaitStrategy
 from wsrec.receive.active_reconnectors import ActiveReconnectors
 from wsrec.receive.connection_counts import ConnectionCounts
 from wsrec.receive.failure_log import FailureLog
@@ -34,7 +34,7 @@ from wsrec.receive.rate_limit import HostRateLimiters
 from wsrec.receive.reconnector import Reconnector
 from wsrec.receive.security import TlsPolicy
 from wsrec.receive.sides import Counts, Side
-from wsrec.receive.waiting import BusyPoll, Epoll
+from wsrec.receive.waiting import STRATEGIES
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
@@ -83,7 +83,7 @@ class Receiver:
             self._producer.event(EventKind.RESTART, process="receiver", **detail)
         if any(plan.token is not None for plan in job.connections):
             http_client.prepare()
-        self._waiting = BusyPoll() if job.options.busy_poll else Epoll()
+        self._waiting = STRATEGIES[job.options.wait]()
         self._tls = TlsPolicy(job.options.tls, job.options.ca_file)
         # standby rings take no memory before they are used
         sides = [
@@ -188,7 +188,7 @@ class Receiver:
             ipc.warn(f"--tls ktls is not possible here, using stamped: {unable.reason}", unable.hint)
         pinned = processor(job.cpu) if job.cpu is not None else None
         for what, hint in troubles(
-            pinned, busy_poll=job.options.busy_poll, realtime=job.options.rt_priority is not None
+            pinned, spins=job.options.wait is not WaitStrategy.EPOLL, realtime=job.options.rt_priority is not None
         ):
             ipc.warn(what, hint)
         hot_path = "compiled" if COMPILED else "python"

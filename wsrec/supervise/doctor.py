@@ -102,7 +102,7 @@ def examine(cpus: Sequence[int] = (), names: Sequence[str] = (), root: Path = RO
         *_processors(cpus, chosen, root),
         _memory(root),
         *_limits(root),
-        *_busy_poll(root),
+        *_spinning(root),
         _receive_buffer(root),
         _proxies(),
     ]
@@ -231,7 +231,7 @@ def _processors(cpus: Sequence[int], names: Sequence[str], root: Path) -> Iterat
         isolated = text(system / "isolated")
         online = text(system / "online") or "unknown"
         if len(cpu_list(online)) == 1:
-            yield Finding("processors", State.HINT, online, "receiver and writer share it; do not busy-poll here")
+            yield Finding("processors", State.HINT, online, "receiver and writer share it; do not let it spin here")
         elif isolated:
             words = f"online {online}, isolated {isolated}"
             yield Finding("processors", State.OK, words, f"record with --cpu {cpu_list(isolated)[0]}")
@@ -273,7 +273,7 @@ def _processor(found: Processor, names: Sequence[str], root: Path, *, requested:
     if requested and found.wake_up_us is not None:
         found_words = f"wakes up within {found.wake_up_us} us"
         if found.wake_up_us > DEEP_SLEEP_US:
-            hint = f"`cpupower -c {found.cpu} idle-set -D {DEEP_SLEEP_US}`, or `--busy-poll`"
+            hint = f"`cpupower -c {found.cpu} idle-set -D {DEEP_SLEEP_US}`, or `--wait spin`"
             yield Finding(
                 f"{cpu}: idle", State.HINT, found_words, "a message after a pause waits for the wake-up", hint
             )
@@ -344,19 +344,19 @@ def _limits(root: Path) -> Iterator[Finding]:
         yield Finding("descriptors", State.HINT, found, "a connection takes two in its receiver", hint)
 
 
-def _busy_poll(root: Path) -> Iterator[Finding]:
+def _spinning(root: Path) -> Iterator[Finding]:
     with socket.socket() as probe:
-        refusal = privilege.busy_poll(probe)
+        refusal = privilege.busy_poll(probe, prefer=True)
     if refusal is None:
         yield Finding(
-            "--busy-poll", State.OK, "SO_BUSY_POLL", "a read also polls the NIC's queue, if the driver supports it"
+            "--wait spin", State.OK, "SO_BUSY_POLL", "a read also polls the NIC's queue, if the driver supports it"
         )
     else:
-        meaning = "busy polling works, but new segments wait for the NIC's interrupt"
-        yield Finding("--busy-poll", State.HINT, f"{refusal.what}: {refusal.reason}", meaning, refusal.hint)
+        meaning = "spinning works, but new segments wait for the NIC's interrupt"
+        yield Finding("--wait spin", State.HINT, f"{refusal.what}: {refusal.reason}", meaning, refusal.hint)
     if throttled(root):
         yield Finding(
-            "--busy-poll, --rt-priority",
+            "--wait spin, --rt-priority",
             State.HINT,
             f"kernel.sched_rt_runtime_us={text(root / 'proc/sys/kernel/sched_rt_runtime_us')}",
             "used together, the receiver is stopped for a part of every second",

@@ -15,7 +15,7 @@ from wsrec.feed.errors import OptionError
 from wsrec.format.lock import refuse_held
 from wsrec.format.output_version import check_output
 from wsrec.net.proxy import ProxyRules, parse_proxy
-from wsrec.options.record import RecordOptions, Selection
+from wsrec.options.record import RecordOptions, Selection, WaitStrategy
 
 DEMO = "demo"
 """The synthetic exchange, as a target."""
@@ -42,10 +42,8 @@ def _check_writers(options: RecordOptions) -> None:
         expected = "expected one" if receivers == 1 else f"expected at most {receivers}"
         raise OptionError("writer_cpu", f"found {len(writers)} processors beside {each} one writer (--cpu), {expected}")
     shared = [cpu for cpu in writers if cpu in options.cpu]
-    if options.busy_poll and shared:
-        raise OptionError(
-            "writer_cpu", f"found {shared[0]}, where a receiver busy-polls; choose another one, or omit it"
-        )
+    if options.wait is not WaitStrategy.EPOLL and shared:
+        raise OptionError("writer_cpu", f"found {shared[0]}, where a receiver spins; choose another one, or omit it")
 
 
 def check_free(targets: Sequence[str], options: RecordOptions, selection: Selection, proxies: ProxyRules) -> None:
