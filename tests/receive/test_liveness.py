@@ -36,6 +36,7 @@ from tests.receive.test_receiver import (
 from tests.subscriptions import named
 from tests.subscriptions import request as subscription_request
 from wsrec import ipc
+from wsrec.options.record import WaitStrategy
 from wsrec.plan.connections import Answer, KeepAlive, TokenRequest
 from wsrec.ring.events import EventKind
 from wsrec.ring.slot_flags import Flag
@@ -276,7 +277,7 @@ class TestAnswers:
         assert receiver.until(receiver.reader.sent) == [(TEXT, b"2")]
 
 
-@pytest.mark.parametrize("receive", [False], ids=["epoll"], indirect=True)
+@pytest.mark.parametrize("receive", [WaitStrategy.EPOLL], indirect=True)
 class TestClosing:
     """What happens on one connection while it closes does not affect the others."""
 

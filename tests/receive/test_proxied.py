@@ -17,11 +17,11 @@ from tests.receive.test_reconnector import Kept, run
 from tests.supervise.test_proxies import counts, port_of
 from wsrec.net.proxy import ProxyRules
 from wsrec.receive import opening
-from wsrec.receive.waiting import Adaptive, Epoll, Spin
+from wsrec.receive.waiting import Epoll, Spin
 from wsrec.ring.events import EventKind
 
 
-@pytest.fixture(autouse=True, params=[Epoll, Spin, Adaptive], ids=lambda kind: kind.name)
+@pytest.fixture(autouse=True, params=[Epoll, Spin], ids=lambda kind: kind.name)
 def waiting(request, monkeypatch) -> None:
     monkeypatch.setattr(Kept, "waiting", request.param)
 

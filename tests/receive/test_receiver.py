@@ -146,9 +146,13 @@ def subscriptions(*texts: str) -> tuple[SubscriptionRequest, ...]:
     )
 
 
-@pytest.fixture(params=list(WaitStrategy))
+every_way_to_wait = pytest.mark.parametrize("receive", list(WaitStrategy), indirect=True)
+
+
+# adaptive is both in turn
+@pytest.fixture(params=[WaitStrategy.EPOLL, WaitStrategy.SPIN])
 def receive(request: pytest.FixtureRequest) -> Iterator[Callable[..., Receiver]]:
-    """Starts receivers, with every way to wait."""
+    """Starts receivers that sleep, and receivers that spin."""
     running: list[Receiver] = []
 
     def start(*plans: ConnectionPlan, **options: Any) -> Receiver:
@@ -171,6 +175,7 @@ def in_force(tls: TlsMode) -> str:
     return "ktls" if tls is TlsMode.KTLS and ktls.unable() is None else "stamped"
 
 
+@every_way_to_wait
 class TestRecording:
     @pytest.mark.usefixtures("kernel_stamps")
     @pytest.mark.parametrize("tls", [None, *TlsMode])
@@ -328,6 +333,7 @@ def used_so_far(receiver: Receiver) -> int:
     return int(Path(f"/proc/{receiver.process.pid}/schedstat").read_text().split()[0])
 
 
+@every_way_to_wait
 class TestCpu:
     def share(self, receiver: Receiver) -> float:
         """CPU time of the receiver as a part of the time."""

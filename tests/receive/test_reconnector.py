@@ -27,7 +27,7 @@ from wsrec.receive.rate_limit import HostRateLimiters
 from wsrec.receive.reconnector import Reconnector
 from wsrec.receive.security import TlsPolicy
 from wsrec.receive.sides import Side
-from wsrec.receive.waiting import Adaptive, Epoll, Spin, Waiting
+from wsrec.receive.waiting import Epoll, Spin, Waiting
 from wsrec.ring import loss_evidence
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
@@ -43,7 +43,7 @@ def at_once(monkeypatch) -> None:
     monkeypatch.setattr(successor_proof, "SETTLING", 0.1, raising=False)
 
 
-@pytest.fixture(autouse=True, params=[Epoll, Spin, Adaptive], ids=lambda kind: kind.name)
+@pytest.fixture(autouse=True, params=[Epoll, Spin], ids=lambda kind: kind.name)
 def waiting(request, monkeypatch) -> None:
     monkeypatch.setattr(Kept, "waiting", request.param)
 
