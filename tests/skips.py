@@ -25,6 +25,7 @@ EXPECTED = {
     r"systemd-analyze is not installed": "containers have no systemd",
     r"netem": "the kernel has no network emulation",
     r"no group of ours": "a container may not make control groups",
+    r"no segments can be captured here": "a container may not have CAP_NET_RAW",
     r"not a git checkout": "an exported tree has no history to copy from",
 }
 """Reason (a regular expression) to why no machine of CI can do without it."""

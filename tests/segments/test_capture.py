@@ -1,0 +1,204 @@
+"""wsrec.segments.capture on loopback, beside libpcap."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.segments import libpcap
+from wsrec.segments.capture import Capture, Flow, unavailable
+from wsrec.segments.segment_ring import CaptureState, SegmentFlag, SegmentKind, SegmentRing
+
+pytestmark = pytest.mark.skipif(
+    (refusal := unavailable()) is not None, reason=f"no segments can be captured here: {refusal and refusal.reason}"
+)
+
+
+@pytest.fixture
+def ring() -> Iterator[SegmentRing]:
+    fd = SegmentRing.create("t")
+    yield SegmentRing(fd)
+    os.close(fd)
+
+
+@pytest.fixture
+def capture(ring) -> Iterator[Capture]:
+    capture = Capture(ring)
+    yield capture
+    capture.close()
+
+
+class Peer:
+    """A TCP server that sends what it is told to, and a client of it under capture."""
+
+    def __init__(self, capture: Capture, host: str = "127.0.0.1", *, records: bool = False) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.listening = socket.create_server((host, 0), family=family)
+        self.client = socket.socket(family)
+        self.client.bind(("", 0))
+        self.port = self.client.getsockname()[1]
+        self.flow = capture.watch(5, self.port, self.listening.getsockname()[:2], records=records)
+        assert self.flow is not None
+        self.client.connect(self.listening.getsockname())
+        self.server, _ = self.listening.accept()
+        self.server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, *parts: bytes) -> None:
+        for part in parts:
+            self.server.sendall(part)
+
+    def receive(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            data += self.client.recv(size - len(data))
+        return data
+
+    def close(self) -> None:
+        for sock in (self.client, self.server, self.listening):
+            sock.close()
+
+
+def settled(ring: SegmentRing) -> np.ndarray:
+    """The records of all that has arrived until now."""
+    until = time.monotonic_ns()
+    while ring.covered_until.read() < until:
+        time.sleep(0.002)
+    return ring.run(ring.released.read(), ring.published.read()).copy()
+
+
+def stamps(rows: np.ndarray, flow: Flow) -> dict[int, int]:
+    """Of each byte of a flow that is covered: its stamp."""
+    mine = rows[(rows["flow"] == flow.number) & (rows["kind"] == SegmentKind.SEGMENT)]
+    first = mine[mine["flags"] & SegmentFlag.REPEATED == 0]
+    found: dict[int, int] = {}
+    for row in first:
+        for byte in range(int(row["offset"]), int(row["offset"] + row["length"])):
+            assert byte not in found
+            found[byte] = int(row["stamp"])
+    return found
+
+
+class TestLoopback:
+    @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+    def test_every_byte_has_the_stamp_that_libpcap_has(self, capture, ring, host, tmp_path):
+        file = tmp_path / "lo.pcap"
+        with libpcap.recording(file, "lo", "tcp"):
+            peer = Peer(capture, host)
+            sizes = [1, 10, 1448, 70_000, 300_000, 3]
+            peer.send(*(bytes(size) for size in sizes))
+            peer.receive(sum(sizes))
+        rows = settled(ring)
+        peer.close()
+        reference = libpcap.Reference(libpcap.read(file), peer.port)
+        assert peer.flow is not None
+        found = stamps(rows, peer.flow)
+        assert list(found) == list(range(sum(sizes)))
+        assert reference.differences(found) == []
+        assert rows["kind"][0] == SegmentKind.OPEN
+        assert set(rows["conn"]) == {5}
+
+    def test_only_flows_under_capture_come_through_the_filter(self, capture, ring):
+        first, second = Peer(capture), Peer(capture)
+        with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()):
+            server, _ = listening.accept()
+            server.sendall(b"x" * 100)
+        server.close()
+        first.send(b"abc")
+        second.send(b"defgh")
+        rows = settled(ring)
+        data = rows[rows["kind"] == SegmentKind.SEGMENT]
+        assert sorted(zip(data["flow"].tolist(), data["length"].tolist(), strict=True)) == [(1, 3), (2, 5)]
+        # theirs: SYN-ACK, acknowledgement of nothing, data
+        assert capture.packets == 4
+        first.close()
+        second.close()
+
+    def test_an_ended_flow_is_captured_to_its_end_and_then_released(self, capture, ring):
+        peer = Peer(capture)
+        assert peer.flow is not None
+        peer.send(b"last words")
+        capture.end(peer.flow)
+        assert len(stamps(settled(ring), peer.flow)) == 10
+        capture.sweep()
+        peer.send(b"unheard")
+        assert len(stamps(settled(ring), peer.flow)) == 10
+        peer.close()
+
+    def test_a_later_capture_goes_on_in_the_ring_with_other_flows(self, ring):
+        for number in (1, 2):
+            capture = Capture(ring)
+            assert ring.state.read() == CaptureState.RUNNING
+            peer = Peer(capture)
+            assert peer.flow is not None
+            peer.send(b"abc")
+            capture.close()
+            assert ring.state.read() == CaptureState.ENDED
+            assert peer.flow.number == number
+            # all that had arrived is there
+            assert len(stamps(ring.run(0, ring.published.read()), peer.flow)) == 3
+            peer.close()
+
+    def test_many_flows_at_a_time(self, capture, ring):
+        peers = [Peer(capture) for _ in range(40)]
+        for number, peer in enumerate(peers):
+            peer.send(bytes(number + 1))
+        rows = settled(ring)
+        assert [len(stamps(rows, peer.flow)) for peer in peers if peer.flow] == list(range(1, 41))
+        for peer in peers:
+            peer.close()
+
+
+class TestThread:
+    def test_the_interpreters_lock_is_not_taken(self, capture, ring):
+        """Records come while this thread holds the lock for longer than the writer waits."""
+        peer = Peer(capture)
+        peer.send(b"abc")
+        peer.client.recv(3)
+        # a call into C that keeps the lock
+        import ctypes
+
+        ctypes.PyDLL(None).usleep(200_000)
+        assert ring.published.read() >= 2
+        assert ring.covered_until.read() > 0
+        peer.close()
+
+    def test_it_runs_where_it_is_told_to(self, ring):
+        processors = os.sched_getaffinity(0)
+        capture = Capture(ring, {max(processors)})
+        (thread,) = (thread for thread in threading.enumerate() if thread.name == "segments")
+        assert os.sched_getaffinity(thread.native_id or 0) == {max(processors)}
+        assert os.sched_getaffinity(0) == processors
+        capture.close()
+
+
+class TestSpeed:
+    def test_what_a_segment_costs_is_measured(self, capture, ring, record_property):
+        peer = Peer(capture)
+        count = 20_000
+        sender = threading.Thread(target=lambda: peer.send(*(b"x" * 200 for _ in range(count))))
+        sender.start()
+        peer.receive(200 * count)
+        sender.join()
+        assert peer.flow is not None
+        rows = settled(ring)
+        covered = int(rows["length"][rows["kind"] == SegmentKind.SEGMENT].sum())
+        assert covered + ring.dropped.read() * 64_000 >= 200 * count
+        record_property("ns a segment", capture.cpu_ns / max(capture.segments, 1))
+        assert capture.cpu_ns > 0
+        peer.close()
+
+
+def test_a_refusal_is_in_the_ring_for_the_writer(ring, monkeypatch, tmp_path: Path):
+    from wsrec.segments import capture as module
+
+    monkeypatch.setattr(module, "COMPILED", False)
+    with pytest.raises(module.CaptureRefused, match="not compiled"):
+        Capture(ring)
+    assert ring.state.read() == CaptureState.REFUSED

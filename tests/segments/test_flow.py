@@ -1,0 +1,462 @@
+"""The compiled flow table: which bytes of a stream arrived when, whatever the order of the segments."""
+
+from __future__ import annotations
+
+import struct
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.effort import examples
+from tests.segments.packets import ACK, FIN, QINQ, RST, SYN, URG, V4, V6, VLAN, Ends, packet, tagged
+from wsrec.segments.segment_ring import BrokenReason, SegmentFlag, SegmentKind, SegmentRing
+
+capture = pytest.importorskip("wsrec.segments._capture", reason="the capture is not compiled")
+
+NIC, REPEATED, FILLED, AHEAD = SegmentFlag.NIC, SegmentFlag.REPEATED, SegmentFlag.FILLED, SegmentFlag.AHEAD
+
+
+class Seen(NamedTuple):
+    """A record of the ring, without flow and connection."""
+
+    kind: int
+    offset: int
+    length: int
+    stamp: int
+    flags: int = 0
+    value: int = 0
+
+
+class Table:
+    """A flow table and its ring."""
+
+    def __init__(self, capacity: int = 1 << 12) -> None:
+        import os
+
+        fd = SegmentRing.create("t", capacity)
+        try:
+            self.ring = SegmentRing(fd)
+        finally:
+            os.close(fd)
+        self.table = capture.FlowTable(self.ring, 16)
+        self.taken = 0
+
+    def watch(self, ends: Ends = V4, *, place: int = 0, flow: int = 1, records: bool = False) -> None:
+        self.table.put(place, flow, 7, ends.port, ends.remote_address, ends.remote_port, records=records)
+
+    def arrive(
+        self, sequence: int, payload: bytes, stamp: int, flags: int = ACK, *, ends: Ends = V4, captured: int = 1 << 20
+    ) -> None:
+        data, protocol = packet(ends, sequence, payload, flags)
+        self.table.packet(data[:captured], len(data), protocol, stamp)
+
+    def open(self, first: int = 0, ends: Ends = V4, **named: Any) -> None:
+        """Watch, and take the SYN-ACK in front of sequence number `first`."""
+        self.watch(ends, **named)
+        self.arrive(first - 1, b"", 1, SYN | ACK, ends=ends)
+        (seen,) = self.take()
+        assert seen == Seen(SegmentKind.OPEN, 0, 0, 1)
+
+    def rows(self) -> np.ndarray[Any, Any]:
+        until = self.ring.published.read()
+        rows = self.ring.run(self.taken, until).copy()
+        self.taken = until
+        self.ring.released.publish(until)
+        return rows
+
+    def take(self) -> list[Seen]:
+        return [
+            Seen(*(int(row[name]) for name in ("kind", "offset", "length", "stamp", "flags", "value")))
+            for row in self.rows()
+        ]
+
+
+def segment(offset: int, length: int, stamp: int, flags: int = 0) -> Seen:
+    return Seen(SegmentKind.SEGMENT, offset, length, stamp, flags)
+
+
+class TestOrder:
+    """What each segment tells, one case at a time."""
+
+    @pytest.fixture(params=[V4, V6], ids=["ipv4", "ipv6"])
+    def ends(self, request) -> Ends:
+        return request.param
+
+    @pytest.mark.parametrize("first", [0, 1000, 2**31 - 5, 2**32 - 5])
+    def test_in_order(self, first, ends):
+        table = Table()
+        table.open(first, ends)
+        table.arrive(first, b"a" * 10, 100, ends=ends)
+        table.arrive(first + 10, b"b" * 7, 101, ends=ends)
+        assert table.take() == [segment(0, 10, 100), segment(10, 7, 101)]
+
+    def test_offsets_go_on_where_sequence_numbers_wrap_again_and_again(self):
+        table = Table()
+        table.open(17)
+        at, size = 0, 60_000
+        for stamp in range(200_000):
+            table.arrive(17 + at, b"x" * size, stamp + 5) if stamp % 1000 == 0 else self.fast(
+                table, 17 + at, size, stamp + 5
+            )
+            at += size
+            if stamp % 1000 == 0:
+                last = table.take()[-1]
+        assert at > 2 * 2**32
+        table.arrive(17 + at, b"end", 9)
+        assert table.take()[-1] == segment(at, 3, 9)
+        assert last.offset < at
+
+    @staticmethod
+    def fast(table: Table, sequence: int, size: int, stamp: int) -> None:
+        data, protocol = packet(V4, sequence, b"", ACK)
+        data = data[:2] + struct.pack("!H", 40 + size) + data[4:]
+        table.table.packet(data, 40 + size, protocol, stamp)
+        table.ring.released.publish(table.ring.published.read())
+        table.taken = table.ring.published.read()
+
+    def test_the_first_arrival_counts_and_a_later_one_is_marked(self):
+        table = Table()
+        table.open(5)
+        table.arrive(5, b"a" * 10, 100)
+        table.arrive(5, b"a" * 10, 200)
+        table.arrive(10, b"a" * 10, 300)
+        assert table.take() == [
+            segment(0, 10, 100),
+            segment(0, 10, 200, REPEATED),
+            segment(5, 5, 300, REPEATED),
+            segment(10, 5, 300),
+        ]
+
+    def test_what_overtakes_is_ahead_and_what_comes_late_fills(self):
+        table = Table()
+        table.open()
+        table.arrive(10, b"b" * 5, 100)
+        table.arrive(20, b"d" * 5, 101)
+        table.arrive(15, b"c" * 5, 102)
+        table.arrive(0, b"a" * 10, 103)
+        table.arrive(25, b"e" * 5, 104)
+        assert table.take() == [
+            segment(10, 5, 100, AHEAD),
+            segment(20, 5, 101, AHEAD),
+            segment(15, 5, 102, AHEAD | FILLED),
+            segment(0, 10, 103, FILLED),
+            segment(25, 5, 104),
+        ]
+
+    def test_a_segment_over_several_holes_tells_each_part(self):
+        table = Table()
+        table.open()
+        table.arrive(10, b"b" * 5, 100)
+        table.arrive(20, b"d" * 5, 101)
+        table.take()
+        table.arrive(0, b"x" * 30, 102)
+        assert table.take() == [
+            segment(0, 10, 102, FILLED),
+            segment(10, 5, 102, REPEATED),
+            segment(15, 5, 102, FILLED),
+            segment(20, 5, 102, REPEATED),
+            segment(25, 5, 102),
+        ]
+
+    def test_one_packet_that_two_devices_show_counts_once(self):
+        table = Table()
+        table.open()
+        for _ in range(2):
+            table.arrive(0, b"a" * 10, 100)
+        assert table.take() == [segment(0, 10, 100)]
+
+    def test_a_keep_alive_probe_repeats_nothing(self):
+        table = Table()
+        table.open()
+        table.arrive(0, b"a" * 10, 100)
+        table.take()
+        table.arrive(9, b"\0", 101)
+        table.arrive(9, b"", 102)
+        assert table.take() == []
+
+    def test_a_nic_stamp_is_marked_and_one_far_from_the_clock_is_no_stamp(self):
+        table = Table()
+        table.open()
+        data, protocol = packet(V4, 0, b"a")
+        table.table.packet(data, len(data), protocol, 1000, nic=True)
+        assert table.take() == [segment(0, 1, 1000, NIC)]
+
+    def test_data_with_the_syn_or_the_fin_counts(self):
+        table = Table()
+        table.watch()
+        table.arrive(99, b"early", 50, SYN | ACK)
+        table.arrive(105, b"last", 51, ACK | FIN)
+        assert table.take() == [Seen(SegmentKind.OPEN, 0, 0, 50), segment(0, 5, 50), segment(5, 4, 51)]
+
+    def test_a_connection_whose_start_was_not_seen_has_no_record(self):
+        table = Table()
+        table.watch()
+        table.arrive(99, b"data", 50)
+        table.arrive(99, b"", 50, SYN)
+        table.arrive(99, b"x", 50, RST | ACK)
+        assert table.take() == []
+
+    def test_another_syn_only_counts_before_the_first_data(self):
+        table = Table()
+        table.open(100)
+        table.arrive(99, b"", 2, SYN | ACK)
+        assert table.take() == []
+        table.arrive(499, b"", 3, SYN | ACK)
+        table.arrive(500, b"a", 4)
+        table.arrive(899, b"", 5, SYN | ACK)
+        table.arrive(501, b"b", 6)
+        assert table.take() == [Seen(SegmentKind.OPEN, 0, 0, 3), segment(0, 1, 4), segment(1, 1, 6)]
+
+    def test_urgent_data_ends_the_capture_of_the_flow(self):
+        table = Table()
+        table.open()
+        table.arrive(0, b"abc", 5)
+        table.arrive(3, b"def", 6, ACK | URG)
+        table.arrive(6, b"ghi", 7)
+        assert table.take() == [segment(0, 3, 5), Seen(SegmentKind.BROKEN, 3, 0, 6, 0, BrokenReason.URGENT)]
+
+    @pytest.mark.parametrize("distance", [2**30 + 1, 2**31, -(2**30) - 50])
+    def test_what_lies_beyond_every_window_is_ignored(self, distance):
+        table = Table()
+        table.open()
+        table.arrive(distance, b"abc", 5)
+        table.arrive(0, b"abc", 6)
+        assert table.take() == [segment(0, 3, 6)]
+
+    def test_bytes_before_the_first_are_cut_off(self):
+        table = Table()
+        table.open(100)
+        table.arrive(90, b"x" * 15, 5)
+        table.arrive(80, b"x" * 20, 6)
+        assert table.take() == [segment(0, 5, 5)]
+
+
+class TestFlows:
+    def test_others_at_the_same_port_are_not_of_the_flow(self):
+        table = Table()
+        table.open()
+        for ends in (V4._replace(remote="10.0.0.3"), V4._replace(remote_port=444), V4._replace(port=40_002), V6):
+            table.arrive(0, b"abc", 5, ends=ends)
+        assert table.take() == []
+
+    def test_each_has_its_number_and_its_connection(self):
+        table = Table()
+        table.open()
+        table.open(50, V6, place=3, flow=9)
+        table.arrive(0, b"a", 5)
+        table.arrive(50, b"b", 6, ends=V6)
+        assert [(int(row["flow"]), int(row["conn"])) for row in table.rows()] == [(1, 7), (9, 7)]
+
+    def test_one_that_was_removed_gets_nothing_and_its_port_goes_on_with_another(self):
+        table = Table()
+        table.open()
+        table.table.remove(0)
+        table.arrive(0, b"a", 5)
+        assert table.take() == []
+        table.open(place=1, flow=2)
+        table.table.remove(0)
+        table.arrive(0, b"a", 5)
+        assert [int(row["flow"]) for row in table.rows()] == [2]
+
+
+class TestPackets:
+    """What is around the segment."""
+
+    @pytest.mark.parametrize("tags", [(VLAN,), (QINQ, VLAN)], ids=["one tag", "two tags"])
+    def test_tags_that_were_left_in_the_packet(self, tags):
+        table = Table()
+        table.open()
+        data, protocol = tagged(*packet(V4, 0, b"abc"), *tags)
+        table.table.packet(data, len(data), protocol, 5)
+        assert table.take() == [segment(0, 3, 5)]
+
+    @pytest.mark.parametrize("ends", [V4, V6], ids=["ipv4", "ipv6"])
+    def test_a_packet_too_large_for_its_length_field(self, ends):
+        table = Table()
+        table.open(0, ends)
+        data, protocol = packet(ends, 0, b"x" * 150_000, jumbo=True)
+        table.table.packet(data[:120], len(data), protocol, 5)
+        assert table.take() == [segment(0, 150_000, 5)]
+
+    def test_padding_is_no_payload(self):
+        table = Table()
+        table.open()
+        data, protocol = packet(V4, 0, b"")
+        table.table.packet(data + bytes(6), len(data) + 6, protocol, 5)
+        data, protocol = packet(V4, 0, b"ab", options=b"\1" * 12)
+        table.table.packet(data + bytes(6), len(data) + 6, protocol, 6)
+        assert table.take() == [segment(0, 2, 6)]
+
+    def test_nothing_that_is_cut_or_not_tcp_is_taken(self):
+        for ends in (V4, V6):
+            table = Table()
+            table.open(0, ends)
+            data, protocol = packet(ends, 0, b"abc")
+            header = len(data) - 3
+            for size in range(header):
+                # as captured, and as sent
+                table.table.packet(data[:size], size, protocol, 5)
+                if size < header:
+                    table.table.packet(data[:size], len(data), protocol, 5)
+            table.table.packet(data, len(data), 0x0806, 5)
+            assert table.take() == []
+        table = Table()
+        table.open()
+        data, protocol = packet(V4, 0, b"abc")
+        for at, value in ((0, 0x44), (0, 0x65), (6, 0x20), (7, 1), (9, 17), (32, 0x40), (32, 0xF0), (2, 0xFF)):
+            changed = bytearray(data)
+            changed[at] = value
+            table.table.packet(changed, len(data), protocol, 5)
+        assert table.take() == []
+
+
+class TestLoss:
+    def test_a_ring_without_room_loses_and_tells_before_anything_else(self):
+        table = Table(128)
+        table.open()
+        for number in range(200):
+            table.arrive(number * 3, b"abc", 1000 + number)
+        seen = table.take()
+        table.arrive(600, b"abc", 2000)
+        loss, last = table.take()
+        assert loss.kind == SegmentKind.LOSS
+        assert last == segment(600, 3, 2000)
+        told = [one for one in seen if one.kind == SegmentKind.SEGMENT]
+        lost = sum(one.value for one in (*seen, loss) if one.kind == SegmentKind.LOSS)
+        assert told == [segment(number * 3, 3, 1000 + number) for number in range(len(told))]
+        assert 64 < len(told) < 200
+        assert len(told) + lost == 200
+        assert table.ring.dropped.read() == lost
+
+    def test_holes_without_end_do_not_grow_the_table(self):
+        table = Table()
+        table.open()
+        for number in range(1, 2000):
+            table.arrive(number * 10, b"abc", number)
+        seen = table.take()
+        assert [(one.offset, one.flags) for one in seen] == [(number * 10, AHEAD) for number in range(1, 2000)]
+        # a hole that was given up is not filled later: nothing of it has a stamp
+        table.arrive(13, b"x" * 7, 5000)
+        assert table.take() == [segment(13, 7, 5000, REPEATED)]
+        table.arrive(19_993, b"x" * 7, 5001)
+        assert [one.flags & REPEATED for one in table.take()] == [0]
+
+
+@st.composite
+def _segments(draw: st.DrawFn) -> list[tuple[int, int]]:
+    """Segments of a short stream, cut and sent in any order and again."""
+    cuts = sorted(draw(st.sets(st.integers(0, 120), min_size=2, max_size=16)))
+    parts = [(start, end - start) for start, end in pairwise(cuts)]
+    sent = draw(st.permutations(parts))
+    again = draw(st.lists(st.tuples(st.integers(-20, 130), st.integers(2, 40)), max_size=8))
+    return draw(st.permutations([*sent, *again]))
+
+
+class TestModel:
+    """Against a model that knows each byte."""
+
+    @given(segments=_segments(), first=st.one_of(st.integers(0, 2**32 - 1), st.integers(2**32 - 130, 2**32 - 1)))
+    @settings(max_examples=examples(400))
+    def test_every_byte_is_told_as_the_model_has_it(self, segments, first):
+        table = Table()
+        table.open(first)
+        known: set[int] = set()
+        for stamp, (offset, length) in enumerate(segments, 100):
+            table.arrive(first + offset, b"x" * length, stamp)
+            start, end = max(offset, 0), max(offset + length, 0)
+            hole = next(byte for byte in range(200) if byte not in known)
+            expected = []
+            if not (length == 1 and end == hole):
+                for byte in range(start, end):
+                    if byte in known:
+                        expected.append((byte, stamp, int(REPEATED)))
+                        continue
+                    filled = FILLED if any(other > byte for other in known) else 0
+                    expected.append((byte, stamp, int(filled | (AHEAD if start > hole else 0))))
+                known.update(range(start, end))
+            seen = table.take()
+            told = [(byte, one.stamp, one.flags) for one in seen for byte in range(one.offset, one.offset + one.length)]
+            assert told == expected
+            # and in as few records as there are changes
+            assert len(seen) == sum(1 for index, one in enumerate(told) if not index or one[2] != told[index - 1][2])
+
+
+def _records(sizes: list[int]) -> bytes:
+    return b"".join(bytes([23, 3, 3]) + struct.pack("!H", size) + bytes(size) for size in sizes)
+
+
+class TestRecords:
+    """TLS record headers, of a flow whose payload is captured."""
+
+    @given(
+        sizes=st.lists(st.integers(0, 60), min_size=1, max_size=12),
+        data=st.data(),
+        first=st.integers(2**32 - 200, 2**32 - 1),
+    )
+    @settings(max_examples=examples(300))
+    def test_however_the_stream_is_cut_and_ordered(self, sizes, data, first):
+        stream = _records(sizes)
+        cuts = sorted({0, len(stream), *data.draw(st.sets(st.integers(0, len(stream)), max_size=10))})
+        parts = data.draw(st.permutations(list(pairwise(cuts))))
+        table = Table()
+        table.open(first, records=True)
+        for stamp, (start, end) in enumerate(parts, 100):
+            table.arrive(first + start, stream[start:end], stamp)
+            again = data.draw(st.sampled_from([(0, 0), *parts]))
+            table.arrive(first + again[0], stream[again[0] : again[1]], stamp)
+        ends = np.cumsum([5 + size for size in sizes])
+        assert [(one.offset, one.length, one.value) for one in table.take() if one.kind == SegmentKind.TLS_RECORD] == [
+            (int(end), 5 + size, 23) for end, size in zip(ends, sizes, strict=True)
+        ]
+
+    def test_from_where_the_tunnel_ends(self):
+        table = Table()
+        table.watch(records=True)
+        table.table.records_from(0, 2**64 - 1)
+        table.arrive(2**32 - 1, b"", 1, SYN | ACK)
+        answer = b"HTTP/1.1 200 OK\r\n\r\n"
+        table.arrive(0, answer, 2)
+        table.table.records_from(0, len(answer))
+        table.arrive(len(answer), _records([3]), 3)
+        assert table.take()[-1] == Seen(SegmentKind.TLS_RECORD, len(answer) + 8, 8, 0, 0, 23)
+
+    def test_content_is_not_needed_but_headers_are(self):
+        table = Table()
+        table.open(records=True)
+        stream = _records([100, 10])
+        data, protocol = packet(V4, 0, stream[:105])
+        table.table.packet(data[:60], len(data), protocol, 5)
+        table.arrive(105, stream[105:], 6)
+        assert [one.offset for one in table.take() if one.kind == SegmentKind.TLS_RECORD] == [105, 120]
+        data, protocol = packet(V4, 120, stream)
+        table.table.packet(data[:60], len(data), protocol, 7)
+        assert [(one.kind, one.offset) for one in table.take()] == [
+            (SegmentKind.SEGMENT, 120),
+            (SegmentKind.TLS_RECORD, 225),
+            (SegmentKind.BROKEN, 225),
+        ]
+        table.arrive(240, stream, 8)
+        assert [one.kind for one in table.take()] == [SegmentKind.SEGMENT]
+
+    @pytest.mark.parametrize(
+        "header", [b"\x13\x03\x03\0\1", b"\x19\x03\x03\0\1", b"\x17\x02\x03\0\1", b"\x17\x03\x03\xff\xff"]
+    )
+    def test_what_is_no_record_ends_them(self, header):
+        table = Table()
+        table.open(records=True)
+        table.arrive(0, _records([1]) + header + b"x", 5)
+        assert [(one.kind, one.value) for one in table.take()][1:] == [
+            (SegmentKind.TLS_RECORD, 23),
+            (SegmentKind.BROKEN, BrokenReason.RECORDS),
+        ]
+
+    def test_what_waits_behind_a_hole_is_bounded(self):
+        table = Table(1 << 14)
+        table.open(records=True)
+        for number in range(1, 1100):
+            table.arrive(number * 10 + 20_000, b"x" * 10, number)
+        assert [one.value for one in table.take() if one.kind == SegmentKind.BROKEN] == [BrokenReason.RECORDS]

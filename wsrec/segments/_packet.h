@@ -1,0 +1,168 @@
+/* From a block of the kernel's packet ring (packet(7), TPACKET_V3) to the TCP segments in it.
+
+   Packets are from a socket of type SOCK_DGRAM: they begin with the network layer, whatever the link layer is, and the
+   kernel has taken out an outer VLAN tag. Every length is checked against what was captured before it is used. */
+#ifndef WSREC_PACKET_H
+#define WSREC_PACKET_H
+
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+
+#include "_flow.h"
+
+enum { WSREC_PORTS = 1 << 16 };
+enum { WSREC_FIN = 1, WSREC_SYN = 2, WSREC_RST = 4, WSREC_ACK = 16, WSREC_URG = 32 };
+
+typedef struct {
+    wsrec_output out;
+    /* by local port: the flow's place + 1, 0 for none. Written by another thread, after the flow itself */
+    uint32_t by_port[WSREC_PORTS];
+    wsrec_flow *flows;
+    uint32_t places;
+    uint64_t packets, segments;
+    uint64_t heal_until; /* monotonic, ns */
+    /* a NIC's stamp further from the system's clock (ns) is not used; how far it was, and whether one was */
+    int64_t nic_limit, nic_offset;
+    uint32_t nic_rejected;
+} wsrec_table;
+
+typedef struct {
+    uint32_t sequence, length;
+    const uint8_t *remote, *payload;
+    uint32_t captured;
+    uint16_t remote_port, local_port;
+    uint8_t version, flags;
+} wsrec_tcp;
+
+static inline uint16_t wsrec_16(const uint8_t *at) { return (uint16_t)(at[0] << 8 | at[1]); }
+static inline uint32_t wsrec_32(const uint8_t *at) {
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+/* the TCP segment in a packet of `length` bytes of which `captured` are at `data`; 0 if it has none */
+static inline int wsrec_parse_packet(const uint8_t *data, uint32_t captured, uint32_t length, uint16_t protocol,
+                                     wsrec_tcp *tcp) {
+    uint32_t header, total, offset;
+    int tags;
+    if (captured > length) captured = length;
+    /* an inner tag of two stays in the packet (IEEE 802.1Q 9.6) */
+    for (tags = 0; tags < 2 && (protocol == ETH_P_8021Q || protocol == ETH_P_8021AD); tags++) {
+        if (captured < 4) return 0;
+        protocol = wsrec_16(data + 2);
+        data += 4;
+        captured -= 4;
+        length -= 4;
+    }
+    if (protocol == ETH_P_IP) {
+        if (captured < 20 || data[0] >> 4 != 4 || data[9] != 6) return 0;
+        /* a fragment */
+        if (wsrec_16(data + 6) & 0x3fff) return 0;
+        header = (uint32_t)(data[0] & 15) * 4;
+        total = wsrec_16(data + 2);
+        /* larger than the field: GRO (include/linux/ip.h, iph_totlen) */
+        if (!total) total = length;
+        if (header < 20) return 0;
+        tcp->version = 4;
+        tcp->remote = data + 12;
+    } else if (protocol == ETH_P_IPV6) {
+        if (captured < 40 || data[0] >> 4 != 6) return 0;
+        header = 40;
+        total = wsrec_16(data + 4);
+        total = total ? total + 40 : length;
+        if (data[6] == 0) {
+            /* hop-by-hop options of 8 bytes: a jumbogram, as GRO makes them (RFC 2675) */
+            if (captured < 48 || data[40] != 6 || data[41]) return 0;
+            header = 48;
+        } else if (data[6] != 6) return 0;
+        tcp->version = 6;
+        tcp->remote = data + 8;
+    } else return 0;
+    if (total > length || total < header + 20 || captured < header + 20) return 0;
+    if (captured > total) captured = total;
+    data += header;
+    captured -= header;
+    total -= header;
+    offset = (uint32_t)(data[12] >> 4) * 4;
+    if (offset < 20 || offset > total) return 0;
+    tcp->remote_port = wsrec_16(data);
+    tcp->local_port = wsrec_16(data + 2);
+    tcp->sequence = wsrec_32(data + 4);
+    tcp->flags = data[13];
+    tcp->length = total - offset;
+    tcp->payload = data + (offset < captured ? offset : captured);
+    tcp->captured = offset < captured ? captured - offset : 0;
+    return 1;
+}
+
+/* one packet that was received at `stamp` (ns since the epoch, of the NIC's clock if `nic`) and read at `now` (monotonic) */
+static inline void wsrec_packet(wsrec_table *table, const uint8_t *data, uint32_t captured, uint32_t length,
+                                uint16_t protocol, uint64_t stamp, uint8_t nic, uint64_t now) {
+    wsrec_tcp tcp;
+    wsrec_arrival got;
+    wsrec_flow *flow;
+    uint32_t place;
+    table->packets++;
+    if (!wsrec_parse_packet(data, captured, length, protocol, &tcp)) return;
+    place = __atomic_load_n(&table->by_port[tcp.local_port], __ATOMIC_ACQUIRE);
+    if (!place || place > table->places) return;
+    flow = &table->flows[place - 1];
+    if (tcp.remote_port != flow->remote_port || tcp.version != flow->version
+        || memcmp(tcp.remote, flow->remote, tcp.version == 4 ? 4 : 16))
+        return;
+    if (nic) {
+        int64_t offset = (int64_t)(stamp - table->out.utc);
+        if (offset > table->nic_limit || -offset > table->nic_limit) {
+            table->nic_rejected = 1;
+            table->nic_offset = offset;
+            stamp = 0;
+        }
+    }
+    if (tcp.flags & WSREC_RST) return;
+    if (tcp.flags & WSREC_SYN) {
+        if (!(tcp.flags & WSREC_ACK)) return;
+        wsrec_opened(&table->out, flow, tcp.sequence, stamp, nic);
+        tcp.sequence++;
+    }
+    if (!tcp.length) return;
+    table->segments++;
+    if (tcp.flags & WSREC_URG && flow->open && !flow->broken) {
+        flow->broken = 1;
+        wsrec_drop_chunks(flow);
+        wsrec_emit(&table->out, flow, WSREC_BROKEN, flow->frontier, 0, stamp, 0, WSREC_URGENT);
+    }
+    flow->heal_until = table->heal_until;
+    got.stamp = stamp;
+    got.now = now;
+    got.sequence = tcp.sequence;
+    got.length = tcp.length;
+    got.payload = tcp.payload;
+    got.captured = tcp.captured;
+    got.nic = nic;
+    wsrec_arrived(&table->out, flow, &got);
+}
+
+/* every packet of a block of `size` bytes; its header says how many, and is checked */
+static inline void wsrec_block(wsrec_table *table, const uint8_t *block, uint32_t size, uint64_t now) {
+    struct tpacket_block_desc block_header;
+    struct tpacket3_hdr packet;
+    struct sockaddr_ll address;
+    uint32_t at, number;
+    const uint32_t address_at = TPACKET_ALIGN(sizeof packet);
+    memcpy(&block_header, block, sizeof block_header);
+    at = block_header.hdr.bh1.offset_to_first_pkt;
+    for (number = 0; number < block_header.hdr.bh1.num_pkts; number++) {
+        if (at > size || size - at < address_at + sizeof address) return;
+        memcpy(&packet, block + at, sizeof packet);
+        memcpy(&address, block + at + address_at, sizeof address);
+        if (packet.tp_net > size - at || packet.tp_snaplen > size - at - packet.tp_net) return;
+        wsrec_packet(table, block + at + packet.tp_net, packet.tp_snaplen, packet.tp_len,
+                     (uint16_t)(address.sll_protocol << 8 | address.sll_protocol >> 8),
+                     (uint64_t)packet.tp_sec * 1000000000u + packet.tp_nsec,
+                     !!(packet.tp_status & TP_STATUS_TS_RAW_HARDWARE), now);
+        if (!packet.tp_next_offset) return;
+        if (packet.tp_next_offset > size - at) return;
+        at += packet.tp_next_offset;
+    }
+}
+
+#endif
