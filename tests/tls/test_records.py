@@ -408,6 +408,44 @@ class TestKeys:
             implementation(keys)
 
 
+@pytest.mark.skipif(CompiledRecordReader is None, reason="nothing is compiled here")
+class TestTime:
+    """What `wsrec bench limits` measures."""
+
+    @pytest.mark.parametrize("suite", [TLS13[0], TLS12[0]])
+    def test_next_to_nothing_beside_libcrypto(self, suite):
+        from wsrec.tls._records import aead_ns, open_ns
+
+        def measured(reader, record):
+            return aead_ns(reader, record, 500), open_ns(reader, record, 500)
+
+        sealed = Sealed(suite)
+        record = sealed.seal(MESSAGE)
+        reader = CompiledRecordReader(sealed.receiving())
+        # the least of many in turns: what was not disturbed
+        alone, opened = (min(taken) for taken in zip(*(measured(reader, record) for _ in range(100)), strict=True))
+        assert 0 < opened < 1.3 * alone
+        assert reader.sequence == sealed.keys.sequence - 1
+
+    def test_more_records_take_longer(self):
+        from wsrec.tls._records import open_ns
+
+        sealed = Sealed(TLS13[0])
+        record = sealed.seal(MESSAGE)
+        reader = CompiledRecordReader(sealed.receiving())
+        few, many = (min(open_ns(reader, record, count) for _ in range(5)) for count in (100, 2_000))
+        assert few < many
+
+    def test_another_record(self):
+        from wsrec.tls._records import aead_ns
+
+        sealed = Sealed(TLS13[0])
+        reader = CompiledRecordReader(sealed.receiving())
+        for data in (b"", b"\x17", sealed.seal(MESSAGE)[:-1] + b"\0"):
+            with pytest.raises(ValueError, match="next record"):
+                aead_ns(reader, data, 1)
+
+
 class TestErrors:
     def test_they_say_what_and_where_it_is_forbidden(self, implementation):
         with pytest.raises(RecordError, match=r"not allowed after the handshake \(RFC 8446, section 5\)"):
