@@ -49,9 +49,13 @@ def results() -> Results:
         recording=[
             Recording(
                 "wsrec",
-                [RecordingRound(10, 10, True, 10**9, 2 * 10**9, 400, 3, {"all": evenly(90), "first": evenly(70)})],
+                [
+                    RecordingRound(
+                        10, 10, True, 10**9, 2 * 10**9, 400, 3, {"all": evenly(90), "first": evenly(70)}, 6 * 10**8
+                    )
+                ],
             ),
-            Recording("picows", [RecordingRound(10, 9, False, 10**9, 4 * 10**9, 500)]),
+            Recording("picows", [RecordingRound(10, 9, False, 10**9, 4 * 10**9, 500, cpu_ns=10**9)]),
         ],
     )
 
@@ -75,9 +79,14 @@ class TestTables:
         assert one_way.rows[0] == ("wsrec", "20.0 µs", "20.0 µs", "20.0 µs", "0.50", "9,000", "4,000", "1.0")
         assert one_way.rows[1][-3:] == ("-", "-", "-")
         assert steps.rows[0][0] == "wsrec EVENT->RECV_START"
-        assert recording.rows[0][3:7] == ("200,000,000", "0.50", "40", "1 of 1")
+        assert recording.rows[0][3:] == ("200,000,000", "0.50", "60,000,000", "0.60", "40", "1 of 1", "3")
         assert recording.rows[1][-2:] == ("0 of 1", "-")
         assert [row[1] for row in while_recording.rows] == ["70 ns", "90 ns", "80 ns"]
+
+    def test_a_recording_without_cpu_time_is_of_an_earlier_version(self, results: Results):
+        results.recording = [Recording("picows", [RecordingRound(10, 9, False, 10**9, 4 * 10**9, 500)])]
+        results.paced = []
+        assert tables(results)[-1].rows[0][3:7] == ("400,000,000", "1.00", "-", "-")
 
     def test_what_was_not_measured_has_no_table(self, results: Results):
         results.paced, results.recording = [], []

@@ -5,6 +5,7 @@
 - contestants: the configurations of wsrec and the other clients
 - receiver: wsrec's receiver process, driven through its rings
 - clients: the other clients, each in its own process
+- tree_meter: CPU time of a recorder with its processes
 - setup: shared by all measurements: frames, certificates, processors
 - process: a child process
 - saturated, paced, recording: the three measurements

@@ -22,6 +22,7 @@ class WsrecConfiguration(msgspec.Struct, frozen=True, kw_only=True):
         pure: run the Python hot path instead of the compiled one.
         tls: how TLS is decrypted.
         wait: how the receiver waits for its sockets.
+        fields: recording: whether the fields of the messages are read.
         writer: whether a real writer process consumes the slots, into a temporary folder; otherwise this process
             does, which only counts them and frees the rings.
         transports: the transports that it is measured on.
@@ -32,6 +33,7 @@ class WsrecConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     pure: bool = False
     tls: TlsMode = TlsMode.STAMPED
     wait: WaitStrategy = WaitStrategy.EPOLL
+    fields: bool = True
     writer: bool = False
     transports: tuple[str, ...] = TRANSPORTS
 
@@ -55,6 +57,7 @@ def _modes() -> Iterator[WsrecConfiguration]:
 
 
 WSREC = WsrecConfiguration(name="wsrec")
+WITHOUT_FIELDS = WsrecConfiguration(name="wsrec-no-fields", fields=False)
 SPIN, ADAPTIVE = (
     WsrecConfiguration(name=f"wsrec-{wait}", wait=wait) for wait in (WaitStrategy.SPIN, WaitStrategy.ADAPTIVE)
 )
@@ -81,7 +84,7 @@ PACED: tuple[Contestant, ...] = (
     WsrecConfiguration(name="wsrec-python", pure=True),
     *OTHERS,
 )
-RECORDING: tuple[Contestant, ...] = (WSREC, PICOWS, Client(name="picows-fields", package="picows"))
+RECORDING: tuple[Contestant, ...] = (WSREC, WITHOUT_FIELDS, PICOWS, Client(name="picows-fields", package="picows"))
 
 NAMES = tuple(dict.fromkeys(contestant.name for contestant in (*SATURATED, *PACED, *RECORDING)))
 

@@ -26,6 +26,7 @@ from wsrec.bench.process import ContestantError, Process, running
 from wsrec.bench.results import RecordingRound
 from wsrec.bench.sender import Served
 from wsrec.bench.setup import Setup
+from wsrec.bench.tree_meter import TreeMeter, below
 from wsrec.child_environment import child_environment
 from wsrec.feed.load import find_feed
 from wsrec.format.capture_file import CaptureFile
@@ -64,22 +65,25 @@ def measure(
         limit = seconds + _FINISH_SECONDS
         if isinstance(contestant, Client):
             return _measure_client(contestant, setup, sender, url, limit, Path(folder))
-        return _measure_ours(setup, sender, url, limit, Path(folder), pinned)
+        return _measure_ours(setup, sender, url, limit, Path(folder), pinned, fields=contestant.fields)
 
 
 def _measure_ours(
-    setup: Setup, sender: Process, url: str, limit: float, folder: Path, pinned: Sequence[str]
+    setup: Setup, sender: Process, url: str, limit: float, folder: Path, pinned: Sequence[str], *, fields: bool
 ) -> RecordingRound:
     out = folder / "captures"
-    command = ["record", str(feed_file(folder, url)), "--symbols", _SYMBOLS, "--channels", _CHANNELS]
+    target = [str(feed_file(folder, url)), "--symbols", _SYMBOLS, "--channels", _CHANNELS] if fields else [f"{url}/"]
+    command = ["record", *target]
     command += ["--ca-file", setup.ca_file, "--until-close", "--out", str(out), "--json", "--quiet", *pinned]
     # settings come from the bench only, not from the user's environment
     with _recorder([sys.executable, "-P", "-m", "wsrec", *command], child_environment()) as recorder:
+        meter = TreeMeter(recorder.pid)
         try:
             output, _ = recorder.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
             raise ContestantError(f"wsrec record did not end in {limit:.0f} s") from None
         ended = time.time_ns()
+        meter.stop()
     outcome: dict[str, Any] = msgspec.json.decode(output) if output else {}
     # the recording is repeated, so its sequence numbers have a gap at each start
     if recorder.returncode not in (ExitStatus.COMPLETE, ExitStatus.GAPS):
@@ -102,6 +106,7 @@ def _measure_ours(
         identical=check.passed,
         handoff_ns=_span(handoff),
         finished_ns=ended - int(handoff[0]) if len(handoff) else 0,
+        cpu_ns=meter.since(int(handoff[0])) if len(handoff) else 0,
         bytes_on_disk=sum(file.stat().st_size for file in files),
         stalls=outcome["stalls"],
         steps={"all": quantiles(step), "first": quantiles(step[first])},
@@ -114,7 +119,7 @@ def _measure_client(
     file = folder / "messages.parquet"
     job = ClientJob(name=client.name, measure=Measure.RECORDING, url=f"{url}/", ca_file=setup.ca_file, out=str(file))
     with running("wsrec.bench.clients", job, setup.warn) as process:
-        process.answer(Measured, limit)
+        measured = process.answer(Measured, limit)
         process.end(_GIVE_UP_SECONDS)
         ended = time.time_ns()
     sent = sender.answer(Served, _GIVE_UP_SECONDS).messages
@@ -131,6 +136,7 @@ def _measure_client(
         identical=check.passed,
         handoff_ns=_span(handoff),
         finished_ns=ended - int(handoff[0]) if len(handoff) else 0,
+        cpu_ns=measured.cpu_ns,
         bytes_on_disk=file.stat().st_size,
     )
 
@@ -203,23 +209,15 @@ def _recorder(command: list[str], environment: dict[str, str]) -> Iterator[subpr
     try:
         yield recorder
     finally:
-        below = _children(recorder.pid)
+        started = below(recorder.pid)
         recorder.kill()
         recorder.wait()
         assert recorder.stdout is not None
         recorder.stdout.close()
         # they write into a folder that is about to be removed
         deadline = time.monotonic() + _GIVE_UP_SECONDS
-        while any(Path(f"/proc/{pid}").exists() for pid in below) and time.monotonic() < deadline:
+        while any(Path(f"/proc/{pid}").exists() for pid in started) and time.monotonic() < deadline:
             time.sleep(0.01)
-
-
-def _children(pid: int) -> list[int]:
-    """The child processes of a process; none if it has ended, or the system does not report them."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 def _ns(times: pa.ChunkedArray) -> Int64s:

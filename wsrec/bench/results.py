@@ -68,6 +68,7 @@ class RecordingRound(msgspec.Struct, frozen=True):
         handoff_ns: from the hand-off of the first message to that of the last.
         finished_ns: from the hand-off of the first message to the end of the process, all files finished.
         bytes_on_disk: size of the finished Parquet files.
+        cpu_ns: CPU time of all its processes from the first message to their end; None: not measured.
         stalls: how often full rings stopped reading.
         steps: PARSED->HANDOFF, for all frames and for the first ones of their read.
 
@@ -81,6 +82,7 @@ class RecordingRound(msgspec.Struct, frozen=True):
     bytes_on_disk: int
     stalls: int | None = None
     steps: dict[str, Quantiles] = {}
+    cpu_ns: int | None = None
 
 
 class Saturated(msgspec.Struct, frozen=True):
