@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wsrec.format.schema import SEGMENT_COLUMNS
 from wsrec.format.stage_times import DERIVED_SCHEMA, derived, stored_columns
 from wsrec.stages import STAGES, STEPS
 
@@ -19,7 +20,8 @@ def stored(columns: dict[str, Any]) -> dict[str, Any]:
     times = {name: pa.array(columns[name], pa.int64()) for name in STAMPS}
     steps = {step.key: pc.subtract(times[step.end.column], times[step.start.column]) for step in STEPS}
     offset = np.asarray(columns["handoff_time"]) - np.asarray(columns["handoff_monotonic"])
-    return {**columns, **steps, "clock_offset": offset}
+    without = dict.fromkeys(SEGMENT_COLUMNS, pa.nulls(len(offset)))
+    return {**without, **columns, **steps, "clock_offset": offset}
 
 
 def with_stage_times(table: pa.Table) -> pa.Table:

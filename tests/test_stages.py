@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-from wsrec.format.schema import MESSAGE_SCHEMA
+from wsrec.format.schema import MESSAGE_SCHEMA, SEGMENT_COLUMNS
 from wsrec.format.stage_times import DERIVED_SCHEMA, message_field
-from wsrec.stages import EVENT, HANDOFF, NIC, STAGES, STEPS, TOTAL, StampSource
+from wsrec.stages import EVENT, HANDOFF, NIC, STAGES, STAMPED_WORDS, STEPS, TOTAL, StampSource
 
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "stages.md"
 
@@ -33,7 +33,8 @@ class TestStages:
         assert [name for name in [*DERIVED_SCHEMA.names, *MESSAGE_SCHEMA.names] if name in columns] == columns
 
     def test_each_step_is_a_column(self) -> None:
-        assert [name for name in MESSAGE_SCHEMA.names if "_to_" in name] == [step.key for step in STEPS]
+        steps = [name for name in MESSAGE_SCHEMA.names if "_to_" in name and name not in SEGMENT_COLUMNS]
+        assert steps == [step.key for step in STEPS]
 
     def test_each_column_is_described_alike_in_the_schema(self) -> None:
         for stage in STAGES:
@@ -59,6 +60,11 @@ class TestStampSource:
     def test_only_a_source_without_a_stamp_has_a_reason(self) -> None:
         for source in StampSource:
             assert (source.reason is not None) == source.name.startswith("NONE")
+
+    def test_each_with_a_stamp_has_a_word_of_its_own(self) -> None:
+        words = [source.word for source in StampSource if source.reason is None]
+        assert words == ["nic", "kernel", "segment", "segment-nic"] == list(STAMPED_WORDS)
+        assert {source.word for source in StampSource if source.reason is not None} == {"user"}
 
 
 class TestPage:

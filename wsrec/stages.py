@@ -64,6 +64,16 @@ class StampSource(IntEnum):
     NONE_ABSENT = 5
     NONE_SENT = 6
     NONE_KTLS = 7
+    SEGMENT = 8
+    SEGMENT_NIC = 9
+    NONE_DROPPED = 10
+    NONE_BEHIND = 11
+    NONE_UNMAPPED = 12
+
+    @property
+    def word(self) -> str:
+        """The clock of the best arrival time, as `recv_source` has it: `user` without stage 1."""
+        return _WORDS.get(self, USER)
 
     @property
     def reason(self) -> str | None:
@@ -71,10 +81,40 @@ class StampSource(IntEnum):
         return _REASONS.get(self)
 
 
+class SegmentOrder(IntEnum):
+    """How the TCP segment came that stage 1 is the arrival of; 0 without one."""
+
+    IN_ORDER = 1
+    FILLED = 2
+    REPEATED = 3
+    AHEAD = 4
+
+    @property
+    def word(self) -> str:
+        """The word in `segment_order`."""
+        return self.name.lower()
+
+
+USER = "user"
+"""The word for rows without stage 1."""
+_WORDS = {
+    StampSource.NIC: "nic",
+    StampSource.KERNEL: "kernel",
+    StampSource.SEGMENT: "segment",
+    StampSource.SEGMENT_NIC: "segment-nic",
+}
+STAMPED_WORDS = tuple(_WORDS.values())
+"""The words for rows with stage 1."""
+SEGMENT_WORDS = (StampSource.SEGMENT.word, StampSource.SEGMENT_NIC.word)
+"""Those for rows whose stage 1 is the arrival of a captured segment."""
+
 _REASONS = {
     StampSource.NONE_OPENSSL: "openssl: SSLSocket reads without ancillary data",
     StampSource.NONE_KTLS: "ktls: the kernel provides no timestamp with decrypted data",
     StampSource.NONE_UNSUPPORTED: "this system has no SO_TIMESTAMPING",
     StampSource.NONE_ABSENT: "the kernel provided no timestamp with this read",
     StampSource.NONE_SENT: "sent by wsrec, not received",
+    StampSource.NONE_DROPPED: "segments: the capture's ring was full, and the segment was dropped",
+    StampSource.NONE_BEHIND: "segments: the capture did not have the segment in time",
+    StampSource.NONE_UNMAPPED: "segments: the place of this frame in its TCP stream is unknown",
 }

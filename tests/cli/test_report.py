@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from wsrec.format.schema import MESSAGE_SCHEMA
+from wsrec.format.schema import MESSAGE_SCHEMA, SEGMENT_COLUMNS
 from wsrec.format.version import FORMAT_VERSION
 
 
@@ -33,6 +33,7 @@ def out(tmp_path: Path) -> Path:
         "symbol": ["BTC"] * 5,
         "text": ["{}"] * 5,
         "data": [None] * 5,
+        **dict.fromkeys(SEGMENT_COLUMNS, [None] * 5),
     }
     arrays = [
         pa.array(list(values.get(field.name, range(number, number + 5)))).cast(field.type)

@@ -333,6 +333,9 @@ class TestForged:
             ("opcode", "pong"),
             ("conn", 9),
             ("nic_to_event", None),
+            ("segment_order", "in_order"),
+            ("first_segment_to_nic", 5),
+            ("nic_to_read_stamp", 5),
         ],
     )
     def test_one_value(self, out, name, value):
@@ -348,7 +351,7 @@ class TestForged:
         assert "columns differ from the format: seq" in findings(out, Kind.CONTRADICTION)
 
     @pytest.mark.parametrize(
-        "key", ["rows", "first_seq", "session", "feed", "counts", "stages", "stage1", "feed_config"]
+        "key", ["rows", "first_seq", "session", "feed", "counts", "stages", "stage1", "segments", "feed_config"]
     )
     def test_the_metadata(self, out, key):
         def change(table: pa.Table) -> pa.Table:

@@ -19,7 +19,7 @@ from wsrec.format.stored_json import decode_stored
 
 METADATA_PREFIX = "wsrec."
 
-OF_ROWS = ("stages", "sorted_blocks")
+OF_ROWS = ("stages", "segments", "sorted_blocks")
 """Keys about the rows of messages, which only message files have."""
 OF_SESSION = ("feed_config", "ids", "scheduling", "connections")
 """Keys that an events file has only if it is its session's first, or has no message file beside it."""
@@ -78,6 +78,13 @@ class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
     ] = {}
     stage1: Annotated[
         dict[str, int], Meta(description="rows by source of stage 1, and by the reason if it is null")
+    ] = {}
+    segments: Annotated[
+        dict[str, Any],
+        Meta(
+            description="with `--segments`, of this file's rows: a histogram each of `nic_to_read_stamp` and "
+            "`first_segment_to_nic`, and the number of rows by `segment_order`"
+        ),
     ] = {}
     rows: Annotated[int, Meta(description="rows in this file")] = 0
     events: Annotated[int, Meta(description="rows in the events file of its pair; 0: there is none")] = 0

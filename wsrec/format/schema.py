@@ -9,6 +9,12 @@ from __future__ import annotations
 import pyarrow as pa
 
 UTC_NS = pa.timestamp("ns", tz="UTC")
+FIRST_SEGMENT = "first_segment_to_nic"
+READ_STAMP = "nic_to_read_stamp"
+SEGMENT_ORDER = "segment_order"
+SEGMENT_COLUMNS = (FIRST_SEGMENT, READ_STAMP, SEGMENT_ORDER)
+"""The columns of message files that only `--segments` fills."""
+
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -28,14 +34,19 @@ MESSAGE_SCHEMA: pa.Schema = pa.schema(
         _field(
             "recv_time",
             UTC_NS,
-            "best arrival time: NIC, else kernel, else RECV_END; sent rows: when sent",
+            "best arrival time: stage 1, else RECV_END; sent rows: when sent",
             nullable=False,
         ),
-        _field("recv_source", _DICTIONARY, "the clock of `recv_time`: `nic`, `kernel` or `user`", nullable=False),
+        _field(
+            "recv_source",
+            _DICTIONARY,
+            "the clock of `recv_time`: `nic`, `kernel`, `segment`, `segment-nic` or `user`",
+            nullable=False,
+        ),
         _field(
             "nic_to_event",
             pa.int64(),
-            "ns from stage 1 (the NIC's stamp, else the kernel's) to stage 2; null: no stamp",
+            "ns from stage 1 (NIC, kernel or segment: `recv_source`) to stage 2; null: no stamp",
         ),
         _field(
             "event_to_recv_start",
@@ -67,6 +78,21 @@ MESSAGE_SCHEMA: pa.Schema = pa.schema(
             "bytes that this read took from the socket (TLS `stamped`: ciphertext; `ktls`, `openssl`: decrypted); "
             "0 in sent rows",
             nullable=False,
+        ),
+        _field(
+            FIRST_SEGMENT,
+            pa.int64(),
+            "ns from the segment with the message's first byte to stage 1; this and the next two: with `--segments`",
+        ),
+        _field(
+            READ_STAMP,
+            pa.int64(),
+            "ns from stage 1 to the stamp that came with the read: how late stage 1 would be without `--segments`",
+        ),
+        _field(
+            SEGMENT_ORDER,
+            _DICTIONARY,
+            "how stage 1's segment came: `in_order`, `ahead` (of missing bytes), `filled` (these, later) or `repeated`",
         ),
         _field("direction", _DICTIONARY, "`recv`, `sent` or `rest` (a snapshot fetched over HTTP)", nullable=False),
         _field("opcode", _DICTIONARY, "`text`, `binary`, `ping`, `pong` or `close`", nullable=False),

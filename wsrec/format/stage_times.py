@@ -13,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wsrec.format.schema import MESSAGE_SCHEMA, UTC_NS
-from wsrec.stages import HANDOFF, STAGES, STEPS, TOTAL
+from wsrec.format.schema import FIRST_SEGMENT, MESSAGE_SCHEMA, UTC_NS
+from wsrec.stages import HANDOFF, NIC, STAGES, STEPS, TOTAL
 
 Int64s = npt.NDArray[np.int64]
 
 MONOTONIC = "handoff_monotonic"
 """The column that orders the rows of a session."""
 CLOCK_OFFSET = "clock_offset"
+FIRST_SEGMENT_TIME = "first_segment_time"
 
 
 def _field(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
@@ -34,6 +35,7 @@ DERIVED_SCHEMA: pa.Schema = pa.schema(
             for stage in STAGES
             if stage is not HANDOFF
         ),
+        _field(FIRST_SEGMENT_TIME, UTC_NS, "arrival of the segment with the message's first byte (`--segments`)"),
         _field(
             MONOTONIC, pa.int64(), "stage 6 in ns on the stage clock, which is never set: the order of rows and events"
         ),
@@ -47,6 +49,7 @@ _DERIVED = frozenset(DERIVED_SCHEMA.names)
 _STEPS_BEHIND = {stage.column: [step.key for step in reversed(STEPS[stage.number - 1 :])] for stage in STAGES}
 _NEEDS = {
     **{column: [HANDOFF.column, *steps] for column, steps in _STEPS_BEHIND.items()},
+    FIRST_SEGMENT_TIME: [HANDOFF.column, *_STEPS_BEHIND[NIC.column], FIRST_SEGMENT],
     MONOTONIC: [HANDOFF.column, CLOCK_OFFSET],
     TOTAL.key: _STEPS_BEHIND[TOTAL.start.column],
 }
@@ -91,7 +94,8 @@ class _Derivation:
             return _array(self._ns(HANDOFF.column) - self._ns(CLOCK_OFFSET), None, pa.int64())
         if name == TOTAL.key:
             return _array(*self._span(tuple(_STEPS_BEHIND[TOTAL.start.column])), pa.int64())
-        behind, missing = self._span(tuple(_STEPS_BEHIND[name]))
+        steps = [*_STEPS_BEHIND[NIC.column], FIRST_SEGMENT] if name == FIRST_SEGMENT_TIME else _STEPS_BEHIND[name]
+        behind, missing = self._span(tuple(steps))
         return _array(self._ns(HANDOFF.column) - behind, missing, UTC_NS)
 
     def _ns(self, name: str) -> Int64s:

@@ -5,4 +5,4 @@ that a reader could notice raises it: of columns, metadata, events, manifest, la
 is not read.
 """
 
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8

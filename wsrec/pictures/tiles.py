@@ -136,8 +136,9 @@ def _clock(recording: Recording) -> Tile:
 
 def _stamps(recording: Recording) -> Tile:
     stage1 = recording.stage1
-    received = stage1.nic + stage1.kernel + stage1.none
-    named = [(stage1.nic, "NIC"), (stage1.kernel, "kernel"), (stage1.none, "none")]
+    segments = stage1.segment + stage1.segment_nic
+    received = stage1.nic + stage1.kernel + segments + stage1.none
+    named = [(stage1.nic, "NIC"), (stage1.kernel, "kernel"), (segments, "segment"), (stage1.none, "none")]
     found = sorted((each for each in named if each[0]), reverse=True)
     if not found:
         return Tile(label="Arrival stamps", value="none", note="no received rows", state="warn")

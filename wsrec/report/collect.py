@@ -23,13 +23,14 @@ from wsrec.format.errors import CaptureError, UnreadableError
 from wsrec.format.layout import EVENTS, MESSAGES, FileKind, other
 from wsrec.format.metadata import FileMetadata
 from wsrec.format.reading import Capture, DamagedFile, open_capture
+from wsrec.format.segment_histograms import SegmentHistograms
 from wsrec.format.selection import EVERYTHING, Selection, folder_outside, inside, outside
 from wsrec.format.stage_histograms import StageHistograms
 from wsrec.report.chosen import ChosenRows, nothing_of
 from wsrec.report.model import Part, Report, UnfinishedSession
-from wsrec.report.stage_latency import STAMPED
 from wsrec.report.tally import STATED, RecordingTally
 from wsrec.report.verdict import verdict
+from wsrec.stages import SEGMENT_WORDS, STAMPED_WORDS
 
 _EVENT_COLUMNS = ("time", "kind", "conn", "channel", "symbol", "detail")
 _UNKNOWN_HOST = "(unknown host)"
@@ -218,7 +219,7 @@ def _read_messages(path: Path, part: _Part, selection: Selection) -> None:
     tally.begin(file, about)
     stated = _stated(about, file.rows)
     if stated is not None:
-        tally.add_stated(about, stated)
+        tally.add_stated(about, *stated)
     # one processor for each process: with threads, two processes would be no faster than one
     columns = part.columns if stated is not None else _with_stated(part.columns)
     for batch in file.batches(columns, use_threads=False, ordered=False):
@@ -241,18 +242,20 @@ def _with_stated(columns: Sequence[str]) -> list[str]:
     return list(dict.fromkeys((*columns, *STATED)))
 
 
-def _stated(about: FileMetadata, rows: int) -> StageHistograms | None:
-    """The durations of a file's steps by its metadata; None if they, or its ledger, are not those of its rows."""
+def _stated(about: FileMetadata, rows: int) -> tuple[StageHistograms, SegmentHistograms] | None:
+    """What a file's metadata say of its steps and segments; None if they, or its ledger, are not those of its rows."""
     recv, own = about.ledger.recv, about.ledger.own
     received, sources = sum(recv.rows.values()), about.stage1
     figures = (*recv.rows.values(), *own.rows.values(), *sources.values(), recv.row_bytes, own.row_bytes)
     if min(figures) < 0 or received + sum(own.rows.values()) != rows or sum(sources.values()) != received:
         return None
     try:
-        stages = StageHistograms.from_json(about.stages)
+        stages, segments = StageHistograms.from_json(about.stages), SegmentHistograms.from_json(about.segments)
     except ValueError:
         return None
-    return stages if stages.fits(received, sum(sources.get(name, 0) for name in STAMPED)) else None
+    by_segment = sum(sources.get(name, 0) for name in SEGMENT_WORDS)
+    fits = stages.fits(received, sum(sources.get(name, 0) for name in STAMPED_WORDS))
+    return (stages, segments) if fits and sum(segments.order.values()) == by_segment else None
 
 
 def _read_events(path: Path, part: _Part, selection: Selection) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from wsrec.report.model import INCIDENT_KINDS, Recording, Session, Unchecked
+from wsrec.report.model import INCIDENT_KINDS, Latency, Recording, SegmentTable, Session, Unchecked
 from wsrec.report.verdict import has_all_events, lost_intervals, proved_channels
 from wsrec.ring.events import EventKind
+from wsrec.stages import SegmentOrder
 from wsrec.units import clean, duration, plural, size, utc
 
 _SHOWN_CHANNELS = 16
@@ -44,6 +45,8 @@ def facts(recording: Recording, *, details: bool) -> Iterator[Fact]:
     yield "events", _events(recording)
     yield "TLS", _tls(recording)
     yield "stage 1", _stage1(recording, details=details)
+    if recording.segments is not None:
+        yield "segments", _segments(recording.segments, details=details)
     yield "clock", _clock(recording)
     delay = recording.exchange_delay
     if delay is not None and not details:
@@ -171,10 +174,16 @@ def _events(recording: Recording) -> Text:
 
 def _stage1(recording: Recording, *, details: bool) -> Text:
     stage1 = recording.stage1
-    received = stage1.nic + stage1.kernel + stage1.none
+    received = stage1.nic + stage1.kernel + stage1.segment + stage1.segment_nic + stage1.none
     if not received:
         return Text("no received rows", style="dim")
-    words = ((stage1.nic, "NIC stamps"), (stage1.kernel, "kernel stamps"), (stage1.none, "without a stamp"))
+    words = (
+        (stage1.nic, "NIC stamps"),
+        (stage1.kernel, "kernel stamps"),
+        (stage1.segment_nic, "segments stamped by the NIC"),
+        (stage1.segment, "segments stamped by the kernel"),
+        (stage1.none, "without a stamp"),
+    )
     text = Text(" · ".join(f"{count:,} {word} ({count / received:.1%})" for count, word in words if count))
     if stage1.after_event:
         during = f"{stage1.after_event:,} arrived during the read"
@@ -182,6 +191,26 @@ def _stage1(recording: Recording, *, details: bool) -> Text:
     for reason, count in recording.stage1.reasons.items():
         text.append(f"\nnull in {count:,}: {clean(reason, 80)}", style="dim")
     return text
+
+
+def _segments(table: SegmentTable, *, details: bool) -> Text:
+    text = Text()
+    if table.read_stamp is None:
+        text.append("the reads had no stamps of their own")
+    else:
+        text.append(f"the read's stamp is later by {_quantiles(table.read_stamp)}")
+    if table.first_segment is not None:
+        text.append(f"\nfrom a message's first segment to its last {_quantiles(table.first_segment)}", style="dim")
+    others = {word: rows for word, rows in table.order.items() if details or word != SegmentOrder.IN_ORDER.word}
+    if others:
+        counts = " · ".join(f"{rows:,} {word.replace('_', ' ')}" for word, rows in others.items())
+        text.append(f"\n{counts}", style="dim")
+    return text
+
+
+def _quantiles(latency: Latency) -> str:
+    shown = ((latency.p50, "p50"), (latency.p90, "p90"), (latency.p99, "p99"))
+    return ", ".join(f"{duration(value)} at {name}" for value, name in shown)
 
 
 def _clock(recording: Recording) -> Text:

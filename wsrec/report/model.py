@@ -160,7 +160,7 @@ class Stage1(msgspec.Struct, frozen=True, kw_only=True):
     """Sources of stage 1 in received rows.
 
     Attributes:
-        nic, kernel, none: rows by source.
+        nic, kernel, segment, segment_nic, none: rows by source.
         reasons: rows by the reason for null, from the files' metadata.
         after_event: rows stamped after EVENT, but not after RECV_END: their segment arrived during the read. This is
             normal, and `NIC->EVENT` is negative.
@@ -171,11 +171,31 @@ class Stage1(msgspec.Struct, frozen=True, kw_only=True):
 
     nic: int
     kernel: int
+    segment: int
+    segment_nic: int
     none: int
     reasons: dict[str, int]
     after_event: int
     after_read: int
     latest: int | None
+
+
+class SegmentTable(msgspec.Struct, frozen=True, kw_only=True):
+    """What captured segments say of received rows (`wsrec record --segments`).
+
+    Attributes:
+        rows: number of rows with stage 1 of a segment.
+        read_stamp: ns from stage 1 to the stamp that came with the read: how far off stage 1 would be without
+            `--segments`; null where no read had a stamp (`ktls`).
+        first_segment: ns from the segment with the message's first byte to stage 1.
+        order: rows by `segment_order`.
+
+    """
+
+    rows: int
+    read_stamp: Latency | None
+    first_segment: Latency | None
+    order: dict[str, int]
 
 
 class Clock(msgspec.Struct, frozen=True, kw_only=True):
@@ -284,6 +304,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         stalled, lost: ns from the `stall` and `lost_interval` events.
         incidents: the first 20 events of each kind in `INCIDENT_KINDS`, by time.
         stage1, clock: sources of the stamps.
+        segments: what captured segments say of them; null without any.
         tls: the modes and ciphers of its connections, by descending number of them; without plain ones.
         stages: the tables `all`, `first` and `behind`, without empty ones.
         exchange_delay: over all channels; null without exchange times.
@@ -317,6 +338,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     lost: int
     incidents: list[Incident]
     stage1: Stage1
+    segments: SegmentTable | None
     clock: Clock
     tls: list[Tls]
     stages: list[StageTable]

@@ -18,6 +18,7 @@ from wsrec.format.capture_file import CaptureFile
 from wsrec.format.columns import times, words
 from wsrec.format.layout import other as other_of_pair
 from wsrec.format.metadata import FileMetadata
+from wsrec.format.segment_histograms import SegmentHistograms
 from wsrec.format.stage_histograms import StageHistograms
 from wsrec.histogram import Int64s
 from wsrec.report.exchange_delay import ExchangeDelays, delay_warnings
@@ -148,10 +149,10 @@ class RecordingTally:
     def _session(self, name: str) -> SessionTally:
         return self._sessions.setdefault(name, SessionTally(is_part=self._is_part))
 
-    def add_stated(self, about: FileMetadata, stages: StageHistograms) -> None:
-        """Count what a file's metadata say of its rows: payloads, steps and sources of stage 1."""
+    def add_stated(self, about: FileMetadata, stages: StageHistograms, segments: SegmentHistograms) -> None:
+        """Count what a file's metadata say of its rows: payloads, steps, sources of stage 1, and segments."""
         self._payload_bytes += about.ledger.recv.row_bytes + about.ledger.own.row_bytes
-        self._stages.add_stored(stages, about.stage1)
+        self._stages.add_stored(stages, segments, about.stage1)
 
     def add(self, session: str, batch: Any, *, is_stated: bool) -> None:
         """Count a batch of rows; `is_stated`: without what its file's metadata say (`add_stated`)."""
@@ -351,6 +352,7 @@ class RecordingTally:
                 key=order,
             ),
             stage1=self._stages.stage1(dict(_descending(self._reasons))),
+            segments=self._stages.segments(),
             clock=Clock(
                 clocks=sorted(self._clocks),
                 anchors=sum(self._anchors.values()),

@@ -9,7 +9,7 @@ import numpy as np
 
 from wsrec.format.columns import Bools, times
 from wsrec.histogram import Int64s
-from wsrec.stages import HANDOFF
+from wsrec.stages import HANDOFF, USER
 from wsrec.verify.row_checks import RowChecks
 from wsrec.verify.rows import Rows
 
@@ -95,8 +95,8 @@ class FileRows(RowChecks):
 
     def stage1(self, stated: Any) -> Any:
         """The expected `wsrec.stage1`; only the writer knows the reasons of rows without a stamp."""
-        sources = {key: count for key, count in self.sources.items() if key != "user"}
-        none = self.sources["user"]
+        sources = {key: count for key, count in self.sources.items() if key != USER}
+        none = self.sources[USER]
         pairs = stated.items() if isinstance(stated, dict) else ()
         reasons = {key: value for key, value in pairs if key.startswith("none: ")}
         fits = all(isinstance(value, int) for value in reasons.values()) and sum(reasons.values()) == none

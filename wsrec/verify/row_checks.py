@@ -13,14 +13,17 @@ from wsrec.counts import Counts
 from wsrec.format.columns import Bools, times, words
 from wsrec.format.counting import count_rows
 from wsrec.format.layout import hour
+from wsrec.format.schema import SEGMENT_COLUMNS, SEGMENT_ORDER
+from wsrec.format.segment_histograms import SegmentHistograms
 from wsrec.format.stage_histograms import Durations, StageHistograms
 from wsrec.histogram import Int64s
-from wsrec.stages import EVENT, HANDOFF, PARSED, RECV_END, STEPS
+from wsrec.stages import EVENT, HANDOFF, PARSED, RECV_END, SEGMENT_WORDS, STAMPED_WORDS, STEPS, USER, SegmentOrder
 from wsrec.verify.rows import Rows, Words, among
 
 _DIRECTIONS = {"recv", "sent", "rest"}
 _OPCODES = {"text", "binary", "ping", "pong", "close"}
-_SOURCES = {"nic", "kernel", "user"}
+_ORDERS = {order.word for order in SegmentOrder}
+_SOURCES = {*STAMPED_WORDS, USER}
 
 
 class RowChecks:
@@ -34,6 +37,7 @@ class RowChecks:
         problems: number of invalid rows by problem.
         sources: received rows by the source of stage 1.
         steps: the durations of the steps between the stages.
+        segments: what captured segments say of the rows.
 
     """
 
@@ -45,6 +49,7 @@ class RowChecks:
         self.counts = Counts()
         self.sources: Counter[str] = Counter()
         self.steps = StageHistograms()
+        self.segments = SegmentHistograms()
 
     def merge(self, other: RowChecks) -> None:
         """Add the checks of other rows."""
@@ -55,6 +60,7 @@ class RowChecks:
         self.counts += other.counts
         self.sources += other.sources
         self.steps.merge(other.steps)
+        self.segments.merge(other.segments)
 
     def count(self, wrong: npt.NDArray[np.bool_], what: str) -> None:
         """Count invalid rows."""
@@ -78,6 +84,7 @@ def checked(rows: Rows, conns: AbstractSet[int]) -> RowChecks:
     _check_words(checks, rows, source, conns)
     _check_payload(checks, rows)
     _check_stages(checks, rows, source)
+    _check_segments(checks, rows, source)
     return checks
 
 
@@ -136,9 +143,23 @@ def _check_stages(checks: RowChecks, rows: Rows, source: Words) -> None:
     checks.count(~fits, "stages 2 to 5 do not fit the direction")
     other = np.where(has_event, handoff - behind_of[RECV_END.column], handoff)
     _check_arrival(checks, rows, handoff - behind, has, other)
-    checks.count(among(source, {"user"}) == has, "recv_source does not fit stage 1")
+    checks.count(among(source, {USER}) == has, "recv_source does not fit stage 1")
     counts = np.bincount(source[0][received], minlength=len(source[1]))
     checks.sources.update({name: int(n) for name, n in zip(source[1], counts, strict=True) if n and name})
+
+
+def _check_segments(checks: RowChecks, rows: Rows, source: Words) -> None:
+    """Check what captured segments say against the source of stage 1."""
+    by_segment = among(source, {*SEGMENT_WORDS})
+    first, read_stamp, order = (rows.table.column(name) for name in SEGMENT_COLUMNS)
+    if not by_segment.any() and first.null_count == read_stamp.null_count == order.null_count == len(by_segment):
+        return
+    wrong = (known(first) | known(read_stamp)) & ~by_segment
+    checks.count(wrong, "a time of captured segments, but stage 1 is not of a segment")
+    checks.count(
+        among(words(rows.table, SEGMENT_ORDER), _ORDERS) != by_segment, f"{SEGMENT_ORDER} does not fit stage 1"
+    )
+    checks.segments.add_rows(rows.table)
 
 
 def _check_arrival(checks: RowChecks, rows: Rows, nic: Int64s, stamped: Bools, other: Int64s) -> None:

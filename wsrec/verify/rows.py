@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wsrec.format.columns import Bools, times, words
+from wsrec.format.schema import SEGMENT_COLUMNS
 from wsrec.monitor.check import RowColumns, SnapshotRow
 from wsrec.stages import HANDOFF, STEPS
 
@@ -22,6 +23,7 @@ COLUMNS = (
     *(step.key for step in STEPS),
     "handoff_monotonic",
     "frame_in_read",
+    *SEGMENT_COLUMNS,
     "direction",
     "opcode",
     "request",

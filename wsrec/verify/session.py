@@ -306,6 +306,7 @@ class SessionReading:
             "gaps_checked": self._judged.checks_gaps,
             "stage1": rows.stage1(about.get("stage1")),
             "stages": rows.steps.to_json(),
+            "segments": rows.segments.to_json(),
         }
         if known:
             read["counts"] = (rows.counts + self._file_counts).named()

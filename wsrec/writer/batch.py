@@ -21,13 +21,21 @@ from wsrec.ring.slot_layout import SLOT_DTYPE, SLOT_SIZE
 from wsrec.ring.slotring import SlotRing, count_reads
 from wsrec.writer.gather import Slots
 from wsrec.writer.implementation import gather
+from wsrec.writer.segment_slots import SEGMENT_SLOT_DTYPE, SEGMENT_SLOT_SIZE, has_segments, with_segments
 
-JOURNAL_SCHEMA: pa.Schema = pa.schema(
-    [
-        pa.field("slot", pa.binary(SLOT_SIZE), nullable=False),
+
+def _journal_schema(size: int) -> pa.Schema:
+    slot, payload = (
+        pa.field("slot", pa.binary(size), nullable=False),
         pa.field("payload", pa.large_binary(), nullable=False),
-    ]
-)
+    )
+    return pa.schema([slot, payload])
+
+
+JOURNAL_SCHEMA: pa.Schema = _journal_schema(SLOT_SIZE)
+SEGMENT_JOURNAL_SCHEMA: pa.Schema = _journal_schema(SEGMENT_SLOT_SIZE)
+"""With `--segments`: slots of `SEGMENT_SLOT_DTYPE`."""
+JOURNAL_SCHEMAS = (JOURNAL_SCHEMA, SEGMENT_JOURNAL_SCHEMA)
 
 # as this type a slot is copied whole, not field by field
 SLOT_BYTES = np.dtype((np.void, SLOT_SIZE))
@@ -39,7 +47,7 @@ class Batch(NamedTuple):
     """Consecutive slots and their payloads.
 
     Attributes:
-        slots: array of `SLOT_DTYPE`.
+        slots: array of `SLOT_DTYPE`, or `SEGMENT_SLOT_DTYPE`.
         payload: `large_binary` array as long as `slots`.
         first: the slot ring's count of the first slot: slots published since the ring was created. Slots that were
             in no ring (`Flag.REST`) form batches of their own, with the count of the slot that follows them.
@@ -65,9 +73,14 @@ class Batch(NamedTuple):
         return Batch(self.slots[start:stop], self.payload[start:stop], self.first + start)
 
     def to_arrow(self) -> pa.RecordBatch:
-        """The batch in `JOURNAL_SCHEMA`, without copying."""
-        slot = pa.Array.from_buffers(pa.binary(SLOT_SIZE), len(self.slots), [None, pa.py_buffer(self.slots)])
-        return pa.record_batch([slot, self.payload], schema=JOURNAL_SCHEMA)
+        """The batch in `JOURNAL_SCHEMA` or `SEGMENT_JOURNAL_SCHEMA`, as its slots are, without copying."""
+        schema = SEGMENT_JOURNAL_SCHEMA if has_segments(self.slots) else JOURNAL_SCHEMA
+        slot = pa.Array.from_buffers(schema.field("slot").type, len(self.slots), [None, pa.py_buffer(self.slots)])
+        return pa.record_batch([slot, self.payload], schema=schema)
+
+    def with_segments(self) -> Batch:
+        """The batch with slots of `SEGMENT_SLOT_DTYPE`."""
+        return self._replace(slots=with_segments(self.slots))
 
     def checksum(self) -> int:
         """XXH3 (64 bits) of slots and payload bytes, seeded with `first`. The payloads' lengths are in the slots."""
@@ -82,7 +95,9 @@ class Batch(NamedTuple):
     def from_arrow(cls, batch: pa.RecordBatch, first: int) -> Batch:
         """Inverse of `to_arrow`, for the batch that began with this count."""
         slot = batch.column("slot")
-        slots = np.frombuffer(slot.buffers()[1], SLOT_DTYPE, len(slot), slot.offset * SLOT_SIZE)
+        size = slot.type.byte_width
+        dtype = SEGMENT_SLOT_DTYPE if size == SEGMENT_SLOT_SIZE else SLOT_DTYPE
+        slots = np.frombuffer(slot.buffers()[1], dtype, len(slot), slot.offset * size)
         return cls(slots, batch.column("payload"), first)
 
 

@@ -15,13 +15,15 @@ from wsrec.format import layout
 from wsrec.format.metadata import FileMetadata
 from wsrec.format.moment import Moment
 from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
+from wsrec.format.segment_histograms import SegmentHistograms
 from wsrec.format.stage_histograms import Durations, StageHistograms
 from wsrec.ring.events import EventKind
 from wsrec.stages import StampSource
 from wsrec.writer.disk import Disk
 from wsrec.writer.gather import Slots
 from wsrec.writer.output import Encoder, ParquetOutput
-from wsrec.writer.rows import Int64s, Stamps
+from wsrec.writer.rows import Int64s, Stamps, segment_times
+from wsrec.writer.segment_slots import has_segments
 
 
 class Landed(NamedTuple):
@@ -64,6 +66,7 @@ class FilePair:
         self.times: tuple[int, int] | None = None
         self._stage1: dict[str, int] = {}
         self._steps = StageHistograms(live_steps)
+        self._segments = SegmentHistograms()
 
     @property
     def rows(self) -> int:
@@ -103,6 +106,9 @@ class FilePair:
         for source in where_set(sources).tolist():
             word = _stage1_word(StampSource(source))
             self._stage1[word] = self._stage1.get(word, 0) + int(sources[source])
+        if has_segments(slots):
+            found = segment_times(slots)
+            self._segments.add(found.read_stamp, found.first_segment, found.counted())
         self._steps.add(slots["frame_in_read"], step_durations(when), None if received.all() else received)
 
     def event(self, moment: Moment, kind: EventKind, conn: int | None, detail: dict[str, Any]) -> None:
@@ -131,7 +137,7 @@ class FilePair:
 
     def about(self) -> dict[str, Any]:
         """The metadata about the rows' stamps."""
-        return {"stages": self._steps.to_json(), "stage1": self._stage1}
+        return {"stages": self._steps.to_json(), "stage1": self._stage1, "segments": self._segments.to_json()}
 
     def finish(self, out: Path, name: Path, number: int, metadata: FileMetadata, *, first: bool) -> Landed:
         """Finish both files, under this name in the folders `messages` and `events` of the output folder.
@@ -173,4 +179,4 @@ def step_durations(when: Stamps) -> list[Durations]:
 
 
 def _stage1_word(source: StampSource) -> str:
-    return {StampSource.NIC: "nic", StampSource.KERNEL: "kernel"}.get(source) or f"none: {source.reason}"
+    return source.word if source.reason is None else f"none: {source.reason}"

@@ -15,7 +15,7 @@ import pyarrow as pa
 from wsrec.format.folders import sync_folder
 from wsrec.format.unfinished import JOB_KEY, VERSION_KEY
 from wsrec.format.version import FORMAT_VERSION
-from wsrec.writer.batch import JOURNAL_SCHEMA, Batch
+from wsrec.writer.batch import JOURNAL_SCHEMA, SEGMENT_JOURNAL_SCHEMA, Batch
 from wsrec.writer.disk import NewFile, NotAsWrittenError
 from wsrec.writer.journal_format import (
     CHECKSUM_KEY,
@@ -37,14 +37,15 @@ class _Stream:
 
     """
 
-    def __init__(self, path: Path, metadata: dict[bytes, bytes]) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, metadata: dict[bytes, bytes]) -> None:
         self.file = NewFile(path)
+        self._has_segments = schema is SEGMENT_JOURNAL_SCHEMA
         self._key = secrets.token_hex(16).encode()
-        self._stream = pa.ipc.new_stream(self.file, JOURNAL_SCHEMA.with_metadata({**metadata, MARKER_KEY: self._key}))
+        self._stream = pa.ipc.new_stream(self.file, schema.with_metadata({**metadata, MARKER_KEY: self._key}))
         try:
             # the schema is written with the first batch, and must not be truncated together with a batch that the disk
             # refuses
-            self._stream.write_batch(pa.RecordBatch.from_pylist([], schema=JOURNAL_SCHEMA), {MARKER_KEY: self._key})
+            self._stream.write_batch(pa.RecordBatch.from_pylist([], schema=schema), {MARKER_KEY: self._key})
             # data synced to a file without a durable name would be lost with it
             sync_folder(path.parent)
         except OSError:
@@ -54,6 +55,8 @@ class _Stream:
             raise
 
     def append(self, batch: Batch) -> Span:
+        if self._has_segments:
+            batch = batch.with_segments()
         start, checksum = self.file.tell(), batch.checksum()
         about = {FIRST_KEY: b"%d" % batch.first, CHECKSUM_KEY: b"%016x" % checksum, MARKER_KEY: self._key}
         self._stream.write_batch(batch.to_arrow(), custom_metadata=about)
@@ -69,6 +72,7 @@ class Journal:
         path: a file that does not exist yet.
         number: its number in the session.
         job: JSON of the writer's job, so that the journal can be recovered without its session.
+        segments: whether its slots have what captured segments say of them (`wsrec.writer.segment_slots`).
 
     Attributes:
         path: the file.
@@ -86,7 +90,7 @@ class Journal:
 
     """
 
-    def __init__(self, path: Path, number: int, job: bytes) -> None:
+    def __init__(self, path: Path, number: int, job: bytes, *, segments: bool = False) -> None:
         self.path = path
         self.number = number
         self.synced = 0
@@ -96,10 +100,11 @@ class Journal:
         self.cut = False
         self.moved: dict[int, Span] = {}
         self._metadata = {JOB_KEY: job, VERSION_KEY: b"%d" % FORMAT_VERSION}
-        self._stream = _Stream(path, self._metadata)
+        self._schema = SEGMENT_JOURNAL_SCHEMA if segments else JOURNAL_SCHEMA
+        self._stream = _Stream(path, self._schema, self._metadata)
         self._file = self._stream.file
         self._beginning = self._file.tell()
-        self.reading = JournalTail(path)
+        self.reading = JournalTail(path, self._schema)
         self._unsynced: list[Span] = []
         self._dirty = threading.Event()
         self._dirty.set()
@@ -201,12 +206,12 @@ class Journal:
 
         """
         partial = self.path.with_name(f"{rewritten_path(self.path).stem}-{time.time_ns()}.partial")
-        stream = _Stream(partial, {**self._metadata, FROM_KEY: b"%d" % self.synced})
+        stream = _Stream(partial, self._schema, {**self._metadata, FROM_KEY: b"%d" % self.synced})
         lost = 0
         moved: dict[int, Span] = {}
         try:
             try:
-                tail = JournalTail(self.path)
+                tail = JournalTail(self.path, self._schema)
             except FileNotFoundError:
                 return 0
             try:

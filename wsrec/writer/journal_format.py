@@ -1,7 +1,8 @@
 """The journal format: the durable copy of received data until its Parquet files are finished.
 
-A journal is one Arrow IPC stream with one record batch (`batch.JOURNAL_SCHEMA`) for each batch taken from the rings:
-the slots as they were, frames and events alike. Everything in the Parquet files is made from it by the same code, both
+A journal is one Arrow IPC stream with one record batch (`batch.JOURNAL_SCHEMA`; with `--segments`
+`batch.SEGMENT_JOURNAL_SCHEMA`) for each batch taken from the rings: the slots as they were, with what the captured
+segments say of them, frames and events alike. Everything in the Parquet files is made from it by the same code, both
 in the running writer, which reads its own journal behind the end, and in the recovery of a journal.
 
 The custom metadata of each record batch:

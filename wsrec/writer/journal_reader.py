@@ -9,13 +9,11 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from wsrec.format.folders import regular
 from wsrec.format.unfinished import JOB_KEY, check_metadata
-from wsrec.ring.slot_layout import SLOT_DTYPE
-from wsrec.writer.batch import JOURNAL_SCHEMA, Batch, payload_offsets
+from wsrec.writer.batch import JOURNAL_SCHEMA, JOURNAL_SCHEMAS, Batch, payload_offsets
 from wsrec.writer.disk import NotAsWrittenError
 from wsrec.writer.journal_format import (
     CHECKSUM_KEY,
@@ -46,13 +44,15 @@ class JournalTail:
 
     Args:
         path: the file.
+        schema: its columns.
 
     Raises:
         OSError: it cannot be opened.
 
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, schema: pa.Schema = JOURNAL_SCHEMA) -> None:
+        self._schema = schema
         self._fd = os.open(regular(path), os.O_RDONLY | os.O_CLOEXEC)
         self._dropped = 0
 
@@ -83,7 +83,7 @@ class JournalTail:
             area = mmap.mmap(self._fd, span.stop - page, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
             data = pa.py_buffer(area).slice(span.start - page)
         try:
-            found = pa.ipc.read_record_batch(pa.ipc.read_message(data), JOURNAL_SCHEMA)
+            found = pa.ipc.read_record_batch(pa.ipc.read_message(data), self._schema)
         except (pa.ArrowException, OSError, ValueError, EOFError):
             found = None
         batch = None if found is None else _whole(found, span.first)
@@ -163,7 +163,7 @@ class _JournalFile:
         metadata = self._stream.schema.metadata or {}
         if not check_metadata(path, metadata):
             raise pa.ArrowInvalid(f"{path} is not a journal of wsrec")
-        if not self._stream.schema.equals(JOURNAL_SCHEMA) or not metadata.get(MARKER_KEY):
+        if not any(map(self._stream.schema.equals, JOURNAL_SCHEMAS)) or not metadata.get(MARKER_KEY):
             raise pa.ArrowInvalid(f"{path} has other columns than this version's journals")
         self._beginning = self._file.tell()
         self._key: bytes = metadata[MARKER_KEY]
@@ -255,7 +255,7 @@ class _JournalFile:
         if about.get(MARKER_KEY) != self._key:
             return None
         if not found.num_rows and FIRST_KEY not in about:
-            return Batch(np.empty(0, SLOT_DTYPE), found.column("payload"), 0)
+            return Batch.from_arrow(found, 0)
         batch = _whole(found, int(about.get(FIRST_KEY, b"")))
         return batch if batch and b"%016x" % batch.checksum() == about.get(CHECKSUM_KEY) else None
 

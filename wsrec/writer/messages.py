@@ -11,7 +11,7 @@ from wsrec.arrays import where_set
 from wsrec.format.moment import Moment
 from wsrec.ring.events import Event
 from wsrec.ring.slot_flags import FLAG_EVENT, FLAG_RSV1
-from wsrec.writer.batch import SLOT_BYTES, payload_list, payload_offsets
+from wsrec.writer.batch import payload_list, payload_offsets
 from wsrec.writer.gather import Slots
 from wsrec.writer.inflate import Refused
 from wsrec.writer.ledger import Inflated
@@ -53,7 +53,8 @@ def between(
     parts = [slice(begin, end) for begin, end in edges if end > begin] or [slice(start, start)]
     if len(parts) == 1:
         return slots[parts[0]], offset[parts[0]], payload[parts[0]]
-    whole = slots.view(SLOT_BYTES)
+    # as this type a slot is copied whole, not field by field
+    whole = slots.view(np.dtype((np.void, slots.dtype.itemsize)))
     return (
         np.concatenate([whole[part] for part in parts]).view(slots.dtype),
         np.concatenate([offset[part] for part in parts]),

@@ -13,6 +13,7 @@ from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slot_flags import FLAG_EVENT, FLAG_FIN, FLAG_RSV1, NOT_RECEIVED
 from wsrec.writer.batch import Batch, payload_list
 from wsrec.writer.gather import Slots
+from wsrec.writer.segment_slots import has_segments
 
 _FIRST_CONTROL = 8
 
@@ -32,6 +33,7 @@ class _Open:
     opcode: int
     flags: int
     slots: int
+    first_segment: int
     # growing: joining a list of parts at the end would need twice the memory
     data: bytearray
 
@@ -42,7 +44,8 @@ class _Open:
 class Reassembler:
     """Joins fragments of messages across batches.
 
-    A reassembled message has the stamps of the slot that completed it, and opcode and RSV1 of the one that began it.
+    A reassembled message has the stamps of the slot that completed it, and opcode, RSV1 and first segment of the one
+    that began it.
 
     Attributes:
         joined: for the last batch: the slots that went into the row of a later one, by key.
@@ -74,6 +77,7 @@ class Reassembler:
             return batch.slots, batch.payload
 
         slots = batch.slots.copy()
+        first = slots["first_segment"] if has_segments(slots) else np.zeros(len(slots), np.uint64)
         payloads: list[bytes | memoryview] = []
         kept: list[int] = []
         for row, payload in enumerate(payload_list(batch.payload)):
@@ -85,7 +89,7 @@ class Reassembler:
             begun = None if opcode >= _FIRST_CONTROL else self._open.get(key)
             if not flag & FLAG_FIN:
                 if begun is None:
-                    self._open[key] = begun = _Open(opcode, flag & FLAG_RSV1, 0, bytearray())
+                    self._open[key] = begun = _Open(opcode, flag & FLAG_RSV1, 0, int(first[row]), bytearray())
                 begun.slots += 1
                 begun.data += payload
                 continue
@@ -95,6 +99,7 @@ class Reassembler:
                 payload = memoryview(begun.data).toreadonly()
                 slots["opcode"][row] = begun.opcode
                 slots["flags"][row] |= begun.flags
+                first[row] = begun.first_segment
                 del self._open[key]
             if flag & FLAG_EVENT and (event := Event.decode(payload)).kind is EventKind.DISCONNECT:
                 self._discard((event.conn or 0, 0))

@@ -11,14 +11,15 @@ import pyarrow.compute as pc
 
 from wsrec.arrays import where_set
 from wsrec.format.moment import Moment
-from wsrec.format.schema import UTC_NS
+from wsrec.format.schema import FIRST_SEGMENT, MESSAGE_SCHEMA, READ_STAMP, SEGMENT_COLUMNS, SEGMENT_ORDER, UTC_NS
 from wsrec.ring.slot_flags import FLAG_COARSE, FLAG_REST, FLAG_RSV1, NOT_RECEIVED
 from wsrec.ring.slot_layout import COARSE_SHIFT
 from wsrec.ring.slotring import request_numbers
-from wsrec.stages import StampSource
+from wsrec.stages import STAMPED_WORDS, USER, SegmentOrder, StampSource
 from wsrec.wire import frames
 from wsrec.writer.batch import payload_offsets
 from wsrec.writer.gather import Slots
+from wsrec.writer.segment_slots import has_segments
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -36,10 +37,13 @@ _OPCODE_WORDS = pa.array(_OPCODES.values(), pa.string())
 _OPCODE_INDEX = np.zeros(16, np.int32)
 _OPCODE_INDEX[list(_OPCODES)] = range(len(_OPCODES))
 
-_SOURCE_WORDS = pa.array(["nic", "kernel", "user"], pa.string())
-_SOURCE_INDEX = np.full(256, 2, np.int32)
-_SOURCE_INDEX[StampSource.NIC] = 0
-_SOURCE_INDEX[StampSource.KERNEL] = 1
+_SOURCES = (*STAMPED_WORDS, USER)
+_SOURCE_WORDS = pa.array(_SOURCES, pa.string())
+_SOURCE_INDEX = np.full(256, _SOURCES.index(USER), np.int32)
+for _source in StampSource:
+    _SOURCE_INDEX[_source] = _SOURCES.index(_source.word)
+
+_ORDER_WORDS = pa.array([order.word for order in SegmentOrder], pa.string())
 
 _DIRECTION_WORDS = pa.array(["recv", "sent", "rest"], pa.string())
 
@@ -121,11 +125,55 @@ def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array
         "frame_in_read": pa.array(slots["frame_in_read"]),
         "frames_in_read": pa.array(slots["frames_in_read"]),
         "read_bytes": read_bytes,
+        **_segment_columns(slots),
         "direction": _words(direction, _DIRECTION_WORDS),
         "request": request,
         "opcode": _words(_OPCODE_INDEX[slots["opcode"] & 0x0F], _OPCODE_WORDS),
         "text": text,
         "data": data,
+    }
+
+
+class SegmentTimes(NamedTuple):
+    """What captured segments say of some slots (`wsrec.writer.segment_slots`).
+
+    Attributes:
+        first_segment: ns from the segment with the first byte to stage 1, and where it is known.
+        read_stamp: ns from stage 1 to the stamp that came with the read, and where there is one.
+        order: `SegmentOrder` of each, 0 without stage 1 of a segment.
+
+    """
+
+    first_segment: tuple[Int64s, Bools]
+    read_stamp: tuple[Int64s, Bools]
+    order: npt.NDArray[np.uint8]
+
+    def counted(self) -> dict[str, int]:
+        """The number of slots by `SegmentOrder.word`."""
+        counts = np.bincount(self.order, minlength=len(SegmentOrder) + 1).tolist()
+        return {order.word: counts[order] for order in SegmentOrder}
+
+
+def segment_times(slots: Slots) -> SegmentTimes:
+    """What captured segments say of slots of `SEGMENT_SLOT_DTYPE`."""
+    nic, read_stamp, first = (slots[name].astype(np.int64) for name in ("nic", "read_stamp", "first_segment"))
+    order = np.ascontiguousarray(slots["segment_order"])
+    by_segment = order != 0
+    return SegmentTimes(
+        (nic - first, by_segment & (first != 0)), (read_stamp - nic, by_segment & (read_stamp != 0)), order
+    )
+
+
+def _segment_columns(slots: Slots) -> dict[str, pa.Array]:
+    if not has_segments(slots):
+        count = len(slots)
+        return {name: pa.nulls(count, MESSAGE_SCHEMA.field(name).type) for name in SEGMENT_COLUMNS}
+    found = segment_times(slots)
+    order = pa.array(found.order.astype(np.int32) - 1, mask=found.order == 0)
+    return {
+        FIRST_SEGMENT: _ns(*found.first_segment),
+        READ_STAMP: _ns(*found.read_stamp),
+        SEGMENT_ORDER: pa.DictionaryArray.from_arrays(order, _ORDER_WORDS),
     }
 
 
