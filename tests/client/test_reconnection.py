@@ -80,7 +80,9 @@ class TestIteration:
 
         runner(main())
         assert got[:4] == ["a", "b", "c", "d"]
-        assert (opened, server.connections) == (4, 4)
+        # the last one may not have reached the handler yet
+        assert opened == 4
+        assert server.connections >= 3
         # each had delivered messages: the next is opened at once
         assert len(delays) == 3
         assert max(delays) <= 0.1

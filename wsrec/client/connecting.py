@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from websockets.exceptions import InvalidURI
 from websockets.uri import WebSocketURI, parse_uri
 
+from wsrec.client import loop_waiting
 from wsrec.client.connection import Connection
 from wsrec.client.dialing import Dialing
 from wsrec.client.implementation import Message
@@ -19,7 +20,7 @@ from wsrec.client.reconnection import Reconnection
 from wsrec.feed.masking import mask_url
 from wsrec.host import privilege
 from wsrec.net.proxy import Proxy, ProxyRules
-from wsrec.options.record import TlsMode
+from wsrec.options.record import TlsMode, WaitStrategy
 from wsrec.receive import opening
 from wsrec.ring.bytering import MIN_RING, check_capacity
 from wsrec.version import __version__
@@ -43,6 +44,7 @@ def connect(
     tls: Literal["stamped", "openssl"] = "stamped",
     proxy: str | Literal[True] | None = True,
     compression: Literal["deflate"] | None = None,
+    wait: Literal["epoll", "spin", "adaptive"] = "epoll",
     cpu: int | None = None,
     rt_priority: int | None = None,
     max_message: int = MAX_MESSAGE,
@@ -68,6 +70,8 @@ def connect(
         proxy: `http://` or `socks5h://`, user name and password included; True: from HTTPS_PROXY, ALL_PROXY and
             NO_PROXY; None: no proxy.
         compression: `deflate` offers permessage-deflate (RFC 7692).
+        wait: `epoll` sleeps until data comes; `spin` reads without pause, which takes a whole processor; `adaptive`
+            does so for a while after data (docs/how-to/tuning.md). Connections of a loop with the same one share it.
         cpu: processor for the thread that runs the loop, from now on; a refusal is logged.
         rt_priority: SCHED_FIFO priority of that thread, 1 to 99; a refusal is logged.
         max_message: bytes; a larger message, before or after inflating, closes the connection with 1009.
@@ -107,7 +111,7 @@ def connect(
             compression,
         ),
         on_message,
-        Scheduling(cpu, rt_priority),
+        Scheduling(WaitStrategy(wait), cpu, rt_priority),
         logging.getLogger("wsrec.client") if logger is None else logger,
         open_timeout=open_timeout,
         max_message=max_message,
@@ -135,13 +139,14 @@ class Target(NamedTuple):
 
 
 class Scheduling(NamedTuple):
-    """Requested scheduling of the thread that runs the loop; None leaves it as it is."""
+    """How to wait, and the scheduling of the thread that runs the loop; None leaves that as it is."""
 
+    wait: WaitStrategy
     cpu: int | None
     rt_priority: int | None
 
     def request(self, logger: Logger) -> None:
-        """Request it for the calling thread; what the system refuses is logged."""
+        """Request the scheduling for the calling thread; what the system refuses is logged."""
         refusals = [
             privilege.pin(self.cpu) if self.cpu is not None else None,
             privilege.realtime(self.rt_priority) if self.rt_priority is not None else None,
@@ -215,7 +220,8 @@ class Connecting:
         target = self._target
         self._scheduling.request(self._logger)
         offer = deflate.offer(context_takeover=True) if target.compression else None
-        dialing = Dialing(target.uri, target.tls, target.ca_file, target.proxy)
+        waiting = loop_waiting.join(self._scheduling.wait)
+        dialing = Dialing(target.uri, target.tls, target.ca_file, target.proxy, waiting.prepare)
         connection: Connection | None = None
         try:
             async with asyncio.timeout(self._open_timeout) as limit:
@@ -224,6 +230,7 @@ class Connecting:
                     transport,
                     Handshake(target.url, target.headers, offer),
                     self._on_message,
+                    waiting,
                     address=dialing.address,
                     tls=dialing.tls,
                     **self._options,
@@ -232,6 +239,8 @@ class Connecting:
         except BaseException as error:
             if connection is not None:
                 connection._abandon()
+            else:
+                loop_waiting.leave(waiting)
             dialing.close()
             if isinstance(error, Exception) or limit.expired():
                 dialing.blame()

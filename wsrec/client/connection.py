@@ -14,6 +14,7 @@ from contextlib import suppress
 from websockets.exceptions import ProtocolError as LibraryProtocolError
 from websockets.frames import Close, CloseCode
 
+from wsrec.client import loop_waiting
 from wsrec.client.errors import ConnectionClosed
 from wsrec.client.implementation import Consumer, Message
 from wsrec.client.pings import Pings
@@ -21,7 +22,7 @@ from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.producer import Producer
 from wsrec.receive.tls import TlsDetails
 from wsrec.receive.transport import READ_MAX, Transport
-from wsrec.receive.waiting import Epoll
+from wsrec.receive.waiting import Waiting
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.mirror import PAGE
 from wsrec.ring.slotring import SlotRing
@@ -52,6 +53,7 @@ class Connection:
         transport: Transport,
         handshake: Handshake,
         on_message: Callable[[Message], object],
+        waiting: Waiting,
         *,
         address: tuple[str, int],
         tls: TlsDetails | None,
@@ -105,7 +107,7 @@ class Connection:
             on_full=self._on_full,
             on_batch=self._consumer.on_batch,
         )
-        self._waiting = Epoll()
+        self._waiting = waiting
 
     @property
     def closed(self) -> bool:
@@ -344,7 +346,9 @@ class Connection:
             return
         if self._deadline is not None:
             self._deadline.cancel()
-        self._waiting.close()
+        if self._transport.fileno >= 0:
+            self._waiting.unwatch(self._transport.fileno)
+        loop_waiting.leave(self._waiting)
         self._transport.close()
         self.delivered = self._hot.frames > self._controls
         # the rings' memory goes at once, also where the caller keeps the connection, and their cycle with it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Callable
 
 from websockets.uri import WebSocketURI
 
@@ -30,6 +31,7 @@ class Dialing:
         mode: how TLS is decrypted.
         ca_file: PEM file trusted in addition to the system's certificates.
         proxy: the proxy to connect through; None for none.
+        prepare: called with each socket before it connects.
 
     Attributes:
         address: IP address and port of the server, or of the proxy; empty before it is reached.
@@ -37,13 +39,21 @@ class Dialing:
 
     """
 
-    def __init__(self, uri: WebSocketURI, mode: TlsMode, ca_file: str | None, proxy: Proxy | None) -> None:
+    def __init__(
+        self,
+        uri: WebSocketURI,
+        mode: TlsMode,
+        ca_file: str | None,
+        proxy: Proxy | None,
+        prepare: Callable[[socket.socket], object],
+    ) -> None:
         self.address: tuple[str, int] = ("", 0)
         self.tls: TlsDetails | None = None
         self._uri = uri
         self._mode = mode
         self._ca_file = ca_file
         self._proxy = proxy
+        self._prepare = prepare
         self._resolving = False
         self._in_tunnel = False
         self._history: AddressHistory | None = None
@@ -103,7 +113,7 @@ class Dialing:
         found = await RESOLVER.resolve(host, port, timeout=None)
         self._resolving = False
         self._history = _history(host, port)
-        reached = await opening.connect(found.addresses, None, self._history)
+        reached = await opening.connect(found.addresses, self._prepare, self._history)
         self._reached = reached.address
         self.address = reached.address.ip, reached.address.port
         return reached
