@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 
 import pytest
 import uvloop
@@ -81,13 +82,14 @@ def test_one_that_ends_leaves_the_others_running(exchange, wait):
 def test_a_loop_that_is_gone_is_forgotten(exchange):
     server = exchange(sends(["a"]))
 
-    async def main() -> None:
+    async def main() -> weakref.ref[asyncio.AbstractEventLoop]:
         async with wsrec.connect(server.url, on_message=lambda message: None, wait="adaptive") as connection:
             await connection.wait_closed()
+        return weakref.ref(asyncio.get_running_loop())
 
-    asyncio.run(main())
+    loop = asyncio.run(main())
     gc.collect()
-    assert not [loop for loop in loop_waiting._OF_LOOP if loop.is_closed() and loop_waiting._OF_LOOP[loop]]
+    assert loop() is None
 
 
 def test_an_unknown_strategy_is_refused():
