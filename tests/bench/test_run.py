@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from wsrec.bench import contestants, run
+from wsrec.bench import contestants, limits, run
 from wsrec.bench.contestants import Client, WsrecConfiguration
 from wsrec.bench.results import QUANTILES, Results
 from wsrec.bench.run import Observer, Options, from_cli, turns
+from wsrec.bench.table import tables
 from wsrec.options.record import TlsMode
 
 
@@ -137,6 +138,27 @@ class TestRecording:
             assert only.bytes_on_disk > 0
             assert only.cpu_ns > 0
             assert set(only.steps) == ({"all", "first"} if one.name.startswith("wsrec") else set())
+
+
+class TestLimits:
+    @pytest.mark.long
+    def test_measures_operations_records_and_steps(self, reported: Reported):
+        results = reported.run(measures=("limits",), rounds=2, rate=2000.0, paced_seconds=0.2)
+        if results.limits is None:
+            pytest.skip(f"not here: {results.left_out}")
+        assert results.limits.operations
+        assert results.limits.records
+        assert [(len(one.wsrec), len(one.in_c)) for one in results.limits.paces] == [(2, 2), (2, 2)]
+        assert results.limits.frame_bytes > 100
+        assert len(reported.steps) == turns(Options(measures=("limits",), rounds=2))
+        assert len(tables(results)) == 4
+
+    def test_who_has_no_compiler_is_told(self, reported: Reported, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(limits, "compiled", None)
+        results = reported.run(measures=("limits",))
+        assert results.limits is None
+        assert "not compiled" in results.left_out["limits"]
+        assert any("limits is left out" in warning for warning in reported.warnings)
 
 
 class TestOptions:

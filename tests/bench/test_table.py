@@ -11,7 +11,20 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from tests.tables.full_disk import full_disk
-from wsrec.bench.results import Paced, PacedRound, Recording, RecordingRound, Results, Saturated, SaturatedRound
+from wsrec.bench import limits
+from wsrec.bench.results import (
+    Limits,
+    Operation,
+    Pace,
+    Paced,
+    PacedRound,
+    RecordCost,
+    Recording,
+    RecordingRound,
+    Results,
+    Saturated,
+    SaturatedRound,
+)
 from wsrec.bench.table import markdown, plain, show, tables
 from wsrec.cli.main import main
 
@@ -99,6 +112,40 @@ class TestTables:
         assert msgspec.json.decode(old, type=Saturated).records == "bulk"
         old = b'{"name":"wsrec","transport":"tls","rounds":[{"one_way":{"p50":1},"alone":0.9}]}'
         assert msgspec.json.decode(old, type=Paced).records == "lone"
+
+
+class TestLimits:
+    def test_steps_stand_beside_the_floor_and_what_the_operations_take(self, results: Results):
+        operations = {limits.CLOCK: 10, limits.COPY_SLOT: 2, limits.SEND: 1_500, limits.RECEIVE: 500}
+        operations |= {limits.WAKE_UP: 4_000, limits.WATCHING: 60.4}
+        steps = ("sent_to_event", "event_to_recv_start", "recv_start_to_recv_end", "recv_end_to_parsed")
+        ours = PacedRound(evenly(20_000), {key: evenly(80) for key in (*steps, "parsed_to_handoff")})
+        floor = PacedRound(evenly(10_000), {**ours.steps, "read_to_recv_end": evenly(40)})
+        alone = Results(
+            when=results.when,
+            machine=results.machine,
+            versions=results.versions,
+            options=results.options,
+            mean_bytes=200,
+            limits=Limits(
+                [Operation(name, ns) for name, ns in operations.items()],
+                [RecordCost(100, 200, 220, 2_000), RecordCost(300, 400, None, 2_000)],
+                [Pace(True, [ours], [floor])],
+                200,
+            ),
+        )
+        single, records, waiting = tables(alone)
+        assert ("another processor sees a word", "60.4") in single.rows
+        assert records.rows == [
+            ("100", "200", "220", "1.10", "2,000", "10.00"),
+            ("300", "400", "-", "-", "2,000", "5.00"),
+        ]
+        assert waiting.rows[0] == ("wake-up: send->EVENT", "80 ns", "80 ns", "1.00", "5.51 µs")
+        # 500 and 10, and what a record of 200 bytes takes between the two sizes that were measured
+        assert waiting.rows[2][-1] == "810 ns"
+        assert waiting.rows[4] == ("  decryption", "-", "40 ns", "-", "310 ns")
+        assert waiting.rows[-1] == ("one way: send->HANDOFF", "20.0 µs", "10.0 µs", "2.00", "-")
+        assert "| bytes | EVP alone | direct |" in markdown(alone)
 
 
 class TestOutput:

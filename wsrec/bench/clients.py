@@ -4,95 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import mmap
-import socket
-import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from enum import StrEnum
 from typing import Any
 
 import msgspec
 import uvloop
 from websockets.asyncio.client import connect
-from websockets.client import ClientProtocol
-from websockets.frames import Frame, Opcode
-from websockets.uri import parse_uri
 
 import wsrec
 from wsrec import ipc
-from wsrec.bench import cpu_time
-from wsrec.bench.contestants import BARE
+from wsrec.bench.bare import bare_evp_paced, bare_evp_saturated, bare_saturated
+from wsrec.bench.client_job import ClientJob, Measure, Measured, Meter, context_for, times_of
+from wsrec.bench.contestants import BARE, BARE_EVP
 from wsrec.host import privilege
-from wsrec.net.trust import tls_context
 from wsrec.units import system_error
 
 ROW_GROUP = 1 << 16
 _MAX_MESSAGE = 1 << 26
-_BUFFER = 128 << 10
-
-
-class Measure(StrEnum):
-    """A client's work on each message."""
-
-    SATURATED = "saturated"
-    PACED = "paced"
-    RECORDING = "recording"
-
-
-class ClientJob(msgspec.Struct, frozen=True, kw_only=True):
-    """The job of a client process.
-
-    Attributes:
-        name: the client.
-        measure: discard the messages, note the time of each, or record them.
-        url: where to connect.
-        ca_file: PEM file of the CA to trust, for TLS.
-        cpu, rt_priority: as in `wsrec.receive.job.ReceiverJob`.
-        times: paced: descriptor of 64-bit words, for the CLOCK_MONOTONIC ns of each message.
-        out: recording: the Parquet file to write.
-
-    """
-
-    name: str
-    measure: Measure
-    url: str
-    ca_file: str | None = None
-    cpu: int | None = None
-    rt_priority: int | None = None
-    times: int | None = None
-    out: str | None = None
-
-
-class Measured(msgspec.Struct, frozen=True, tag="measured", tag_field="type"):
-    """A client's result (ns) from its first message to the end: CPU time, wall time, CPU in user space if known."""
-
-    cpu_ns: int
-    wall_ns: int
-    user_ns: float | None = None
-
-
-class Meter:
-    """Measures CPU and wall time from its creation."""
-
-    def __init__(self) -> None:
-        self._began, self._cpu_began = time.monotonic_ns(), cpu_time.own()
-
-    def read(self) -> Measured:
-        """The time elapsed so far."""
-        cpu, user = cpu_time.own().since(self._cpu_began)
-        return Measured(cpu, time.monotonic_ns() - self._began, user)
-
-
-def context_for(ca_file: str | None) -> ssl.SSLContext | None:
-    """A context that verifies against `ca_file`; None without one, for tcp."""
-    return tls_context(ca_file) if ca_file else None
-
-
-def _times(job: ClientJob) -> memoryview:
-    assert job.times is not None
-    return memoryview(mmap.mmap(job.times, 0)).cast("Q")
 
 
 def _websockets(job: ClientJob) -> connect:
@@ -122,7 +52,7 @@ async def websockets_saturated(job: ClientJob) -> Measured:
 
 async def websockets_paced(job: ClientJob) -> Measured:
     """`websockets`: note each message's time."""
-    times, now, index = _times(job), time.monotonic_ns, 1
+    times, now, index = times_of(job), time.monotonic_ns, 1
     async with _websockets(job) as client:
         await client.recv()
         times[0] = now()
@@ -145,7 +75,7 @@ async def aiohttp_saturated(job: ClientJob) -> Measured:
 
 async def aiohttp_paced(job: ClientJob) -> Measured:
     """`aiohttp`: note each message's time."""
-    times, now, index = _times(job), time.monotonic_ns, 1
+    times, now, index = times_of(job), time.monotonic_ns, 1
     async with _aiohttp(job) as client:
         await client.receive()
         times[0] = now()
@@ -173,7 +103,7 @@ async def connect_saturated(job: ClientJob) -> Measured:
 
 async def connect_paced(job: ClientJob) -> Measured:
     """`wsrec.connect`: note each message's time, first thing in the callback."""
-    times, now, index = _times(job), time.monotonic_ns, 0
+    times, now, index = times_of(job), time.monotonic_ns, 0
     meter: Meter | None = None
 
     def on_message(message: wsrec.Message) -> None:
@@ -212,7 +142,7 @@ async def picows_paced(job: ClientJob) -> Measured:
     """`picows`: note each frame's time, first thing in the callback."""
     import picows
 
-    times, now = _times(job), time.monotonic_ns
+    times, now = times_of(job), time.monotonic_ns
 
     class Listener(picows.WSListener):
         index = 0
@@ -314,30 +244,10 @@ async def _picows(listener: Any, job: ClientJob) -> None:
     await picows.ws_connect(listener, job.url, ssl_context=context_for(job.ca_file), max_frame_size=_MAX_MESSAGE)
 
 
-async def bare_saturated(job: ClientJob) -> Measured:
-    """The baseline: blocking reads into one buffer, nothing parsed, until the server's close."""
-    parsed = parse_uri(job.url)
-    sock = socket.create_connection((parsed.host, parsed.port))
-    context = context_for(job.ca_file)
-    client = context.wrap_socket(sock, server_hostname=parsed.host) if context else sock
-    protocol = ClientProtocol(parsed)
-    protocol.send_request(protocol.connect())
-    client.sendall(b"".join(protocol.data_to_send()))
-    buffer = bytearray(_BUFFER)
-    # the response to the handshake arrives alone, because the sender pauses after it
-    client.recv_into(buffer)
-    close = Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=False)
-    size = client.recv_into(buffer)
-    meter = Meter()
-    while size and buffer[max(size - len(close), 0) : size] != close:
-        size = client.recv_into(buffer)
-    measured = meter.read()
-    client.close()
-    return measured
-
-
 _CLIENTS: dict[tuple[str, Measure], Callable[[ClientJob], Coroutine[Any, Any, Measured]]] = {
     (BARE, Measure.SATURATED): bare_saturated,
+    (BARE_EVP, Measure.SATURATED): bare_evp_saturated,
+    (BARE_EVP, Measure.PACED): bare_evp_paced,
     ("wsrec-connect", Measure.SATURATED): connect_saturated,
     ("wsrec-connect", Measure.PACED): connect_paced,
     ("picows", Measure.SATURATED): picows_saturated,

@@ -7,11 +7,13 @@ from importlib.util import find_spec
 
 import msgspec
 
+from wsrec.bench import limits
 from wsrec.options.record import TlsMode, WaitStrategy
 from wsrec.receive.implementation import CompiledHotPath
 
 TRANSPORTS = ("tcp", "tls")
 BARE = "bare-recv"
+BARE_EVP = "bare-evp"
 
 
 class WsrecConfiguration(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +76,7 @@ SATURATED: tuple[Contestant, ...] = (
     WsrecConfiguration(name="wsrec-python", pure=True),
     WsrecConfiguration(name="wsrec-python-writer", pure=True, writer=True),
     Client(name=BARE),
+    Client(name=BARE_EVP, transports=("tls",)),
     *OTHERS,
 )
 PACED: tuple[Contestant, ...] = (
@@ -82,6 +85,7 @@ PACED: tuple[Contestant, ...] = (
     SPIN,
     ADAPTIVE,
     WsrecConfiguration(name="wsrec-python", pure=True),
+    Client(name=BARE_EVP, transports=("tls",)),
     *OTHERS,
 )
 RECORDING: tuple[Contestant, ...] = (WSREC, WITHOUT_FIELDS, PICOWS, Client(name="picows-fields", package="picows"))
@@ -92,6 +96,8 @@ NAMES = tuple(dict.fromkeys(contestant.name for contestant in (*SATURATED, *PACE
 def unavailable_reason(contestant: Contestant) -> str | None:
     """Why a contestant cannot be measured on this machine; None if it can."""
     if isinstance(contestant, Client):
+        if contestant.name == BARE_EVP and (reason := limits.unavailable_reason()) is not None:
+            return reason
         if contestant.package is None or find_spec(contestant.package) is not None:
             return None
         return "it is not installed: pip install 'wsrec[bench]' (in a clone: '.[bench]')"

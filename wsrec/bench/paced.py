@@ -13,7 +13,7 @@ import os
 import numpy as np
 import numpy.typing as npt
 
-from wsrec.bench.clients import ClientJob, Measure, Measured
+from wsrec.bench.client_job import ClientJob, Measure, Measured
 from wsrec.bench.contestants import Client, Contestant, WsrecConfiguration
 from wsrec.bench.process import Process, running
 from wsrec.bench.receiver import reads_of, receiving
@@ -22,15 +22,16 @@ from wsrec.bench.sender import GO, HeldPath, times_of
 from wsrec.bench.setup import Setup
 from wsrec.ring.mirror import create_shared
 from wsrec.ring.slotring import DEFAULT_SLOTS
-from wsrec.stages import EVENT, NIC, RECV_END, RECV_START, STEPS, Stage
+from wsrec.stages import EVENT, NIC, RECV_START, STEPS, Stage
 from wsrec.writer.rows import stamps
 
 # infrequent, because it may preempt the sender; the rings hold more than a quarter of a second
 _DRAIN_SECONDS = 0.25
 # processors, caches and schedulers settle meanwhile; these messages are left out
 _WARM_UP = 0.1
+READ = next(step for step in STEPS if step.start is RECV_START)
 # the path through the kernel and the read itself are not wsrec's own
-_OWN = tuple(step for step in STEPS if (step.start, step.end) not in ((NIC, EVENT), (RECV_START, RECV_END)))
+_OWN = tuple(step for step in STEPS if (step.start, step.end) not in ((NIC, EVENT), (READ.start, READ.end)))
 _CLIENT_SECONDS = 60.0
 
 Int64s = npt.NDArray[np.int64]
@@ -91,9 +92,10 @@ def _measure_ours(
 
     steps = {step.key: at(step.end) - at(step.start) for step in _OWN}
     own = np.sum(list(steps.values()), axis=0)
+    steps |= {"sent_to_event": at(EVENT) - sent[warm], READ.key: at(READ.end) - at(READ.start), "own": own}
     return PacedRound(
         one_way=quantiles((when.handoff - sent)[warm]),
-        steps={**{key: quantiles(step) for key, step in steps.items()}, "own": quantiles(own)},
+        steps={key: quantiles(step) for key, step in steps.items()},
         cpu_ns=cpu / len(sent),
         user_ns=per_message(user, len(sent)),
         frames_a_read=len(slots) / reads_of(slots),

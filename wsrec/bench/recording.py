@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wsrec import parent_death
-from wsrec.bench.clients import ClientJob, Measure, Measured
+from wsrec.bench.client_job import ClientJob, Measure, Measured
 from wsrec.bench.contestants import Client, Contestant
 from wsrec.bench.paced import quantiles
 from wsrec.bench.process import ContestantError, Process, running

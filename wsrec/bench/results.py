@@ -42,7 +42,8 @@ class PacedRound(msgspec.Struct, frozen=True):
 
     Attributes:
         one_way: one-way latency (ns).
-        steps: wsrec's own steps (ns) by their keys (`wsrec.stages`); `own` is their sum for each frame.
+        steps: wsrec's steps (ns) by their keys (`wsrec.stages`); `own` is the sum of its own for each frame, and
+            `sent_to_event` begins just before the send.
         cpu_ns, user_ns, frames_a_read: as in `SaturatedRound`.
 
     """
@@ -132,6 +133,68 @@ class Recording(msgspec.Struct, frozen=True):
     rounds: list[RecordingRound]
 
 
+class Operation(msgspec.Struct, frozen=True):
+    """What a single operation takes on this machine.
+
+    Attributes:
+        name: one of `wsrec.bench.limits`.
+        ns: the shortest of several tries; of what depends on another processor, the median.
+
+    """
+
+    name: str
+    ns: float
+
+
+class RecordCost(msgspec.Struct, frozen=True):
+    """What opening a TLS 1.3 record of AES-256-GCM takes (ns), the shortest of several tries.
+
+    Attributes:
+        size: bytes of its content.
+        evp_ns: by libcrypto's EVP alone, the floor.
+        reader_ns: by wsrec's record layer; None without the compiled one.
+        ssl_ns: by Python's `ssl`: written into a memory BIO, read into a buffer.
+
+    """
+
+    size: int
+    evp_ns: float
+    reader_ns: float | None
+    ssl_ns: float
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """wsrec's steps beside those of a loop in C that does nothing else, lone TLS records at the same pace.
+
+    Attributes:
+        waiting: whether the receiver waits for the kernel, or polls all the time.
+        wsrec: a round for each.
+        in_c: a round for each; `recv_start_to_recv_end` has its parts, `recv_start_to_read` and `read_to_recv_end`.
+
+    """
+
+    waiting: bool
+    wsrec: list[PacedRound]
+    in_c: list[PacedRound]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What this machine can do at best, and how far wsrec is from it.
+
+    Attributes:
+        operations: single operations.
+        records: opening TLS records, by size.
+        paces: the steps, waiting and not.
+        frame_bytes: bytes of a frame of `paces`.
+
+    """
+
+    operations: list[Operation]
+    records: list[RecordCost]
+    paces: list[Pace]
+    frame_bytes: int
+
+
 class Results(msgspec.Struct, kw_only=True):
     """The results of one bench run.
 
@@ -153,3 +216,4 @@ class Results(msgspec.Struct, kw_only=True):
     saturated: list[Saturated] = []
     paced: list[Paced] = []
     recording: list[Recording] = []
+    limits: Limits | None = None

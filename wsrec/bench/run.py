@@ -11,11 +11,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from wsrec.bench import contestants, paced, recording, saturated
+from wsrec.bench import contestants, limits, paced, recording, saturated
 from wsrec.bench.contestants import TRANSPORTS, Contestant
+from wsrec.bench.floor import Rounds, beside_floor
 from wsrec.bench.process import ContestantError
 from wsrec.bench.results import (
     RECORDS,
+    Limits,
+    Pace,
     Paced,
     PacedRound,
     Recording,
@@ -29,7 +32,7 @@ from wsrec.bench.setup import Setup, machine, off_receiver_cpu, place, prepared,
 from wsrec.ring.mirror import create_shared
 from wsrec.supervise.preconditions import check_cpus
 
-MEASURES = ("saturated", "paced", "recording")
+MEASURES = ("saturated", "paced", "recording", "limits")
 _QUICK: dict[str, Any] = {"messages": 100_000, "rounds": 1, "paced_seconds": 1.0, "recording_seconds": 3.0}
 _FIELDS = {
     "saturated": contestants.SATURATED,
@@ -128,13 +131,14 @@ def run(options: Options, observer: Observer) -> Results:
 
 def turns(options: Options) -> int:
     """The largest number of turns: a contestant that fails has no further ones."""
-    count = 0
-    for measure in options.measures:
+    # the limits: two steps, and four a round
+    count = 0 if "limits" not in options.measures else 2 + 4 * options.rounds
+    for measure in set(options.measures) - {"limits"}:
         transports, ways = (("tls",), 1) if measure == "recording" else (options.transports, len(options.records))
         for contestant in contestants.chosen(_FIELDS[measure], options.only):
             if contestants.unavailable_reason(contestant) is None:
-                count += len(set(transports) & set(contestant.transports)) * ways
-    return count * options.rounds
+                count += len(set(transports) & set(contestant.transports)) * ways * options.rounds
+    return count
 
 
 class _Run:
@@ -161,6 +165,8 @@ class _Run:
                     results.saturated = self._saturated(setup)
                 if "paced" in options.measures:
                     results.paced = self._paced(setup)
+                if "limits" in options.measures:
+                    results.limits = self._limits(setup)
             if "recording" in options.measures:
                 results.recording = self._recording(setup)
         results.left_out = self._left_out
@@ -210,6 +216,28 @@ class _Run:
             each = job.messages_a_record()
             found += [Paced(name, transport, done, records, each) for name, done in rounds.items()]
         return found
+
+    def _limits(self, setup: Setup) -> Limits | None:
+        options, placement = self._options, setup.placement
+        if (reason := limits.unavailable_reason()) is not None:
+            self._leave_out("limits", reason)
+            return None
+        self._observer.step("limits: single operations")
+        operations = limits.operations(placement)
+        self._observer.step("limits: opening TLS records")
+        records = limits.records(placement, setup.certificate, setup.ca_file)
+        frame, paces = b"", list[Pace]()
+        if placement.receiver is None or placement.receiver == placement.sender:
+            self._warn("the limits of each step are left out: sender and receiver need a processor each")
+        elif (reason := contestants.unavailable_reason(contestants.WSREC)) is not None:
+            self._leave_out(contestants.WSREC.name, reason)
+        else:
+            rounds = Rounds(options.rounds, options.rate, options.paced_seconds)
+            try:
+                frame, paces = beside_floor(setup, rounds, self._observer.step, self._warn)
+            except ContestantError as error:
+                self._leave_out(contestants.WSREC.name, f"limits: {error}")
+        return Limits(operations, records, paces, len(frame))
 
     def _recording(self, setup: Setup) -> list[Recording]:
         options = self._options

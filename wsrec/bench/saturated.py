@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from wsrec.bench.clients import ClientJob, Measure, Measured
+from wsrec.bench.client_job import ClientJob, Measure, Measured
 from wsrec.bench.contestants import Client, Contestant, WsrecConfiguration
 from wsrec.bench.process import Process, running
 from wsrec.bench.receiver import reads_of, receiving

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from wsrec.bench.contestants import BARE, WSREC
-from wsrec.bench.results import Paced, Quantiles, Recording, Results, Saturated
-from wsrec.units import duration
+from wsrec.bench.contestants import BARE, BARE_EVP, WSREC
+from wsrec.bench.limit_tables import limit_tables
+from wsrec.bench.results import Paced, Recording, Results, Saturated
+from wsrec.bench.table_parts import Table, known_median, median, optional, quantile, ratio
 
 _HANDOFF = "parsed_to_handoff"
 _STEPS = {
+    "sent_to_event": "send->EVENT",
     "event_to_recv_start": "EVENT->RECV_START",
+    "recv_start_to_recv_end": "RECV_START->RECV_END",
     "recv_end_to_parsed": "RECV_END->PARSED",
     _HANDOFF: "PARSED->HANDOFF",
-    "own": "their sum",
+    "own": "own steps",
 }
 _TRANSPORTS = {"tcp": "tcp", "tls": "TLS"}
 _RECORDS = {
@@ -29,21 +30,11 @@ _RECORDS = {
     ("tls", "bulk"): "many frames a record",
 }
 
-_Round = TypeVar("_Round")
-
-
-class Table(NamedTuple):
-    """A table: a column of names, then columns of figures."""
-
-    title: str
-    head: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    note: str
-
 
 def tables(results: Results) -> list[Table]:
     """All tables of a run, without empty ones."""
     found = [*_saturated(results), *_one_way(results), *_steps(results), *_recording(results)]
+    found += limit_tables(results)
     return [table for table in found if table.rows]
 
 
@@ -101,29 +92,6 @@ def _facts(results: Results) -> Iterator[str]:
     yield f"messages of {sent}, {results.mean_bytes:.0f} bytes on average; {rounds}, medians"
 
 
-def _median(rounds: Sequence[_Round], figure: Callable[[_Round], float]) -> float:
-    return statistics.median(map(figure, rounds))
-
-
-def _quantile(rounds: Sequence[_Round], of: Callable[[_Round], Quantiles], name: str) -> str:
-    return duration(_median(rounds, lambda one: of(one)[name]))
-
-
-def _ratio(value: float | None, ruler: float | None) -> str:
-    return f"{value / ruler:.2f}" if ruler and value is not None else "-"
-
-
-def _optional(rounds: Sequence[_Round], figure: Callable[[_Round], float | None], form: str = ",.0f") -> str:
-    """The median of a figure that not every contestant has."""
-    value = _median_of(rounds, figure)
-    return "-" if value is None else format(value, form)
-
-
-def _median_of(rounds: Sequence[_Round], figure: Callable[[_Round], float | None]) -> float | None:
-    values = [value for one in rounds if (value := figure(one)) is not None]
-    return statistics.median(values) if values else None
-
-
 def _sent(measured: Sequence[Saturated] | Sequence[Paced], transport: str) -> str:
     """How many messages the sender put together, as far as it was stored."""
     each = measured[0].messages_a_record if measured else None
@@ -135,23 +103,23 @@ def _saturated(results: Results) -> Iterator[Table]:
     for (transport, records), way in _RECORDS.items():
         title = _TRANSPORTS[transport]
         measured = [one for one in results.saturated if (one.transport, one.records) == (transport, records)]
-        cpu = {one.name: _median(one.rounds, lambda r: r.cpu_ns) for one in measured}
-        user = {one.name: _median_of(one.rounds, lambda r: r.user_ns) for one in measured}
-        floor = [name for name in (BARE,) if name in cpu]
+        cpu = {one.name: median(one.rounds, lambda r: r.cpu_ns) for one in measured}
+        user = {one.name: known_median(one.rounds, lambda r: r.user_ns) for one in measured}
+        floor = [name for name in (BARE_EVP, BARE) if name in cpu][:1]
         rows = [
             (
                 one.name,
                 f"{cpu[one.name]:,.0f}",
-                _optional(one.rounds, lambda r: r.user_ns),
-                _ratio(cpu[one.name], cpu.get("picows")),
-                _ratio(user[one.name], user.get("picows")),
-                *(_ratio(cpu[one.name], cpu[name]) for name in floor),
-                f"{_median(one.rounds, lambda r: r.wall_ns):,.0f}",
-                _optional(one.rounds, lambda r: r.frames_a_read, ",.1f"),
+                optional(known_median(one.rounds, lambda r: r.user_ns)),
+                ratio(cpu[one.name], cpu.get("picows")),
+                ratio(user[one.name], user.get("picows")),
+                *(ratio(cpu[one.name], cpu[name]) for name in floor),
+                f"{median(one.rounds, lambda r: r.wall_ns):,.0f}",
+                optional(known_median(one.rounds, lambda r: r.frames_a_read), ",.1f"),
             )
             for one in measured
         ]
-        stalls = [(one.name, _median(one.rounds, lambda r: r.stalls or 0)) for one in measured]
+        stalls = [(one.name, median(one.rounds, lambda r: r.stalls or 0)) for one in measured]
         stalled = ", ".join(f"{name} {count:,.0f}" for name, count in stalls if count)
         rulers = ("of picows", "user of picows", *(f"of {name}" for name in floor))
         yield Table(
@@ -168,16 +136,16 @@ def _one_way(results: Results) -> Iterator[Table]:
     for (transport, records), way in _RECORDS.items():
         title = _TRANSPORTS[transport]
         measured = [one for one in results.paced if (one.transport, one.records) == (transport, records)]
-        medians = {one.name: _median(one.rounds, lambda r: r.one_way["p50"]) for one in measured}
+        medians = {one.name: median(one.rounds, lambda r: r.one_way["p50"]) for one in measured}
         names = ("p50", "p99", "p99.9")
         rows = [
             (
                 one.name,
-                *(_quantile(one.rounds, lambda r: r.one_way, name) for name in names),
-                _ratio(medians[one.name], medians.get("picows")),
-                _optional(one.rounds, lambda r: r.cpu_ns),
-                _optional(one.rounds, lambda r: r.user_ns),
-                _optional(one.rounds, lambda r: r.frames_a_read, ",.1f"),
+                *(quantile(one.rounds, lambda r: r.one_way, name) for name in names),
+                ratio(medians[one.name], medians.get("picows")),
+                optional(known_median(one.rounds, lambda r: r.cpu_ns)),
+                optional(known_median(one.rounds, lambda r: r.user_ns)),
+                optional(known_median(one.rounds, lambda r: r.frames_a_read), ",.1f"),
             )
             for one in measured
         ]
@@ -197,38 +165,39 @@ def _steps(results: Results) -> Iterator[Table]:
         rows = [
             (
                 f"{one.name} {label}",
-                *(_quantile(one.rounds, lambda r, key=key: r.steps[key], name) for name in names),  # type: ignore[misc]
+                *(quantile(one.rounds, lambda r, key=key: r.steps[key], name) for name in names),  # type: ignore[misc]
             )
             for one in results.paced
             if (one.transport, one.records) == (transport, records) and one.rounds[0].steps
             for key, label in _STEPS.items()
+            if key in one.rounds[0].steps
         ]
         yield Table(
-            f"wsrec's own steps at {results.options['rate']:,.0f} messages/s, {title}, {way}",
+            f"wsrec's steps at {results.options['rate']:,.0f} messages/s, {title}, {way}",
             (title, *names),
             rows,
-            "docs/explanation/stages.md says what they are",
+            "docs/explanation/stages.md says what they are; own steps: all but the kernel's path and the read",
         )
 
 
 def _recording(results: Results) -> Iterator[Table]:
     measured: list[Recording] = results.recording
-    wall = {one.name: _median(one.rounds, lambda r: r.finished_ns / r.messages) for one in measured}
+    wall = {one.name: median(one.rounds, lambda r: r.finished_ns / r.messages) for one in measured}
     cpu = {
-        one.name: _median(one.rounds, lambda r: (r.cpu_ns or 0) / r.messages)
+        one.name: median(one.rounds, lambda r: (r.cpu_ns or 0) / r.messages)
         for one in measured
         if all(r.cpu_ns is not None for r in one.rounds)
     }
     rows = [
         (
             one.name,
-            f"{_median(one.rounds, lambda r: r.rows / r.handoff_ns * 1e9):,.0f}",
-            f"{_median(one.rounds, lambda r: r.rows / r.finished_ns * 1e9):,.0f}",
+            f"{median(one.rounds, lambda r: r.rows / r.handoff_ns * 1e9):,.0f}",
+            f"{median(one.rounds, lambda r: r.rows / r.finished_ns * 1e9):,.0f}",
             f"{wall[one.name]:,.0f}",
-            _ratio(wall[one.name], wall.get("picows")),
-            f"{_median(one.rounds, lambda r: r.bytes_on_disk / r.messages):.0f}",
+            ratio(wall[one.name], wall.get("picows")),
+            f"{median(one.rounds, lambda r: r.bytes_on_disk / r.messages):.0f}",
             f"{sum(r.rows == r.messages and r.identical for r in one.rounds)} of {len(one.rounds)}",
-            "-" if one.rounds[0].stalls is None else f"{_median(one.rounds, lambda r: r.stalls or 0):.0f}",
+            "-" if one.rounds[0].stalls is None else f"{median(one.rounds, lambda r: r.stalls or 0):.0f}",
         )
         for one in measured
     ]
@@ -247,13 +216,13 @@ def _recording(results: Results) -> Iterator[Table]:
     )
     names = ("p50", "p99", "p99.9")
     steps: list[tuple[str, ...]] = [
-        (label, *(_quantile(one.rounds, lambda r, key=key: r.steps[key], name) for name in names))  # type: ignore[misc]
+        (label, *(quantile(one.rounds, lambda r, key=key: r.steps[key], name) for name in names))  # type: ignore[misc]
         for one in measured
         if one.rounds[0].steps
         for key, label in (("first", "recording, first in their read"), ("all", "recording, all"))
     ]
     for one in results.paced if steps else ():
         if one.name == WSREC.name and one.records == "lone":
-            at_pace = (_quantile(one.rounds, lambda r: r.steps[_HANDOFF], name) for name in names)
+            at_pace = (quantile(one.rounds, lambda r: r.steps[_HANDOFF], name) for name in names)
             steps.append((f"paced, {_TRANSPORTS[one.transport]}", *at_pace))
     yield Table("wsrec's PARSED->HANDOFF while recording", ("frames", *names), steps, "beside its value at a pace")

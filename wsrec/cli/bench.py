@@ -23,8 +23,8 @@ from wsrec.units import not_one_of, system_error
 @click.argument(
     "measures",
     nargs=-1,
-    type=WordParam(["saturated", "paced", "recording", "all"]),
-    metavar="[saturated|paced|recording|all]...",
+    type=WordParam(["saturated", "paced", "recording", "limits", "all"]),
+    metavar="[saturated|paced|recording|limits|all]...",
 )
 @click.option(
     "--recording",
@@ -85,6 +85,7 @@ def bench(
     saturated   CPU time per message, at full speed
     paced       wsrec's own steps, the one-way latency and CPU time, at 10,000 messages/s
     recording   from the socket to finished Parquet, next to picows with pyarrow
+    limits      what this machine can do at best, and how far wsrec's steps are from it
 
     \b
     Examples:
@@ -92,6 +93,7 @@ def bench(
       wsrec bench saturated --transport tls --records lone --only wsrec --only picows
       wsrec bench paced --rate 50000 --cpu 3 --sender-cpu 2 --rt-priority 50
       wsrec bench --recording btcusdt.txt.gz --json bench.json
+      wsrec bench limits --rounds 3
       wsrec bench --from bench.json --markdown
 
     Everything runs on this machine, over loopback; nothing is left behind. Progress goes to standard error. To install
