@@ -31,7 +31,7 @@ from wsrec.writer.job import FeedJob, WriterJob
 _CONTROL_CAPACITY = 1 << 20
 # opcodes from here on are control frames (RFC 6455 section 5.2)
 _CONTROL = 8
-_CONNECT_SECONDS = 15.0
+_CONNECT_SECONDS = 30.0
 _END_SECONDS = 15.0
 # a message per second is slower than any measurement
 _IDLE_SECONDS = 30.0
