@@ -129,7 +129,7 @@ class TestLimits:
             mean_bytes=200,
             limits=Limits(
                 [Operation(name, ns) for name, ns in operations.items()],
-                [RecordCost(100, 200, 220, 2_000), RecordCost(300, 400, None, 2_000)],
+                [RecordCost(100, 200, 220, 2_000), RecordCost(300, 400, 440, 2_000)],
                 [Pace(True, [ours], [floor])],
                 200,
             ),
@@ -138,7 +138,7 @@ class TestLimits:
         assert ("another processor sees a word", "60.4") in single.rows
         assert records.rows == [
             ("100", "200", "220", "1.10", "2,000", "10.00"),
-            ("300", "400", "-", "-", "2,000", "5.00"),
+            ("300", "400", "440", "1.10", "2,000", "5.00"),
         ]
         assert waiting.rows[0] == ("wake-up: send->EVENT", "80 ns", "80 ns", "1.00", "5.51 µs")
         # 500 and 10, and what a record of 200 bytes takes between the two sizes that were measured

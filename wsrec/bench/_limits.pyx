@@ -7,7 +7,6 @@ libcrypto's functions are called by their addresses in the library that Python's
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 
 from wsrec.host._clock cimport Mapping, mapping
-from wsrec.tls._records cimport INCOMPLETE, NO_ROOM, RecordReader
 
 from wsrec.tls.libcrypto import CIPHER_FUNCTIONS, LibcryptoError, address
 
@@ -157,29 +156,6 @@ def send_paced(int fd, const uint8_t[::1] record not None, int64_t[::1] sent not
         done = wsrec_send_paced(CLOCK, fd, &record[0], <size_t>record.shape[0], &sent[0], sent.shape[0], gap_ns)
     if not done:
         raise OSError("the receiving thread failed")
-
-
-def open_records(RecordReader reader not None, const uint8_t[::1] data not None, uint8_t[::1] into not None):
-    """Open all records of `data` by wsrec's record layer, each into the beginning of `into`.
-
-    Raises:
-        ValueError: a record is not whole.
-        wsrec.tls.records.RecordError: one was refused.
-
-    """
-    cdef size_t at = 0, consumed = 0, size = <size_t>data.shape[0]
-    cdef uint8_t content_type = 0
-    cdef int64_t got = 0
-    with nogil:
-        while at < size and got >= 0:
-            got = reader.open_record(
-                &data[at], size - at, &into[0], <size_t>into.shape[0], &consumed, &content_type
-            )
-            at += consumed
-    if got == INCOMPLETE or got == NO_ROOM:
-        raise ValueError("a record is not whole, or has no room")
-    if got < 0:
-        raise reader.error(got)
 
 
 cdef class Opener:

@@ -8,7 +8,7 @@ import numpy as np
 
 from wsrec.bench.limits import CLOCK, COPY_SLOT, RECEIVE, SEND, WAKE_UP, WATCHING
 from wsrec.bench.results import Limits, Pace, PacedRound, Results
-from wsrec.bench.table_parts import Table, median, optional, ratio
+from wsrec.bench.table_parts import Table, median, ratio
 from wsrec.units import duration
 
 _STEPS = {
@@ -40,7 +40,7 @@ def limit_tables(results: Results) -> Iterator[Table]:
             (
                 f"{one.size:,}",
                 f"{one.evp_ns:,.0f}",
-                optional(one.reader_ns),
+                f"{one.reader_ns:,.0f}",
                 ratio(one.reader_ns, one.evp_ns),
                 f"{one.ssl_ns:,.0f}",
                 ratio(one.ssl_ns, one.evp_ns),

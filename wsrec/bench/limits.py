@@ -23,15 +23,16 @@ from wsrec.bench.threads import together
 from wsrec.host.clock import StageClock
 from wsrec.tls.keys import SUITES, TrafficKeys
 from wsrec.tls.libcrypto import Aead, unavailable
-from wsrec.tls.records_implementation import CompiledRecordReader
 
 if TYPE_CHECKING:
     from wsrec.bench.setup import Placement
 
     compiled: Any
+    records_compiled: Any
 else:
     try:
         from wsrec.bench import _limits as compiled
+        from wsrec.tls import _records as records_compiled
     except ImportError:
         compiled = None
 
@@ -49,14 +50,14 @@ _CHASES = {"16 KiB": 16 << 10, "512 KiB": 512 << 10, "8 MiB": 8 << 20, "256 MiB"
 CLOCK, COPY_SLOT = "read the clock of the stages", "copy 64 bytes"
 SEND, RECEIVE = "system call: send 300 bytes over tcp", "system call: recvmsg of 300 bytes"
 WAKE_UP, WATCHING = "wake-up by a futex", "another processor sees a word"
-# of records that are opened in one try
+# of the records that are opened in one try
 _STREAM_BYTES = 1 << 20
 
 
 def unavailable_reason() -> str | None:
     """Why limits cannot be measured on this machine; None if they can."""
     if compiled is None:
-        return "wsrec.bench._limits is not compiled: install a C compiler and reinstall wsrec"
+        return "its operations are not compiled: install a C compiler and reinstall wsrec"
     return unavailable()
 
 
@@ -170,28 +171,19 @@ def records(placement: Placement, certificate: tuple[str, str], ca_file: str) ->
 
 
 def _record_cost(size: int, certificate: tuple[str, str], ca_file: str) -> RecordCost:
+    keys = TrafficKeys(SUITE, bytearray(SUITE.key_size), bytearray(SUITE.iv_size))
+    record = sealed(keys.key, keys.iv, 0, bytes(size))
+    reader = records_compiled.RecordReader(keys)
+    # about as long as a try of an operation
     count = max(_STREAM_BYTES // size, 16) if size > 256 else 4096
-    key, iv = os.urandom(SUITE.key_size), os.urandom(SUITE.iv_size)
-    stream = b"".join(sealed(key, iv, i, bytes(size)) for i in range(count))
-    into = bytearray(1 << 16)
-
-    def by_evp() -> None:
-        opener.open_all(stream, len(stream), into)
-
-    def by_reader() -> None:
-        compiled.open_records(reader, stream, into)
-
-    evp, readers = [], []
+    alone, opened = [], []
     for _ in range(_TRIES):
-        opener = compiled.Opener(SUITE.cipher, key, iv)
-        evp.append(_took(by_evp) / count)
-        if CompiledRecordReader is not None:
-            reader = CompiledRecordReader(TrafficKeys(SUITE, bytearray(key), bytearray(iv)))
-            readers.append(_took(by_reader) / count)
-    return RecordCost(size, min(evp), min(readers, default=None), _by_ssl(size, count, certificate, ca_file))
+        alone.append(records_compiled.aead_ns(reader, record, count) / count)
+        opened.append(records_compiled.open_ns(reader, record, count) / count)
+    return RecordCost(size, min(alone), min(opened), _by_ssl(size, count, certificate, ca_file))
 
 
-def sealed(key: bytes, iv: bytes, sequence: int, content: bytes) -> bytes:
+def sealed(key: bytes | bytearray, iv: bytes | bytearray, sequence: int, content: bytes) -> bytes:
     """A record of TLS 1.3 with application data (RFC 8446 5.2 and 5.3)."""
     nonce = (int.from_bytes(iv) ^ sequence).to_bytes(len(iv))
     header = bytes((_DATA, 3, 3)) + (len(content) + 1 + _TAG).to_bytes(2)

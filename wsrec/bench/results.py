@@ -152,14 +152,14 @@ class RecordCost(msgspec.Struct, frozen=True):
     Attributes:
         size: bytes of its content.
         evp_ns: by libcrypto's EVP alone, the floor.
-        reader_ns: by wsrec's record layer; None without the compiled one.
+        reader_ns: by wsrec's record layer.
         ssl_ns: by Python's `ssl`: written into a memory BIO, read into a buffer.
 
     """
 
     size: int
     evp_ns: float
-    reader_ns: float | None
+    reader_ns: float
     ssl_ns: float
 
 

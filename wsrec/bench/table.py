@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
@@ -99,6 +100,13 @@ def _sent(measured: Sequence[Saturated] | Sequence[Paced], transport: str) -> st
     return "" if each is None else f"{each:,.{0 if each >= 10 else 1}f} messages a {unit}; "
 
 
+def _stalls(measured: Sequence[Saturated]) -> str:
+    """How often full rings stopped reading, for those where they did."""
+    stalls = [(one.name, statistics.median(r.stalls or 0 for r in one.rounds)) for one in measured]
+    stalled = ", ".join(f"{name} {count:,.0f}" for name, count in stalls if count)
+    return f"; how often full rings stopped reading: {stalled}" if stalled else ""
+
+
 def _saturated(results: Results) -> Iterator[Table]:
     for (transport, records), way in _RECORDS.items():
         title = _TRANSPORTS[transport]
@@ -119,16 +127,13 @@ def _saturated(results: Results) -> Iterator[Table]:
             )
             for one in measured
         ]
-        stalls = [(one.name, median(one.rounds, lambda r: r.stalls or 0)) for one in measured]
-        stalled = ", ".join(f"{name} {count:,.0f}" for name, count in stalls if count)
         rulers = ("of picows", "user of picows", *(f"of {name}" for name in floor))
         yield Table(
             f"saturated, {title}, {way}: ns a message",
             (title, "CPU", "user", *rulers, "wall", "frames a read"),
             rows,
             f"CPU of the receiving process, and what of it is user space; {_sent(measured, transport)}"
-            f"{results.options['messages']:,} messages a round"
-            + (f"; how often full rings stopped reading: {stalled}" if stalled else ""),
+            f"{results.options['messages']:,} messages a round" + _stalls(measured),
         )
 
 
@@ -211,7 +216,7 @@ def _recording(results: Results) -> Iterator[Table]:
     yield Table(
         "recording, TLS: CPU time of a message until its Parquet is finished",
         ("TLS", "CPU ns", "of picows"),
-        [(name, f"{value:,.0f}", _ratio(value, cpu.get("picows"))) for name, value in cpu.items()],
+        [(name, f"{value:,.0f}", ratio(value, cpu.get("picows"))) for name, value in cpu.items()],
         "of all processes, without their start; wsrec-no-fields reads no fields, as picows",
     )
     names = ("p50", "p99", "p99.9")
