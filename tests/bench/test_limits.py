@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from pathlib import Path
@@ -62,15 +63,20 @@ class TestOperations:
         assert len(seen) == 64
         assert chase._at == 0
 
-    def test_two_threads_wake_each_other(self):
-        word = np.zeros(16, np.uint32)
-        took = np.zeros(50, np.int64)
-        other = np.zeros(50, np.int64)
+    @pytest.mark.parametrize("by", ["futex", "pipe"])
+    def test_a_thread_wakes_another(self, by: str):
+        reading, writing = os.pipe() if by == "pipe" else (-1, -1)
+        word, answer = np.zeros(16, np.uint32), np.zeros(16, np.uint32)
+        sent, woke = np.zeros(50, np.int64), np.zeros(50, np.int64)
         together(
-            (None, lambda: compiled.by_futex(word, True, took)), (None, lambda: compiled.by_futex(word, False, other))
+            (None, lambda: compiled.wake(writing, word, answer, sent, 1000)),
+            (None, lambda: compiled.woken(reading, word, answer, woke)),
         )
-        assert (took > 0).all()
-        assert not other.any()
+        assert (woke > sent).all()
+        assert (sent[1:] - woke[:-1] >= 1000).all()
+        if by == "pipe":
+            os.close(reading)
+            os.close(writing)
 
     def test_a_thread_that_fails_is_an_error(self):
         def fail() -> None:

@@ -103,41 +103,43 @@ static inline int64_t wsrec_sends(int fd, const uint8_t *from, size_t size, int6
     return taken;
 }
 
-/* Two threads that wake each other in turn: by a descriptor that holds 8 bytes (eventfd, pipe), by a futex, or by a word
-   that both watch without sleeping. The one that is `first` notes the time of each round trip. */
-static inline int wsrec_by_descriptor(const wsrec_clock *clock, int in, int out, int first, int64_t *took, int64_t count) {
-    uint64_t word = 1;
-    for (int64_t i = 0; i < count; i++) {
-        const uint64_t began = wsrec_now(clock);
-        if (first && write(out, &word, sizeof word) != sizeof word) return 0;
-        if (read(in, &word, sizeof word) != sizeof word) return 0;
-        if (!first && write(out, &word, sizeof word) != sizeof word) return 0;
-        if (first) took[i] = (int64_t)(wsrec_now(clock) - began);
+/* One thread wakes another that sleeps, by a descriptor that takes 8 bytes (eventfd, pipe) or, where that is -1, by a futex;
+   `sent` is just before, `woke` when the other runs. It is left asleep for a while before each, and answers by a word. */
+static inline int wsrec_wake(
+    const wsrec_clock *clock, int descriptor, uint32_t *word, const uint32_t *answer, int64_t *sent, int64_t count,
+    uint64_t asleep
+) {
+    const uint64_t one = 1;
+    for (uint32_t i = 0; i < (uint32_t)count; i++) {
+        const uint64_t rest = wsrec_now(clock) + asleep;
+        while (wsrec_now(clock) < rest) { }
+        sent[i] = (int64_t)wsrec_now(clock);
+        if (descriptor < 0) {
+            __atomic_store_n(word, i + 1, __ATOMIC_RELEASE);
+            syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
+        } else if (write(descriptor, &one, sizeof one) != sizeof one)
+            return 0;
+        while (__atomic_load_n(answer, __ATOMIC_ACQUIRE) != i + 1) { }
     }
     return 1;
 }
 
-static inline void wsrec_futex_wait_for(uint32_t *word, uint32_t value) {
-    uint32_t seen;
-    while ((seen = __atomic_load_n(word, __ATOMIC_ACQUIRE)) != value)
-        syscall(SYS_futex, word, FUTEX_WAIT, seen, NULL, NULL, 0);
-}
-
-static inline void wsrec_futex_set(uint32_t *word, uint32_t value) {
-    __atomic_store_n(word, value, __ATOMIC_RELEASE);
-    syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
-}
-
-static inline void wsrec_by_futex(const wsrec_clock *clock, uint32_t *word, int first, int64_t *took, int64_t count) {
+static inline int wsrec_woken(
+    const wsrec_clock *clock, int descriptor, uint32_t *word, uint32_t *answer, int64_t *woke, int64_t count
+) {
+    uint64_t taken;
     for (uint32_t i = 0; i < (uint32_t)count; i++) {
-        const uint64_t began = wsrec_now(clock);
-        if (first) wsrec_futex_set(word, 2 * i + 1);
-        wsrec_futex_wait_for(word, 2 * i + (first ? 2 : 1));
-        if (!first) wsrec_futex_set(word, 2 * i + 2);
-        if (first) took[i] = (int64_t)(wsrec_now(clock) - began);
+        if (descriptor < 0)
+            while (__atomic_load_n(word, __ATOMIC_ACQUIRE) == i) syscall(SYS_futex, word, FUTEX_WAIT, i, NULL, NULL, 0);
+        else if (read(descriptor, &taken, sizeof taken) != sizeof taken)
+            return 0;
+        woke[i] = (int64_t)wsrec_now(clock);
+        __atomic_store_n(answer, i + 1, __ATOMIC_RELEASE);
     }
+    return 1;
 }
 
+/* Two threads that watch a word without sleeping, and change it in turn; the one that is `first` notes each round trip. */
 static inline void wsrec_by_watching(const wsrec_clock *clock, uint32_t *word, int first, int64_t *took, int64_t count) {
     for (uint32_t i = 0; i < (uint32_t)count; i++) {
         const uint64_t began = wsrec_now(clock);

@@ -40,10 +40,13 @@ cdef extern from "_limits.h":
     int64_t wsrec_receives(int fd, uint8_t *into, size_t size, int64_t count) noexcept nogil
     int64_t wsrec_sends(int fd, const uint8_t *source, size_t size, int64_t count) noexcept nogil
     uint64_t wsrec_chase(const uint64_t *following, uint64_t at, int64_t count) noexcept nogil
-    bint wsrec_by_descriptor(
-        const Mapping *clock, int source, int target, bint first, int64_t *took, int64_t count
+    bint wsrec_wake(
+        const Mapping *clock, int descriptor, uint32_t *word, const uint32_t *answer, int64_t *sent, int64_t count,
+        uint64_t asleep
     ) noexcept nogil
-    void wsrec_by_futex(const Mapping *clock, uint32_t *word, bint first, int64_t *took, int64_t count) noexcept nogil
+    bint wsrec_woken(
+        const Mapping *clock, int descriptor, uint32_t *word, uint32_t *answer, int64_t *woke, int64_t count
+    ) noexcept nogil
     void wsrec_by_watching(
         const Mapping *clock, uint32_t *word, bint first, int64_t *took, int64_t count
     ) noexcept nogil
@@ -128,23 +131,35 @@ def chase(const uint64_t[::1] following not None, uint64_t at, int64_t count):
     return at
 
 
-def by_descriptor(int source, int target, bint first, int64_t[::1] took not None):
-    """One of two threads that wake each other by descriptors; the first notes each round trip (ns) in `took`."""
+def wake(int descriptor, uint32_t[::1] word not None, uint32_t[::1] answer not None, int64_t[::1] sent not None,
+         uint64_t asleep_ns):
+    """Wake another thread as often as `sent` has places, by a descriptor or (-1) by a futex, after it slept for a while.
+
+    Args:
+        descriptor: of an eventfd or a pipe.
+        word, answer: shared with the other thread, 0 at first.
+        sent: gets the moments just before (ns).
+        asleep_ns: how long the other thread may fall asleep before each.
+
+    """
     cdef bint done
     with nogil:
-        done = wsrec_by_descriptor(CLOCK, source, target, first, &took[0], took.shape[0])
+        done = wsrec_wake(CLOCK, descriptor, &word[0], &answer[0], &sent[0], sent.shape[0], asleep_ns)
     if not done:
-        raise OSError("the other thread failed")
+        raise OSError("the descriptor failed")
 
 
-def by_futex(uint32_t[::1] word not None, bint first, int64_t[::1] took not None):
-    """The same by a futex."""
+def woken(int descriptor, uint32_t[::1] word not None, uint32_t[::1] answer not None, int64_t[::1] woke not None):
+    """The other thread: `woke` gets the moments at which it runs again (ns)."""
+    cdef bint done
     with nogil:
-        wsrec_by_futex(CLOCK, &word[0], first, &took[0], took.shape[0])
+        done = wsrec_woken(CLOCK, descriptor, &word[0], &answer[0], &woke[0], woke.shape[0])
+    if not done:
+        raise OSError("the descriptor failed")
 
 
 def by_watching(uint32_t[::1] word not None, bint first, int64_t[::1] took not None):
-    """The same by a word that both watch, without sleeping."""
+    """One of two threads that change a word in turn, without sleeping; the first notes each round trip (ns) in `took`."""
     with nogil:
         wsrec_by_watching(CLOCK, &word[0], first, &took[0], took.shape[0])
 

@@ -31,7 +31,7 @@ def limit_tables(results: Results) -> Iterator[Table]:
         "limits of this machine",
         ("operation", "ns"),
         [(one.name, f"{one.ns:,.1f}" if one.ns < 100 else f"{one.ns:,.0f}") for one in limits.operations],
-        "the shortest of several tries; between two processors one way, half of the median round trip",
+        "the shortest of several tries; between two processors one way, medians: who is woken slept for 0.1 ms",
     )
     yield Table(
         "opening a TLS record: ns",

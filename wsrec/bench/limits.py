@@ -42,7 +42,9 @@ _COPIES = (64, 274, 1024, 16384)
 _TAG, _DATA = 16, 23
 _TRIES = 15
 _TRY_NS = 2_000_000
-_ROUND_TRIPS = 2000
+_TIMES = 1000
+# as between two messages of `paced`
+_ASLEEP_NS = 100_000
 # the first ones find threads that still start
 _SETTLED = 100
 _LINE = 64
@@ -120,39 +122,31 @@ class _Chase:
 
 
 def _between(placement: Placement) -> list[tuple[str, float]]:
-    """One way from a processor to another: half of the median round trip."""
-    found: list[tuple[str, float]] = []
-
-    def half(name: str, first: Callable[..., None], second: Callable[..., None]) -> None:
-        took = np.zeros(_ROUND_TRIPS, np.int64)
-        ours = partial(first, True, took)
-        theirs = partial(second, False, np.zeros(_ROUND_TRIPS, np.int64))
-        together((placement.receiver, ours), (placement.sender, theirs))
-        found.append((name, float(np.median(took[_SETTLED:])) / 2))
-
-    word = np.zeros(16, np.uint32)
-    half(WATCHING, partial(compiled.by_watching, word), partial(compiled.by_watching, word))
-    futex = np.zeros(16, np.uint32)
-    half(WAKE_UP, partial(compiled.by_futex, futex), partial(compiled.by_futex, futex))
-    for name, make in (("an eventfd", _eventfds), ("a pipe", _pipes)):
-        (one_in, one_out), (other_in, other_out) = ends = make(), make()
-        half(
-            f"wake-up by {name}",
-            partial(compiled.by_descriptor, one_in, other_out),
-            partial(compiled.by_descriptor, other_in, one_out),
-        )
-        for fd in {fd for pair in ends for fd in pair}:
-            os.close(fd)
+    """From the sender's processor to the receiver's, one way."""
+    word, took, unused = np.zeros(16, np.uint32), np.zeros(_TIMES, np.int64), np.zeros(_TIMES, np.int64)
+    together(
+        (placement.receiver, partial(compiled.by_watching, word, True, took)),
+        (placement.sender, partial(compiled.by_watching, word, False, unused)),
+    )
+    found = [(WATCHING, float(np.median(took[_SETTLED:])) / 2), (WAKE_UP, _wake_up(placement, -1, -1))]
+    eventfd = os.eventfd(0)
+    reading, writing = os.pipe()
+    found.append(("wake-up by an eventfd", _wake_up(placement, eventfd, eventfd)))
+    found.append(("wake-up by a pipe", _wake_up(placement, writing, reading)))
+    for fd in (eventfd, reading, writing):
+        os.close(fd)
     return found
 
 
-def _eventfds() -> tuple[int, int]:
-    fd = os.eventfd(0)
-    return fd, fd
-
-
-def _pipes() -> tuple[int, int]:
-    return os.pipe()
+def _wake_up(placement: Placement, writing: int, reading: int) -> float:
+    # cache lines of their own
+    word, answer = np.zeros(16, np.uint32), np.zeros(16, np.uint32)
+    sent, woke = np.zeros(_TIMES, np.int64), np.zeros(_TIMES, np.int64)
+    together(
+        (placement.sender, partial(compiled.wake, writing, word, answer, sent, _ASLEEP_NS)),
+        (placement.receiver, partial(compiled.woken, reading, word, answer, woke)),
+    )
+    return float(np.median((woke - sent)[_SETTLED:]))
 
 
 def records(placement: Placement, certificate: tuple[str, str], ca_file: str) -> list[RecordCost]:
