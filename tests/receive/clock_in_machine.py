@@ -8,7 +8,8 @@ hour back and an hour forward by `date -s`. test_machine.py holds the files agai
 The stage clock is CLOCK_MONOTONIC or the processor's counter, or each in a recorder of its own. The kernel does not
 trust the counter of an emulated machine, whose processors are not read at one moment; it is the host's all the same.
 
-Each recorder has a second server, of TLS that the machine's kernel decrypts: starting a recorder takes longest here.
+Each recorder has two more servers, of TLS that the machine's kernel decrypts, in both versions: starting a recorder
+takes longest here.
 
     clock_in_machine.py OUT CLOCK       what the tests run
     clock_in_machine.py OUT             both clocks, every rate
@@ -41,8 +42,9 @@ FEW_RATES = (0, 500, 100_000)
 HOLD = 0.35
 STEP_HOLD = 3.0
 HOUR = 3600
-# what the server of TLS sends, and behind it one more message, in fragments
-OVER_TLS = [f"{n:x}" * n for n in [*(n * 37 % 500 for n in range(3000)), 16_384, 40_000, 300_000]]
+TLS_VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+# what each server of TLS sends, and behind it one more message, in fragments
+OVER_TLS = [f"{n:x}" * n for n in [*(n * 37 % 500 for n in range(15_000)), 16_384, 40_000, 300_000]]
 IN_FRAGMENTS = ("frag", "men", "ted" * 9000)
 ROTATE = "4s"
 _TRUSTS_THE_COUNTER = """
@@ -135,8 +137,9 @@ class Sender:
 class TlsSender:
     """A server that sends `OVER_TLS` and `IN_FRAGMENTS` over TLS, and closes."""
 
-    def __init__(self, certificate: Path) -> None:
+    def __init__(self, certificate: Path, version: ssl.TLSVersion) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.minimum_version = self._context.maximum_version = version
         self._context.load_cert_chain(certificate)
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"wss://localhost:{self._listening.getsockname()[1]}/"
@@ -226,7 +229,8 @@ def main(out: Path, *chosen: str) -> None:
     senders = {clock: Sender() for clock in chosen or CLOCKS}
     recorders = {}
     for clock, sender in senders.items():
-        urls = [sender.url, TlsSender(out / "server.pem").url]
+        over_tls = [TlsSender(out / "server.pem", version).url for version in TLS_VERSIONS]
+        urls = [sender.url, *over_tls]
         recorders[clock] = record(clock, urls, folder / clock, folder, out / "ca.pem")
     for sender in senders.values():
         deadline = time.monotonic() + 400

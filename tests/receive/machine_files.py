@@ -50,7 +50,7 @@ class Recording:
         table = messages_of(self.out)
         text = table.filter(pc.equal(table["opcode"].cast(pa.string()), "text"))
         self.table = text.filter(pc.equal(text["conn"], 0))
-        self.over_tls = table.filter(pc.equal(table["conn"], 1))
+        self.over_tls = table.filter(pc.greater(table["conn"], 0))
         anchors = [event["detail"] for event in events_of(self.out, "anchor")]
         self.anchors = sorted(anchors, key=lambda detail: detail["monotonic"])
         self.clocks: list[dict[str, Any]] = []

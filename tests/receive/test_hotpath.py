@@ -529,7 +529,7 @@ class TestEnd:
         """The kernel reports it once: the next read sees an orderly end."""
         with make_rig(tcp=True) as rig:
             transport = KtlsTransport.__new__(KtlsTransport)
-            vars(transport).update(vars(rig.transport), source=StampSource.NONE_KTLS)
+            vars(transport).update(vars(rig.transport), source=StampSource.NONE_KTLS, _sending=None, _keys=None)
             rig.transport = transport
             rig.remake()
             rig.server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

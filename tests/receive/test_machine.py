@@ -88,7 +88,7 @@ def test_the_kernel_decrypts(machine):
 
 
 def test_a_recording_over_ktls(recording):
-    check_recording(recording.out, recording.over_tls)
+    check_recording(recording.out, recording.over_tls, ["TLSv1.2", "TLSv1.3"])
 
 
 class TestClock:
@@ -115,7 +115,7 @@ class TestClock:
     def test_the_steps_are_reported_and_nothing_else_is_one(self, recording):
         steps = [event["detail"]["step_ns"] / SECOND for event in events_of(recording.out, "clock_step")]
         # in the events of each feed
-        assert sorted(round(step / 60) for step in steps) == [-60, -60, 60, 60], steps
+        assert sorted(round(step / 60) for step in steps) == [-60] * 3 + [60] * 3, steps
 
     def test_files_go_on_rotating_and_are_distinct(self, recording):
         files = recording.files

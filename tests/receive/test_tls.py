@@ -24,6 +24,7 @@ from wsrec.receive.ktls import KtlsTransport
 from wsrec.receive.tls import OpensslTransport, StampedTlsTransport
 from wsrec.receive.transport import READ_MAX, Transport
 from wsrec.stages import StampSource
+from wsrec.tls.key_log import KeyLog
 
 MODES = {"stamped": StampedTlsTransport, "openssl": OpensslTransport}
 VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
@@ -91,7 +92,7 @@ class Client:
         if mode == "stamped":
             self.transport = StampedTlsTransport(sock, stamped=stamped, context=context, host=host)
         elif mode == "ktls":
-            self.transport = KtlsTransport(sock, context=ktls.enable(context), host=host)
+            self.transport = KtlsTransport(sock, context=ktls.enable(context), key_log=KeyLog(context), host=host)
         else:
             self.transport = OpensslTransport(sock, context=context, host=host)
         self.data = bytearray()

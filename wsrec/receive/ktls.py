@@ -1,13 +1,15 @@
 """TLS decrypted by the kernel: the mode `ktls`.
 
-OpenSSL performs the handshake and passes the keys to the kernel (SSL_OP_ENABLE_KTLS). From then on the socket returns
-plain bytes: one `recv` takes all available TLS records and writes them straight into the ring, where a read through
-OpenSSL would return one record, from the same kernel. OpenSSL is not involved in receiving any more.
+OpenSSL performs the handshake in memory, and its key log says which keys it arrived at: they go to the kernel, which
+decrypts from the first record behind the handshake on. The socket returns plain bytes then: one `recv` takes all
+available TLS records and writes them straight into the ring, where a read through OpenSSL would return one record. What
+is sent, OpenSSL encrypts.
 
+During the handshake the socket is read record by record, so that everything behind it is still the kernel's to decrypt.
 Records other than application data (alerts, and post-handshake messages of TLS 1.3) make such a `recv` fail with EIO;
 the record stays, and `recvmsg` with room for its type reads it.
 
-Source: Linux, Documentation/networking/tls.rst; linux/tls.h; SSL_CTX_set_options(3).
+Source: Linux, Documentation/networking/tls.rst; linux/tls.h.
 """
 
 from __future__ import annotations
@@ -16,58 +18,33 @@ import errno
 import socket
 import ssl
 from struct import Struct
-from typing import NamedTuple
 
-from wsrec.receive.tls import RECORD_MAX, OpensslTransport, TlsDetails
+from wsrec.receive.tls import RECORD_MAX, NoTlsError, Refusal, TlsDetails, TlsTransport, details_of
 from wsrec.receive.transport import READ_MAX
 from wsrec.stages import StampSource
+from wsrec.tls import key_log, libcrypto
+from wsrec.tls.key_log import KeyLog
+from wsrec.tls.keys import SUITES, TrafficKeys, hello_random
+from wsrec.tls.libcrypto import Cipher, wipe
+from wsrec.tls.post_handshake import Meaning, PostHandshake
+from wsrec.tls.sealing import RECORD_HEADER_SIZE, Sending
 
 # linux/tcp.h and linux/tls.h; Python's socket module does not name them
 _TCP_ULP = 31
 _SOL_TLS = 282
-_TLS_TX = 1
 _TLS_RX = 2
 _TLS_GET_RECORD_TYPE = 2
-# struct tls_crypto_info: version and cipher; the keys follow, and are not read here
+# struct tls_crypto_info: version and cipher, which the keys follow
 _CRYPTO_INFO = Struct("=HH")
-_KERNEL_VERSIONS = {0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
-_AES_GCM_128 = 51
-_KERNEL_CIPHERS = {_AES_GCM_128: "AES-GCM-128", 52: "AES-GCM-256", 53: "AES-CCM-128", 54: "CHACHA20-POLY1305"}
-# the rest of struct tls12_crypto_info_aes_gcm_128: nonce, key, salt and sequence number
-_AES_GCM_128_KEYS = bytes(8 + 16 + 4 + 8)
-
-# ssl.OP_ENABLE_KTLS, named in Python since 3.12
-_OP_ENABLE_KTLS = 1 << 3
-# OpenSSL before 3.2 hands over the receive keys of TLS 1.2 only
-_RECEIVES_TLS13 = ssl.OPENSSL_VERSION_INFO >= (3, 2)
-_VERSION = ssl.TLSVersion.TLSv1_3 if _RECEIVES_TLS13 else ssl.TLSVersion.TLSv1_2
+_VERSIONS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
+_CIPHERS: dict[Cipher, int] = {"aes-128-gcm": 51, "aes-256-gcm": 52, "chacha20-poly1305": 54}
+_KERNEL_VERSIONS = {number: name for name, number in _VERSIONS.items()}
+_KERNEL_CIPHERS = {number: name.upper() for name, number in _CIPHERS.items()}
+# of a nonce with AES-GCM, what the kernel calls salt
+_SALT_SIZE = 4
 
 _TYPE_SIZE = socket.CMSG_SPACE(1)
-# record types, alerts and handshake messages: RFC 8446 5.1, 6 and 4; RFC 5246 7.4.1.1
-_ALERT, _HANDSHAKE = 21, 22
-_WARNING, _CLOSE_NOTIFY = 1, 0
-_HELLO_REQUEST, _NEW_SESSION_TICKET, _KEY_UPDATE = 0, 4, 24
-_HANDSHAKE_HEADER = 4
-_HANDSHAKE_MAX = 1 << 16
-
-# SSLSocket rejects these methods of its own socket, because it cannot know that the kernel decrypts
-_recv_into = socket.socket.recv_into
 _recvmsg_into = getattr(socket.socket, "recvmsg_into", None)
-
-
-class Refusal(NamedTuple):
-    """Why the kernel does not decrypt.
-
-    Attributes:
-        reason: what is missing, or what happened.
-        hint: what to do about it.
-        lasting: whether the next connection would be refused too.
-
-    """
-
-    reason: str
-    hint: str
-    lasting: bool = True
 
 
 class KtlsRefused(Exception):  # noqa: N818 (not an error: another mode is next)
@@ -91,76 +68,112 @@ def unable() -> Refusal | None:
         OSError: no loopback connection could be made.
 
     """
-    if ssl.OPENSSL_VERSION_INFO < (3,):
-        return Refusal(f"{ssl.OPENSSL_VERSION} cannot hand TLS to the kernel", "use a Python with OpenSSL 3.0 or later")
+    reason = libcrypto.unavailable() or key_log.unavailable()
+    if reason is not None:
+        return Refusal(f"the keys are not to be had: {reason}", "use a Python with OpenSSL 1.1.1 or later")
+    suite = SUITES["TLS_AES_128_GCM_SHA256"]
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
         socket.create_connection(listening.getsockname()) as client,
     ):
         try:
-            client.setsockopt(socket.IPPROTO_TCP, _TCP_ULP, b"tls")
+            _enable_in_kernel(client)
         except OSError as error:
-            return Refusal(
-                f"the kernel has no TLS (TCP_ULP: {error.strerror})",
-                "load it as root with `modprobe tls`; a kernel without that module needs CONFIG_TLS",
-            )
+            return _no_kernel_tls(error)
         try:
-            client.setsockopt(_SOL_TLS, _TLS_RX, _CRYPTO_INFO.pack(_VERSION, _AES_GCM_128) + _AES_GCM_128_KEYS)
+            _give_keys(client, TrafficKeys(suite, bytearray(suite.key_size), bytearray(suite.iv_size)))
         except OSError as error:
             return Refusal(
-                f"the kernel does not receive {_KERNEL_VERSIONS[_VERSION]} with AES-GCM (TLS_RX: {error.strerror})",
+                f"the kernel does not receive {suite.version} with AES-GCM (TLS_RX: {error.strerror})",
                 "load its cipher as root with `modprobe gcm`, or use a later kernel",
             )
     return None
 
 
 def enable(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Make `context` negotiate what the kernel can decrypt, and hand the keys over. Verification is unchanged."""
-    context.options |= _OP_ENABLE_KTLS
-    context.maximum_version = _VERSION
-    # for TLS 1.2; the ciphers of TLS 1.3 cannot be chosen, so the negotiated one is checked
-    context.set_ciphers("ECDHE+AESGCM")
+    """Make `context` negotiate what a kernel can decrypt. Verification is unchanged."""
+    # for TLS 1.2; the ciphers of TLS 1.3 cannot be chosen, so the negotiated one is tried
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM")
     return context
 
 
-class KtlsTransport(OpensslTransport):
-    """`wss://` in mode `ktls`: received data is decrypted by the kernel straight into the ring, without a timestamp."""
+class KtlsTransport(TlsTransport):
+    """`wss://` in mode `ktls`: received data is decrypted by the kernel straight into the ring, without a timestamp.
 
-    def __init__(self, sock: socket.socket, *, context: ssl.SSLContext, host: str) -> None:
-        super().__init__(sock, context=context, host=host)
+    Args:
+        sock: connected.
+        context: of `enable`.
+        key_log: that of `context`.
+        host: whose certificate it must be.
+
+    """
+
+    def __init__(self, sock: socket.socket, *, context: ssl.SSLContext, key_log: KeyLog, host: str) -> None:
+        super().__init__(sock, stamped=False)
         self.source = StampSource.NONE_KTLS
-        self._handshake_rest = b""
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._key_log = key_log
+        self._client_random = b""
+        # the server's keys, for as long as they may be followed by others
+        self._keys: TrafficKeys | None = None
+        self._sending: Sending | None = None
+        self._messages = PostHandshake("TLSv1.3")
 
     async def handshake(self) -> TlsDetails:
-        """Perform the TLS handshake, and check that the kernel has taken over.
+        """Perform the TLS handshake, and hand what follows over to the kernel.
 
         Raises:
-            KtlsRefused: it has not, or the server did not cooperate; another mode may work.
+            KtlsRefused: it does not take it, or the server did not cooperate; another mode may work.
             ssl.SSLCertVerificationError: the certificate is not trusted; another mode would fail too.
             OSError: the connection broke.
 
         """
         try:
-            details = await super().handshake()
-        except ssl.SSLCertVerificationError:
+            server_random = await self._shake_hands()
+        except BaseException as error:
+            if self._client_random:
+                self._key_log.forget(self._client_random)
+            if isinstance(error, ssl.SSLError | ConnectionError) and not isinstance(
+                error, ssl.SSLCertVerificationError
+            ):
+                raise KtlsRefused(_handshake_refusal(error)) from None
             raise
-        except (ssl.SSLError, ConnectionError) as error:
-            raise KtlsRefused(_handshake_refusal(error)) from None
+        details = details_of(self._tls)
+        suite = SUITES.get(details.cipher)
+        if suite is None or suite.version != details.version or self._incoming.pending:
+            self._key_log.forget(self._client_random)
+            raise KtlsRefused(_not_decrypted(details))
+        keys = self._key_log.keys(suite, self._client_random, server_random)
+        if keys is None:
+            raise KtlsRefused(Refusal(f"{ssl.OPENSSL_VERSION} logged no keys", "nothing to do if `stamped` will do"))
+        client, self._keys = keys
+        followed = suite.version == "TLSv1.3"
+        if not followed:
+            client.wipe()
+        self._sending = Sending(self._tls, self._outgoing, client if followed else None)
+        self._messages = PostHandshake(suite.version)
         try:
-            received = self._in_kernel(_TLS_RX)
+            _enable_in_kernel(self._sock)
         except OSError as error:
-            raise KtlsRefused(_not_handed_over(error, details)) from None
+            raise KtlsRefused(_no_kernel_tls(error)) from None
         try:
-            sent = self._in_kernel(_TLS_TX)
-        except OSError:
-            # OpenSSL encrypts the little that is sent
-            sent = None
-        return details._replace(kernel_rx=received, kernel_tx=sent)
+            _give_keys(self._sock, self._keys)
+            received = self._in_kernel()
+        except OSError as error:
+            raise KtlsRefused(_not_decrypted(details, error)) from None
+        if not followed:
+            self._keys.wipe()
+        return details._replace(kernel_rx=received)
+
+    def peer_certificate(self) -> dict[str, object]:
+        """See `TlsTransport.peer_certificate`."""
+        return dict(self._tls.getpeercert() or {})
 
     def read(self, into: memoryview) -> int | None:
         """See `Transport.read`. Takes all available TLS records; `read_bytes` counts the decrypted bytes."""
         try:
-            self.read_bytes = _recv_into(self._sock, into[:READ_MAX])
+            self.read_bytes = self._sock.recv_into(into[:READ_MAX])
         except BlockingIOError:
             return None
         except OSError as error:
@@ -171,14 +184,68 @@ class KtlsTransport(OpensslTransport):
             raise
         return self.read_bytes
 
-    def _in_kernel(self, direction: int) -> str:
-        """The kernel's version and cipher for one direction.
+    def send(self, data: bytes) -> None:
+        """See `Transport.send`."""
+        assert self._sending is not None
+        super().send(self._sending.seal(data))
 
-        Raises:
-            OSError: it does not handle that direction.
+    def close(self) -> None:
+        """See `Transport.close`. The keys are wiped, the kernel's with the socket."""
+        super().close()
+        if self._sending is not None:
+            self._sending.wipe()
+        if self._keys is not None:
+            self._keys.wipe()
+
+    async def _shake_hands(self) -> bytes:
+        """OpenSSL's handshake; what is behind its last record is left in the socket.
+
+        Returns:
+            The server's random.
 
         """
-        version, cipher = _CRYPTO_INFO.unpack(self._sock.getsockopt(_SOL_TLS, direction, _CRYPTO_INFO.size))
+        received = bytearray()
+        header, missing = b"", 0
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError:
+                # send the alert with the reason
+                await self._flush()
+                raise
+            else:
+                await self._flush()
+                return hello_random(received)
+            await self._flush()
+            data = await self._loop.sock_recv(self._sock, missing or RECORD_HEADER_SIZE - len(header))
+            if not data:
+                raise NoTlsError("the server closed the connection during the TLS handshake")
+            if missing:
+                missing -= len(data)
+            else:
+                header += data
+                if len(header) == RECORD_HEADER_SIZE:
+                    header, missing = b"", int.from_bytes(header[3:])
+            received += data
+            self._incoming.write(data)
+
+    async def _flush(self) -> None:
+        if self._outgoing.pending:
+            data = self._outgoing.read()
+            if not self._client_random:
+                self._client_random = hello_random(data)
+            await self._loop.sock_sendall(self._sock, data)
+
+    def _in_kernel(self) -> str:
+        """The version and cipher with which the kernel says it decrypts.
+
+        Raises:
+            OSError: it does not.
+
+        """
+        version, cipher = _CRYPTO_INFO.unpack(self._sock.getsockopt(_SOL_TLS, _TLS_RX, _CRYPTO_INFO.size))
         return f"{_KERNEL_VERSIONS.get(version, hex(version))} {_KERNEL_CIPHERS.get(cipher, cipher)}"
 
     def _read_control(self) -> int | None:
@@ -192,58 +259,88 @@ class KtlsTransport(OpensslTransport):
         data = bytearray(RECORD_MAX)
         size, ancillary, _, _ = _recvmsg_into(self._sock, (data,), _TYPE_SIZE)
         record_type = next(
-            (value[0] for level, kind, value in ancillary if (level, kind) == (_SOL_TLS, _TLS_GET_RECORD_TYPE)), None
+            (value[0] for level, kind, value in ancillary if (level, kind) == (_SOL_TLS, _TLS_GET_RECORD_TYPE)), 0
         )
-        content = bytes(data[:size])
-        if record_type == _ALERT and len(content) == 2:
-            return self._on_alert(*content)
-        if record_type == _HANDSHAKE:
-            self._on_handshake(content)
-            return None
-        raise ssl.SSLError(
-            errno.EPROTO, f"the server sent a TLS record of type {record_type}, which is not allowed here"
-        )
-
-    @staticmethod
-    def _on_alert(level: int, description: int) -> int | None:
-        if description == _CLOSE_NOTIFY:
+        meaning = self._messages.take(record_type, memoryview(data)[:size])
+        if meaning is Meaning.END:
             return 0
-        if level == _WARNING:
-            return None
-        raise ssl.SSLError(errno.EPROTO, f"the server ended TLS with alert {description}")
+        if meaning in (Meaning.KEYS_CHANGED, Meaning.KEYS_CHANGED_BOTH):
+            self._change_keys(answer=meaning is Meaning.KEYS_CHANGED_BOTH)
+        return None
 
-    def _on_handshake(self, content: bytes) -> None:
-        """Process post-handshake messages: they may be split anywhere, and several may share a record."""
-        rest = self._handshake_rest + content
-        while len(rest) >= _HANDSHAKE_HEADER:
-            kind, size = rest[0], _HANDSHAKE_HEADER + int.from_bytes(rest[1:_HANDSHAKE_HEADER])
-            if kind == _KEY_UPDATE:
-                raise KeysChangedError("the server changed its TLS keys, which the kernel cannot follow")
-            # a ticket is for session resumption, which is not used; a renegotiation may be ignored
-            if kind not in (_HELLO_REQUEST, _NEW_SESSION_TICKET) or size > _HANDSHAKE_MAX:
-                raise ssl.SSLError(errno.EPROTO, f"the server sent a TLS handshake message {kind} of {size} bytes")
-            if len(rest) < size:
-                break
-            rest = rest[size:]
-        self._handshake_rest = rest
+    def _change_keys(self, *, answer: bool) -> None:
+        """Follow a KeyUpdate, which kernels can since 6.14 (Documentation/networking/tls.rst, "TLS 1.3 Key Updates").
+
+        Raises:
+            KeysChangedError: this one cannot.
+
+        """
+        assert self._keys is not None
+        assert self._sending is not None
+        former, self._keys = self._keys, self._keys.next()
+        former.wipe()
+        try:
+            _give_keys(self._sock, self._keys)
+        except OSError:
+            raise KeysChangedError("the server changed its TLS keys, which the kernel cannot follow") from None
+        if answer:
+            super().send(self._sending.key_update())
+
+
+def _enable_in_kernel(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, _TCP_ULP, b"tls")
+
+
+def _give_keys(sock: socket.socket, keys: TrafficKeys) -> None:
+    """Have the kernel decrypt with `keys` what is received (struct tls12_crypto_info_* in linux/tls.h).
+
+    Raises:
+        OSError: it cannot.
+
+    """
+    suite, number = keys.suite, keys.sequence.to_bytes(8)
+    info = bytearray(_CRYPTO_INFO.pack(_VERSIONS[suite.version], _CIPHERS[suite.cipher]))
+    parts: tuple[bytearray, ...]
+    if suite.cipher == "chacha20-poly1305":
+        parts = (keys.iv, keys.key)
+    elif suite.explicit_nonce:
+        # each record brings the rest of its nonce
+        parts = (bytearray(8), keys.key, keys.iv)
+    else:
+        parts = (keys.iv[_SALT_SIZE:], keys.key, keys.iv[:_SALT_SIZE])
+    # made at its full size: one that grows leaves copies behind
+    size = len(info)
+    info = info + bytes(sum(map(len, parts)) + len(number))
+    for part in (*parts, number):
+        info[size : size + len(part)] = part
+        size += len(part)
+    try:
+        sock.setsockopt(_SOL_TLS, _TLS_RX, info)
+    finally:
+        wipe(info, *(part for part in parts if part is not keys.key and part is not keys.iv))
 
 
 def _handshake_refusal(error: OSError) -> Refusal:
     """The refusal for a failed handshake. A broken connection may have other reasons, so it is not remembered."""
     what = getattr(error, "reason", None) or error.strerror or str(error)
-    offered = "TLS 1.3" if _RECEIVES_TLS13 else "TLS 1.2"
-    hint = "nothing to do if `stamped` is acceptable" if _RECEIVES_TLS13 else "use a Python with OpenSSL 3.2 or later"
     reported = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
-    return Refusal(f"the server rejected {offered} with AES-GCM ({what})", hint, lasting=reported)
-
-
-def _not_handed_over(error: OSError, details: TlsDetails) -> Refusal:
-    if error.errno == errno.EBUSY:
-        # the connection is set to kernel TLS, but without a key
-        return Refusal(
-            f"the kernel or {ssl.OPENSSL_VERSION} does not decrypt {details.version} {details.cipher}",
-            "nothing to do if `stamped` is acceptable; otherwise load the kernel's module for that cipher",
-        )
     return Refusal(
-        f"{ssl.OPENSSL_VERSION} was built without kTLS", "use a Python with an OpenSSL built with enable-ktls"
+        f"the server rejected TLS with AES-GCM or ChaCha20 ({what})",
+        "nothing to do if `stamped` is acceptable",
+        lasting=reported,
+    )
+
+
+def _no_kernel_tls(error: OSError) -> Refusal:
+    return Refusal(
+        f"the kernel has no TLS (TCP_ULP: {error.strerror})",
+        "load it as root with `modprobe tls`; a kernel without that module needs CONFIG_TLS",
+    )
+
+
+def _not_decrypted(details: TlsDetails, error: OSError | None = None) -> Refusal:
+    why = "" if error is None else f" (TLS_RX: {error.strerror})"
+    return Refusal(
+        f"the kernel does not decrypt {details.version} {details.cipher}{why}",
+        "nothing to do if `stamped` is acceptable; otherwise load the kernel's module for that cipher",
     )

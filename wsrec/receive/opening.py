@@ -17,6 +17,7 @@ from wsrec.net.resolver import Address
 from wsrec.options.record import TlsMode
 from wsrec.receive.ktls import KtlsTransport
 from wsrec.receive.tls import OpensslTransport, StampedTlsTransport, TlsDetails, TlsTransport
+from wsrec.tls.key_log import KeyLog
 
 CONNECT_TIMEOUT = 10.0
 # Share of it for TCP while there is another address that has not failed, which the next attempt is for; also the least
@@ -199,12 +200,19 @@ class _Race:
 
 
 async def start_tls(
-    sock: socket.socket, *, stamped: bool, context: ssl.SSLContext, host: str, mode: TlsMode
+    sock: socket.socket,
+    *,
+    stamped: bool,
+    context: ssl.SSLContext,
+    host: str,
+    mode: TlsMode,
+    key_log: KeyLog | None = None,
 ) -> tuple[TlsTransport, TlsDetails]:
     """Start TLS on a connected socket, which is closed on failure.
 
     Args:
         mode: any but `auto`; for `ktls` the context must come from `ktls.enable`.
+        key_log: that of the context, for `ktls`.
 
     Raises:
         KtlsRefused: `ktls` is not possible on this connection.
@@ -215,7 +223,8 @@ async def start_tls(
     transport: TlsTransport
     try:
         if mode is TlsMode.KTLS:
-            transport = KtlsTransport(sock, context=context, host=host)
+            assert key_log is not None
+            transport = KtlsTransport(sock, context=context, host=host, key_log=key_log)
         elif mode is TlsMode.STAMPED:
             transport = StampedTlsTransport(sock, stamped=stamped, context=context, host=host)
         else:

@@ -13,11 +13,13 @@ from wsrec import ipc
 from wsrec.net.trust import tls_context
 from wsrec.options.record import TlsMode
 from wsrec.receive import ktls
-from wsrec.receive.ktls import KeysChangedError, KtlsRefused, Refusal
+from wsrec.receive.ktls import KeysChangedError, KtlsRefused
 from wsrec.receive.opening import start_tls
 from wsrec.receive.producer import Producer
+from wsrec.receive.tls import Refusal
 from wsrec.receive.transport import PlainTransport, Transport
 from wsrec.ring.events import EventKind
+from wsrec.tls.key_log import KeyLog
 
 
 class TlsPolicy:
@@ -30,6 +32,7 @@ class TlsPolicy:
     Attributes:
         context: verifies certificates and host names.
         kernel_context: the same for `ktls`; None if not requested or not possible.
+        kernel_key_log: its key log.
         unable: why this machine cannot do `ktls`; None if it can or was not asked to.
 
     Raises:
@@ -42,11 +45,13 @@ class TlsPolicy:
         self.context = tls_context(ca_file)
         self._ca_file = ca_file
         self.kernel_context: ssl.SSLContext | None = None
+        self.kernel_key_log: KeyLog | None = None
         self.unable: Refusal | None = None
         if mode in (TlsMode.KTLS, TlsMode.AUTO):
             self.unable = ktls.unable()
             if self.unable is None:
                 self.kernel_context = ktls.enable(tls_context(ca_file))
+                self.kernel_key_log = KeyLog(self.kernel_context)
 
     @functools.cached_property
     def requests(self) -> ssl.SSLContext:
@@ -86,10 +91,14 @@ class Security:
         if not uri.secure:
             return PlainTransport(sock, stamped=stamped)
         mode, refusal = self._choose(stamped)
-        context = self._policy.kernel_context if mode is TlsMode.KTLS else self._policy.context
-        assert context is not None
+        context, key_log = self._policy.context, None
+        if mode is TlsMode.KTLS:
+            assert self._policy.kernel_context is not None
+            context, key_log = self._policy.kernel_context, self._policy.kernel_key_log
         try:
-            transport, details = await start_tls(sock, stamped=stamped, context=context, host=uri.host, mode=mode)
+            transport, details = await start_tls(
+                sock, stamped=stamped, context=context, host=uri.host, mode=mode, key_log=key_log
+            )
         except KtlsRefused as error:
             self._refusal = error.refusal
             raise

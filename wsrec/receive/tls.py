@@ -1,4 +1,4 @@
-"""TLS by OpenSSL in this process (modes `stamped` and `openssl`), and the base that mode `ktls` shares."""
+"""TLS by OpenSSL in this process (modes `stamped` and `openssl`), and the base of all modes."""
 
 from __future__ import annotations
 
@@ -25,13 +25,27 @@ class NoTlsError(ConnectionResetError):
 
 
 class TlsDetails(NamedTuple):
-    """The negotiated parameters, and those that the kernel reports for each direction (None if not in the kernel)."""
+    """The negotiated parameters, and with what the kernel says it decrypts (None if it does not)."""
 
     version: str
     cipher: str
     bits: int
     kernel_rx: str | None = None
-    kernel_tx: str | None = None
+
+
+class Refusal(NamedTuple):
+    """Why a mode is not used.
+
+    Attributes:
+        reason: what is missing, or what happened.
+        hint: what to do about it.
+        lasting: whether the next connection would be refused too.
+
+    """
+
+    reason: str
+    hint: str
+    lasting: bool = True
 
 
 class TlsTransport(Transport):
@@ -91,7 +105,7 @@ class StampedTlsTransport(TlsTransport):
                 raise
             else:
                 await self._flush()
-                return _details(self._tls)
+                return details_of(self._tls)
 
     def peer_certificate(self) -> dict[str, object]:
         """See `TlsTransport.peer_certificate`."""
@@ -187,7 +201,7 @@ class OpensslTransport(TlsTransport):
             except ssl.SSLWantWriteError:
                 await self._readiness(self._loop.add_writer, self._loop.remove_writer)
             else:
-                return _details(self._sock)
+                return details_of(self._sock)
 
     def peer_certificate(self) -> dict[str, object]:
         """See `TlsTransport.peer_certificate`."""
@@ -220,6 +234,7 @@ def _ciphertext() -> memoryview:
     return found
 
 
-def _details(tls: ssl.SSLObject | ssl.SSLSocket) -> TlsDetails:
+def details_of(tls: ssl.SSLObject | ssl.SSLSocket) -> TlsDetails:
+    """What a finished handshake negotiated."""
     cipher = tls.cipher() or ("", "", 0)
     return TlsDetails(tls.version() or "", cipher[0], cipher[2] or 0)
