@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -25,6 +26,9 @@ from wsrec.options.value_types import Rotation
 from wsrec.plan.target import feed_of_url
 from wsrec.ring.bytering import ENDED
 from wsrec.ring.events import EventKind
+from wsrec.segments.segment_ring import CaptureState, SegmentKind, SegmentRing
+from wsrec.segments.stream_map import MapKind, StreamMap, StreamMapWriter
+from wsrec.verify.verify import verify
 from wsrec.writer.journal_reader import JournalReader
 from wsrec.writer.recovery import recover
 
@@ -66,7 +70,7 @@ class WriterProcess:
             [sys.executable, "-P", *self._program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            pass_fds=self.rings.fds,
+            pass_fds=[*self.rings.fds, *(fd for fd in (job.segments, job.stream_map) if fd is not None)],
         )
         self.process.stdin.write(encode_job(job))
         self.process.stdin.flush()
@@ -415,6 +419,71 @@ class TestKilled:
 
 def numbered(index: int) -> bytes:
     return b"%d " % index + bytes(index % 700)
+
+
+class TestSegments:
+    """Stage 1 from captured segments."""
+
+    class Capture:
+        """The rings of a receiver that captures the segments of one connection without TLS."""
+
+        def __init__(self) -> None:
+            self.fds = {"segments": SegmentRing.create("segments", 1024), "stream_map": StreamMap.create("map", 1024)}
+            self.ring = SegmentRing(self.fds["segments"])
+            self.ring.state.publish(CaptureState.RUNNING)
+            self.sent = 0
+            self._put(0, 0, SegmentKind.OPEN, 0)
+            StreamMapWriter(StreamMap(self.fds["stream_map"])).append(MapKind.PLAIN, 0, 1, 0, 0)
+
+        def segment(self, length: int) -> int:
+            """The next bytes arrive."""
+            self.sent += length
+            return self._put(self.sent - length, length, SegmentKind.SEGMENT, time.time_ns())
+
+        def _put(self, offset: int, length: int, kind: SegmentKind, stamp: int) -> int:
+            count = self.ring.published.read()
+            self.ring.run(count, count + 1)[0] = (offset, stamp, length, 1, 0, kind, 0, 0)
+            self.ring.published.publish(count + 1)
+            self.ring.covered_until.publish(time.monotonic_ns())
+            return stamp
+
+    def test_in_the_files_also_of_a_writer_that_took_over(self, writer):
+        """The beginning of the connection was in the ring of the one that was killed."""
+        capture = self.Capture()
+        work = writer(**capture.fds)
+        stamps = []
+        for number in range(40):
+            # header and payload
+            stamps.append(capture.segment(2 + 5))
+            work.put(b"%05d" % number)
+            if number % 10 == 9:
+                work.journalled()
+            if number == 19:
+                work.resume()
+        assert any(isinstance(line, SummaryLine) for line in work.stop())
+        table = messages_of(work.out)
+        assert table["recv_source"].to_pylist() == ["segment"] * 40
+        assert table["recv_time"].cast(pa.int64()).to_pylist() == stamps
+        assert table["first_segment_to_nic"].to_pylist() == [0] * 40
+        assert table["segment_order"].to_pylist() == ["in_order"] * 40
+        (found,) = verify([work.out]).captures
+        # this receiver did not say what it counted
+        assert [each.what for each in found.findings if "stage 1" in each.what or "row" in each.what] == []
+
+    def test_of_a_writer_that_died_with_its_rings(self, writer):
+        """The journal has what the segments said."""
+        capture = self.Capture()
+        work = writer(**capture.fds)
+        stamps = []
+        for number in range(20):
+            stamps.append(capture.segment(2 + 5))
+            work.put(b"%05d" % number)
+        work.journalled()
+        work.close()
+        recover(work.out, pytest.fail)
+        table = messages_of(work.out)
+        assert table["recv_time"].cast(pa.int64()).to_pylist() == stamps
+        assert table["segment_order"].to_pylist() == ["in_order"] * 20
 
 
 class TestResumed:

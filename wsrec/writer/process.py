@@ -35,6 +35,8 @@ from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
+from wsrec.segments.segment_ring import SegmentRing
+from wsrec.segments.stream_map import StreamMap
 from wsrec.units import system_error
 from wsrec.writer import session_start
 from wsrec.writer.batch import Batch, Drain
@@ -50,6 +52,7 @@ from wsrec.writer.parquet_thread import ParquetThread
 from wsrec.writer.pipeline import Pipeline
 from wsrec.writer.progress import Progress
 from wsrec.writer.receiver_loss import LastFrameTimes, unreported_losses
+from wsrec.writer.segment_join import SegmentJoin
 from wsrec.writer.snapshots import Fetched, SnapshotRequest, SnapshotThread
 from wsrec.writer.sync import SyncThread
 from wsrec.writer.utc_line import first_anchor
@@ -61,6 +64,8 @@ _LOOK_SECONDS = 0.02
 _SWITCH_SECONDS = 0.0005
 # Fill level at which a ring is drained without waiting for the batch interval
 _URGENT = 0.125
+# and one from which a batch no longer waits for its segments
+_PRESSED = 0.5
 _GRACE_NS = 1_000_000_000
 # UTC and CLOCK_MONOTONIC are slewed together: a change of their difference beyond the time of reading them is a step of
 # UTC, and a larger step than the second limit ends the file
@@ -95,6 +100,10 @@ class Writer:
         }
         self._slots, self._rings = SlotRing(job.slots), rings
         self._drain = Drain(self._slots, rings, ByteRing(job.control_ring))
+        self._segments: SegmentJoin | None = None
+        if job.segments is not None and job.stream_map is not None:
+            ring, stream_map = SegmentRing(job.segments), StreamMap(job.stream_map)
+            self._segments = SegmentJoin(ring, stream_map, self._slots.capacity)
         self._orphaned = False
         self._began = job.began or time.monotonic_ns()
         self._frames = LastFrameTimes()
@@ -174,8 +183,12 @@ class Writer:
                     # a read that is still being handed off, or whose receiver was killed meanwhile
                     time.sleep(_POLL_SECONDS)
                 else:
+                    if self._segments is not None:
+                        batch = self._segments.join(batch, self._is_pressed)
                     self._write_in_order(batch)
                     self._drain.release()
+                    if self._segments is not None:
+                        self._segments.release()
                 self._waiting_since = None
             elif stopping:
                 break
@@ -188,6 +201,10 @@ class Writer:
         """True if the pending slots must be journalled now."""
         due = self._waiting_since is not None and now - self._waiting_since >= self._job.options.batch
         return due or self._drain.held() >= self._job.options.batch_size or self._drain.fullest() >= _URGENT
+
+    def _is_pressed(self) -> bool:
+        """True if the rings are too full for waiting."""
+        return self._drain.fullest() >= _PRESSED
 
     def _write_in_order(self, batch: Batch) -> None:
         """Journal a batch, with fetched snapshots inserted by time."""
@@ -368,7 +385,8 @@ class Writer:
         while (path := journal_path(self._folder, number)).exists():
             # left from an attempt that could neither complete nor delete it
             number += 1
-        journal = Journal(path, number, msgspec.json.encode(self._job.public()))
+        job = msgspec.json.encode(self._job.public())
+        journal = Journal(path, number, job, segments=self._segments is not None)
         self._number = number
         return journal
 

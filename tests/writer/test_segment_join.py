@@ -1,0 +1,413 @@
+"""wsrec.writer.segment_join: each frame's stage 1 is the first arrival of the byte that it had to wait for, or null."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass, field
+from random import Random
+from unittest import mock
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.effort import examples
+from tests.rings import slot
+from wsrec.ring.slot_flags import Flag
+from wsrec.ring.slot_layout import SLOT_DTYPE
+from wsrec.segments.segment_ring import CaptureState, SegmentFlag, SegmentKind, SegmentRing
+from wsrec.segments.stream_map import UNKNOWN_TAIL, MapKind, StreamMap, StreamMapWriter
+from wsrec.stages import SegmentOrder, StampSource
+from wsrec.wire.frames import TEXT
+from wsrec.writer import segment_join
+from wsrec.writer.batch import Batch
+from wsrec.writer.segment_join import SegmentJoin
+
+UTC = 1_795_355_999_000_000_000
+KINDS = (MapKind.PLAIN, MapKind.TLS, MapKind.KERNEL)
+WORDS = {0: SegmentOrder.IN_ORDER, SegmentFlag.AHEAD: SegmentOrder.AHEAD, SegmentFlag.FILLED: SegmentOrder.FILLED}
+
+
+@dataclass
+class Expected:
+    """What a frame's row must have; None: it must be null."""
+
+    stamp: int | None
+    first: int | None
+    order: int
+    read_stamp: int
+
+
+@dataclass
+class Rig:
+    """Both rings, with a join behind them."""
+
+    segments: SegmentRing
+    map: StreamMapWriter
+    join: SegmentJoin
+    slots: list = field(default_factory=list)
+    expected: list[Expected] = field(default_factory=list)
+    taken: int = 0
+    flows: int = 0
+    stamp: int = UTC
+    is_late: bool = False
+    held: list = field(default_factory=list)
+
+    @classmethod
+    def make(cls, records: int = 1 << 12) -> Rig:
+        fds = SegmentRing.create("segments", records), StreamMap.create("map", records)
+        segments, stream_map = SegmentRing(fds[0]), StreamMap(fds[1])
+        segments.state.publish(CaptureState.RUNNING)
+        segments.covered_until.publish(1 << 62)
+        join = SegmentJoin(SegmentRing(fds[0]), StreamMap(fds[1]), 1 << 12)
+        rig = cls(segments, StreamMapWriter(stream_map), join)
+        rig.fds = fds
+        return rig
+
+    def record(self, kind, flow, offset=0, length=0, flags=0, value=0, stamp=None, conn=0):
+        if stamp is None:
+            self.stamp = stamp = self.stamp + 1000
+        self.held.append((offset, stamp, length, flow, conn, kind, flags, value))
+        if not self.is_late:
+            self.publish()
+        return stamp
+
+    def publish(self, most=None):
+        for record in self.held[:most]:
+            count = self.segments.published.read()
+            self.segments.run(count, count + 1)[0] = record
+            self.segments.published.publish(count + 1)
+        del self.held[:most]
+
+    def arrives(self):
+        """What the capture does while the join waits for it."""
+        self.publish(len(self.held) // 2 + 1)
+        self.segments.covered_until.publish(1 << 62 if not self.held else time.monotonic_ns())
+        return False
+
+    def frame(self, conn, offset, length, expected):
+        stamp = expected.read_stamp
+        source = StampSource.KERNEL if stamp else StampSource.NONE_KTLS
+        flags = int(Flag.FIN | Flag.LAST)
+        row = slot(offset=offset, length=length, conn=conn, opcode=TEXT, flags=flags, nic=stamp, source=source)
+        # as if what the capture has covered were always behind
+        row["handoff"] = 1 << 61
+        self.slots.append(row)
+        self.expected.append(expected)
+
+    def take(self):
+        """Join what was handed off, and compare."""
+        slots, expected = self.slots, self.expected
+        self.slots, self.expected = [], []
+        if not slots:
+            return None
+        if self.held:
+            self.segments.covered_until.publish(time.monotonic_ns())
+        data = pa.array([b""] * len(slots), pa.large_binary())
+        batch = self.join.join(Batch(np.array(slots, SLOT_DTYPE), data, self.taken), self.arrives)
+        self.taken += len(slots)
+        found = batch.slots.copy()
+        for row, want in zip(found, expected, strict=True):
+            assert int(row["nic"]) == (want.stamp or 0)
+            if not self.is_late or want.order != SegmentOrder.REPEATED:  # else it came again later
+                assert int(row["segment_order"]) == want.order
+            assert int(row["read_stamp"]) == want.read_stamp
+            source = StampSource(int(row["source"]))
+            assert (source is StampSource.SEGMENT) == (want.stamp is not None)
+            assert want.stamp is not None or source.name.startswith("NONE")
+            if want.stamp is not None:
+                assert int(row["first_segment"]) == (want.first or 0)
+        self.join.release()
+        return found
+
+    def again(self):
+        """Another writer takes over."""
+        self.join = SegmentJoin(SegmentRing(self.fds[0]), StreamMap(self.fds[1]), 1 << 12)
+
+
+class Flow:
+    """A connection with random frames, records and segments; the model of what is to be found."""
+
+    def __init__(self, rig: Rig, random: Random, conn: int, head: int, kind: MapKind, *, first: bool) -> None:
+        self.rig, self.random, self.conn, self.head, self.kind = rig, random, conn, head, kind
+        rig.flows += 1
+        self.number = rig.flows
+        self.sent = 0  # stream offset of what the other side has sent
+        self.arrived: dict[int, tuple[int, int]] = {}  # of each byte: its first arrival, and the flags of that
+        self.tls13 = random.random() < 0.5
+        rig.record(SegmentKind.OPEN, self.number, conn=conn)
+        self.send(random.randrange(1, 400), drop=0)  # handshake
+        self.begin = self.sent
+        overhead, tail = (22, 17) if self.tls13 else (29, 16)
+        self.overhead, self.tail = overhead, tail
+        if kind is MapKind.KERNEL:
+            rig.map.append(kind, conn, self.number, head, self.sent, tail=tail, overhead=overhead)
+        else:
+            rig.map.append(kind, conn, self.number, head, self.sent)
+        self.frames: list[tuple[int, int]] = []
+
+    def send(self, size: int, drop: float) -> tuple[int, int]:
+        """Send bytes: they arrive in segments, some late, some again, some unseen by the capture."""
+        start, random = self.sent, self.random
+        self.sent += size
+        cuts = sorted({start, self.sent, *(random.randrange(start, self.sent) for _ in range(random.randrange(4)))})
+        segments = list(itertools.pairwise(cuts))
+        if random.random() < 0.3:
+            random.shuffle(segments)
+        below = start
+        for begin, end in segments:
+            flags = 0
+            if begin > below:
+                flags = SegmentFlag.AHEAD
+            elif any(byte in self.arrived for byte in (end,)):
+                flags = SegmentFlag.FILLED
+            if random.random() < drop:
+                continue
+            stamp = self.rig.record(SegmentKind.SEGMENT, self.number, begin, end - begin, int(flags), conn=self.conn)
+            for byte in range(begin, end):
+                self.arrived[byte] = stamp, WORDS[flags]
+            while below in self.arrived:
+                below += 1
+            if random.random() < 0.1:
+                self.rig.record(
+                    SegmentKind.SEGMENT, self.number, begin, end - begin, int(SegmentFlag.REPEATED), conn=self.conn
+                )
+                for byte in range(begin, end):
+                    self.arrived[byte] = self.arrived[byte][0], SegmentOrder.REPEATED
+        return start, self.sent
+
+    def push(self, drop: float) -> None:
+        """A few frames, in a record or more, or without."""
+        random = self.random
+        frames = [random.choice((0, 1, 5, 125, 126, 300)) for _ in range(random.randrange(1, 4))]
+        content = sum(length + (2 if length < 126 else 4) for length in frames)
+        places: list[tuple[int, int]] = []  # of each byte of the content: its own stream offset, and the needed one
+        if self.kind is MapKind.PLAIN:
+            start, end = self.send(content, drop)
+            places = [(byte, byte) for byte in range(start, end)]
+            count = self.head + content
+        else:
+            left, count = content, self.head
+            while left:
+                if self.kind is MapKind.KERNEL and self.tls13 and random.random() < 0.2:
+                    self.ticket(count)
+                size = random.randrange(1, left + 1) if random.random() < 0.4 else left
+                start, end = self.send(size + self.overhead, drop)
+                places += [(end - self.tail - size + at, end - 1) for at in range(size)]
+                left, count = left - size, count + size
+                if self.kind is MapKind.KERNEL:
+                    self.rig.record(SegmentKind.TLS_RECORD, self.number, end, end - start, value=23)
+                else:
+                    known = random.random() < 0.9
+                    tail = self.tail if known else UNKNOWN_TAIL
+                    if not known:
+                        places[-size:] = [(-1, needed) for _, needed in places[-size:]]
+                    self.rig.map.append(MapKind.RECORD, self.conn, self.number, count, end, tail=tail)
+        at = 0
+        for length in frames:
+            header = 2 if length < 126 else 4
+            first, _ = places[at]
+            _, needed = places[at + header + length - 1]
+            stamp, order = self.arrived.get(needed, (None, 0))
+            begun = self.arrived.get(first, (None, 0))[0]
+            read = 0 if self.kind is MapKind.KERNEL else self.rig.stamp + random.randrange(50)
+            self.rig.frame(self.conn, self.head + at + header, length, Expected(stamp, begun, int(order), read))
+            at += header + length
+        self.head = count
+
+    def ticket(self, count: int) -> None:
+        """A record that is no data, but looks like it."""
+        size = self.random.randrange(1, 60)
+        start, end = self.send(size + self.overhead, 0)
+        self.rig.record(SegmentKind.TLS_RECORD, self.number, end, end - start, value=23)
+        self.rig.map.append(MapKind.CONTROL, self.conn, self.number, count, end, size=size)
+
+    def discard(self) -> int:
+        """The connection ends in the middle of a frame; the ring's head for the next one."""
+        size = self.random.randrange(1, 200)
+        if self.kind is MapKind.PLAIN:
+            self.send(size, 0)
+        else:
+            start, end = self.send(size + self.overhead, 0)
+            if self.kind is MapKind.KERNEL:
+                self.rig.record(SegmentKind.TLS_RECORD, self.number, end, end - start, value=23)
+            else:
+                self.rig.map.append(MapKind.RECORD, self.conn, self.number, self.head + size, end, tail=self.tail)
+        return self.head
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([0.0, 0.0, 0.1]), st.booleans())
+def test_as_a_simple_model(seed, drop, is_late):
+    # however slow this machine is
+    with mock.patch.multiple(segment_join, _WAIT_NS=60 * 10**9, _STALE_NS=60 * 10**9):
+        compare(Rig.make(), Random(seed), drop, is_late=is_late)
+
+
+def compare(rig: Rig, random: Random, drop: float, *, is_late: bool) -> None:
+    """Random connections, and batches of what they handed off."""
+    rig.is_late = is_late
+    if is_late:
+        rig.segments.covered_until.publish(time.monotonic_ns())
+    flows = [Flow(rig, random, conn, random.randrange(10_000), random.choice(KINDS), first=True) for conn in range(3)]
+    for _ in range(random.randrange(1, 60)):
+        at = random.randrange(len(flows))
+        what = random.random()
+        if what < 0.7:
+            flows[at].push(drop)
+        elif what < 0.85:
+            rig.take()
+        else:
+            old = flows[at]
+            flows[at] = Flow(rig, random, old.conn, old.discard(), random.choice(KINDS), first=False)
+    rig.take()
+
+
+def plain(rig: Rig, seed: int = 1) -> Flow:
+    return Flow(rig, Random(seed), 0, 100, MapKind.PLAIN, first=True)
+
+
+def read_stamps(found) -> list[int]:
+    return found["nic"].tolist()
+
+
+class TestNull:
+    def reason(self, rig: Rig) -> StampSource:
+        rig.frame(0, 102, 10, Expected(None, None, 0, UTC))
+        return StampSource(int(rig.take()["source"][0]))
+
+    def test_the_capture_was_behind(self):
+        rig = Rig.make()
+        plain(rig)
+        assert self.reason(rig) is StampSource.NONE_BEHIND
+
+    def test_packets_were_dropped(self):
+        rig = Rig.make()
+        plain(rig)
+        now = time.time_ns()
+        rig.record(SegmentKind.LOSS, 0, now - 10**9, stamp=now, value=3)
+        rig.frame(0, 102, 10, Expected(None, None, 0, UTC))
+        rig.slots[0]["handoff"] = time.monotonic_ns()
+        assert StampSource(int(rig.take()["source"][0])) is StampSource.NONE_DROPPED
+
+    def test_the_connection_has_no_map(self):
+        assert self.reason(Rig.make()) is StampSource.NONE_UNMAPPED
+
+    def test_the_receiver_could_not_map_it(self):
+        rig = Rig.make()
+        plain(rig)
+        rig.map.append(MapKind.UNMAPPED, 0, 0, 100, 0)
+        assert self.reason(rig) is StampSource.NONE_UNMAPPED
+
+    def test_its_beginning_was_not_captured(self):
+        rig = Rig.make()
+        rig.map.append(MapKind.PLAIN, 0, 77, 100, 0)
+        assert self.reason(rig) is StampSource.NONE_UNMAPPED
+
+    def test_records_of_the_map_were_lost(self):
+        """The receiver found no room: which flow the bytes are of is not known, so none is guessed."""
+        rig = Rig.make(128)
+        flow = plain(rig)
+        flow.push(0)
+        rig.take()
+        flow.send(50, 0)
+        for _ in range(200):
+            rig.map.append(MapKind.PLAIN, 5, flow.number, 0, 0)
+        assert rig.map.lost
+        rig.frame(0, flow.head + 2, 10, Expected(None, None, 0, UTC))
+        rig.take()
+
+    def test_nothing_is_captured(self):
+        """Rows have the stamps of their reads."""
+        rig = Rig.make()
+        plain(rig)
+        rig.segments.state.publish(CaptureState.REFUSED)
+        row = slot(offset=102, length=1, opcode=TEXT, flags=Flag.FIN, nic=UTC, source=StampSource.KERNEL)
+        batch = Batch(np.array([row], SLOT_DTYPE), pa.array([b"x"], pa.large_binary()), 0)
+        found = rig.join.join(batch, lambda: False).slots
+        assert (found["nic"][0], found["source"][0], found["segment_order"][0]) == (UTC, StampSource.KERNEL, 0)
+
+
+class TestWaits:
+    def test_for_a_capture_that_is_behind(self):
+        rig = Rig.make()
+        flow = plain(rig)
+        rig.segments.covered_until.publish(time.monotonic_ns() - 500_000_000)
+        polls = []
+
+        def arrives() -> bool:
+            polls.append(1)
+            if len(polls) == 5:
+                rig.record(SegmentKind.SEGMENT, flow.number, flow.begin, 12, stamp=UTC + 7)
+            return False
+
+        row = slot(offset=102, length=10, opcode=TEXT, flags=Flag.FIN, handoff=time.monotonic_ns())
+        found = rig.join.join(Batch(np.array([row], SLOT_DTYPE), pa.array([b"x"], pa.large_binary()), 0), arrives).slots
+        assert (found["nic"].tolist(), found["first_segment"].tolist(), len(polls)) == ([UTC + 7], [UTC + 7], 5)
+
+    @pytest.mark.parametrize("why", ["covered", "ended", "stale", "pressed"])
+    def test_not_for_what_will_not_come(self, why):
+        rig = Rig.make()
+        plain(rig)
+        now, polls = time.monotonic_ns(), []
+        behind = {"covered": -(10**9), "stale": 2 * 10**9}.get(why, 50_000_000)
+        rig.segments.covered_until.publish(now - behind)
+        if why == "ended":
+            rig.segments.state.publish(CaptureState.ENDED)
+        row = slot(offset=102, length=10, opcode=TEXT, flags=Flag.FIN, handoff=now)
+        batch = Batch(np.array([row], SLOT_DTYPE), pa.array([b"x"], pa.large_binary()), 0)
+        rig.join.join(batch, lambda: bool(polls.append(1)) or why == "pressed")
+        assert len(polls) == (why == "pressed")
+
+    def test_no_longer_than_the_capture_needs(self):
+        rig = Rig.make()
+        plain(rig)
+        row = slot(offset=102, length=10, opcode=TEXT, flags=Flag.FIN, handoff=1 << 62)
+        batch = Batch(np.array([row], SLOT_DTYPE), pa.array([b"x"], pa.large_binary()), 0)
+
+        def keeps_up() -> bool:
+            rig.segments.covered_until.publish(time.monotonic_ns())
+            return False
+
+        keeps_up()
+        assert rig.join.join(batch, keeps_up).slots["source"].tolist() == [StampSource.NONE_BEHIND]
+
+
+class TestWriterReplaced:
+    def test_a_plain_connection_is_mapped_as_before(self):
+        rig = Rig.make()
+        flow = plain(rig)
+        for _ in range(5):
+            flow.push(0)
+        rig.take()
+        rig.again()
+        for _ in range(5):
+            flow.push(0)
+        rig.take()
+
+    def test_rows_that_it_takes_again_have_the_same_segments(self):
+        rig = Rig.make()
+        flow = plain(rig)
+        flow.push(0)
+        slots, expected = list(rig.slots), list(rig.expected)
+        first = rig.take()
+        rig.again()
+        rig.slots, rig.expected = slots, expected
+        assert rig.take().tobytes() == first.tobytes()
+
+
+def test_what_is_not_needed_any_more_is_forgotten():
+    rig = Rig.make()
+    flows = [Flow(rig, Random(n), n, 0, KINDS[n], first=True) for n in range(3)]
+    for _ in range(50):
+        for flow in flows:
+            for _ in range(5):
+                flow.push(0)
+        rig.take()
+        assert len(rig.join._store) < 60
+        assert len(rig.join._map) < 30
+    assert rig.segments.released.read() == rig.segments.published.read()
+    assert rig.map.map.released.read() == rig.map.map.published.read()
