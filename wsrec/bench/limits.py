@@ -21,6 +21,7 @@ import numpy as np
 from wsrec.bench.results import Operation, RecordCost
 from wsrec.bench.threads import together
 from wsrec.host.clock import StageClock
+from wsrec.net.trust import tls_context
 from wsrec.tls.keys import SUITES, TrafficKeys
 from wsrec.tls.libcrypto import Aead, unavailable
 
@@ -189,8 +190,7 @@ def _by_ssl(size: int, count: int, certificate: tuple[str, str], ca_file: str) -
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     served.load_cert_chain(*certificate)
-    trusting = ssl.create_default_context(cafile=ca_file)
-    client = trusting.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    client = tls_context(ca_file).wrap_bio(incoming, outgoing, server_hostname="localhost")
     server = served.wrap_bio(outgoing, incoming, server_side=True)
     for one in (client, server, client, server):
         try:
