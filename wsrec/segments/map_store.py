@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsrec.segments.kernel_records import Control, KernelRecords
-from wsrec.segments.segment_store import SegmentStore
+from wsrec.segments.segment_store import SegmentStore, start_of
 from wsrec.segments.stream_map import UNKNOWN_TAIL, MapFlag, MapKind, StreamMap
 
 Uint64s = npt.NDArray[np.uint64]
@@ -92,8 +92,7 @@ class MapStore:
 
     def __init__(self, stream_map: StreamMap) -> None:
         self.map = stream_map
-        # as `SegmentStore`: what was released is not overwritten yet
-        self._read = max(stream_map.published.read() - stream_map.capacity // 2, 0)
+        self._read = start_of(stream_map)
         self._spans: Records = np.empty(0, SPAN_DTYPE)
         self._key: Uint64s | None = None
         self._last: dict[int, _Last] = {}
@@ -103,8 +102,8 @@ class MapStore:
     def __len__(self) -> int:
         return len(self._spans)
 
-    def read(self, joined: Mapping[int, int]) -> None:
-        """Read what is new in the map.
+    def read(self, joined: Mapping[int, int]) -> bool:
+        """Read what is new in the map; True if there was something.
 
         Args:
             joined: by connection: the count in its ring up to which rows have been mapped.
@@ -112,7 +111,7 @@ class MapStore:
         """
         published = self.map.published.read()
         if published == self._read:
-            return
+            return False
         # the receiver may have gone on without a record: then a flow may have begun that is not known of
         may_lack = published - self.map.released.read() >= self.map.capacity
         found = self.map.run(self._read, published).copy()
@@ -130,6 +129,7 @@ class MapStore:
                 self._add(self._begin(conn, MapKind.UNMAPPED, 0, joined.get(conn, 0), 0))
                 self._last[conn] = last._replace(kind=MapKind.UNMAPPED)
             self._kernel.clear()
+        return True
 
     def _take(self, conn: int, records: Records) -> None:
         """Take new records of one connection."""
@@ -236,9 +236,9 @@ class MapStore:
 
         """
         if not len(self._spans):
-            nothing = np.zeros(len(conn), np.bool_)
-            zeros = np.zeros(len(conn), np.uint64)
-            return Places(nothing, nothing, np.zeros(len(conn), np.uint32), zeros, nothing, zeros, zeros)
+            flags, offsets = np.zeros((3, len(conn)), np.bool_), np.zeros((3, len(conn)), np.uint64)
+            flow = np.zeros(len(conn), np.uint32)
+            return Places(flags[0], flags[1], flow, offsets[0], flags[2], offsets[1], offsets[2])
         if self._key is None:
             key = _key(self._spans["conn"], self._spans["until"])
             # what begins a flow comes behind what ends where it begins

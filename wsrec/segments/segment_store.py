@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsrec.segments.segment_ring import SEGMENT_DTYPE, BrokenReason, SegmentFlag, SegmentKind, SegmentRing
+from wsrec.segments.stream_map import StreamMap
 
 Uint64s = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
@@ -21,6 +22,12 @@ _OFFSET_BITS: Final = 48
 # seconds: no message takes as long, and of a flow that never began nothing is needed
 _KEEP_NS = 60_000_000_000
 _NO_RECORDS = np.empty(0, SEGMENT_DTYPE)
+
+
+def start_of(ring: SegmentRing | StreamMap) -> int:
+    """The count from which a consumer reads: a writer that replaces another finds some of what that one released."""
+    # the producer overwrites nothing of it soon
+    return min(ring.released.read(), max(ring.published.read() - ring.capacity // 2, 0))
 
 
 class Found(NamedTuple):
@@ -65,8 +72,7 @@ class SegmentStore:
         self.tls: dict[int, list[Records]] = {}
         self.broken: dict[tuple[int, BrokenReason], int] = {}
         self._flows: set[int] = set()
-        # of what was released nothing is overwritten yet: a writer that replaces another finds it here
-        self._read = max(ring.published.read() - ring.capacity // 2, 0)
+        self._read = start_of(ring)
         self._records, self._repeated = _NO_RECORDS, _NO_RECORDS
         self._seen: npt.NDArray[np.int64] = np.empty(0, np.int64)
         self._index: _Indexed | None = None
@@ -125,8 +131,8 @@ class SegmentStore:
 
         """
         if not len(self._records) or not len(flow):
-            nothing = np.zeros(len(flow), np.bool_)
-            return Found(nothing, np.zeros(len(flow), np.uint64), np.zeros(len(flow), np.uint8))
+            count = len(flow)
+            return Found(np.zeros(count, np.bool_), np.zeros(count, np.uint64), np.zeros(count, np.uint8))
         if self._index is None:
             key = _key(self._records["flow"], self._records["offset"])
             order = np.argsort(key, kind="stable")

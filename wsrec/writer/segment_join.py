@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,28 @@ _STALE_NS = 1_000_000_000
 _ALL_DONE: Final = (1 << 48) - 1
 # lengths of payloads (bytes) from which a frame's header is longer (RFC 6455 section 5.2)
 _LENGTH_16, _LENGTH_64 = 126, 1 << 16
+
+
+class _Sought(NamedTuple):
+    """Of frames: where their first and last bytes lay, and the segments that brought these."""
+
+    first: Places
+    last: Places
+    found_first: Found
+    found: Found
+
+    def put(self, rows: npt.NDArray[np.intp], other: _Sought) -> None:
+        """Replace some rows."""
+        for mine, theirs in zip(self, other, strict=True):
+            for column, values in zip(mine, theirs, strict=True):
+                column[rows] = values
+
+    @property
+    def may_come(self) -> Bools:
+        """Which may still be found."""
+        first, last = self.first, self.last
+        unseen: Bools = (last.known & ~self.found.known) | (first.own_known & ~self.found_first.known)
+        return last.may_come | unseen
 
 
 class SegmentJoin:
@@ -91,24 +113,36 @@ class SegmentJoin:
         first, last = _ends(received)
         needed = _latest(conn, last + np.uint64(1))
         until = time.monotonic_ns() + _WAIT_NS
+        sought: _Sought | None = None
+        # what is still to be found
+        left = np.arange(len(rows))
         while True:
             covered, now = self._store.ring.covered_until.read(), time.monotonic_ns()
-            ended = self._store.ring.state.read() == CaptureState.ENDED
-            # in this order: what a record of the map needs was published before it, or is waited for
-            self._map.read(self._joined)
-            self._store.read(now)
-            self._map.follow_kernel(self._store, needed)
-            places, begun = self._map.places(conn, last), self._map.places(conn, first)
-            found, found_begun = self._store.find(places.flow, places.needed), self._store.find(begun.flow, begun.own)
-            open_ = places.may_come | (places.known & ~found.known) | (begun.own_known & ~found_begun.known)
-            open_ &= received["handoff"] >= covered
-            if ended or now - covered > _STALE_NS or now >= until or not open_.any() or is_pressed():
+            has_ended = self._store.ring.state.read() == CaptureState.ENDED
+            news = [self._map.read(self._joined), self._store.read(now)]
+            if sought is None or any(news):
+                self._map.follow_kernel(self._store, needed)
+                part = self._seek(conn[left], first[left], last[left])
+                if sought is None:
+                    sought = part
+                else:
+                    sought.put(left, part)
+            left = np.flatnonzero(sought.may_come & (received["handoff"] >= covered))
+            if has_ended or now - covered > _STALE_NS or now >= until or not len(left) or is_pressed():
                 break
             time.sleep(_POLL_SECONDS)
+        places, found = sought.last, sought.found
         self._fill(slots, rows, places, found)
-        known = found_begun.known & begun.own_known & places.known & (begun.flow == places.flow)
-        slots["first_segment"][rows] = np.where(known, found_begun.stamp, np.uint64(0))
+        begun = sought.found_first
+        known = begun.known & sought.first.own_known & places.known & (sought.first.flow == places.flow)
+        slots["first_segment"][rows] = np.where(known, begun.stamp, np.uint64(0))
         self._advance(conn, last, places)
+
+    def _seek(self, conn: npt.NDArray[np.uint16], first: Uint64s, last: Uint64s) -> _Sought:
+        """Where the first and last bytes of frames lay, and the segments that brought them."""
+        of_first, of_last = self._map.places(conn, first), self._map.places(conn, last)
+        found_first = self._store.find(of_first.flow, of_first.own)
+        return _Sought(of_first, of_last, found_first, self._store.find(of_last.flow, of_last.needed))
 
     def _fill(self, slots: Slots, rows: npt.NDArray[np.intp], places: Places, found: Found) -> None:
         """Write stage 1 and its source."""
