@@ -36,6 +36,8 @@ from wsrec.ring.events import EventKind
 from wsrec.ring.slot_flags import Flag
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
+from wsrec.segments.segment_ring import SegmentRing
+from wsrec.segments.stream_map import StreamMap
 from wsrec.stages import StampSource
 
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
@@ -52,6 +54,7 @@ class Receiver:
 
     Args:
         command: arguments of Python, for a receiver with changes; else it is forked.
+        segments: whether it captures segments, into `segments` and `stream_map`.
 
     """
 
@@ -60,6 +63,7 @@ class Receiver:
         *plans: ConnectionPlan,
         ring: int = 1 << 20,
         command: Sequence[str] = (),
+        segments: bool = False,
         **options: Any,
     ) -> None:
         descriptors = [
@@ -69,12 +73,17 @@ class Receiver:
         ]
         descriptors += [ByteRing.create("t", ring) for _ in plans]
         slots, control_ring, status, *rings = descriptors
+        if segments:
+            found = [SegmentRing.create("t"), StreamMap.create("t")]
+            self.segments, self.stream_map = SegmentRing(found[0]), StreamMap(found[1])
+            options |= {"segments": True, "shared": dict(zip(("segments", "stream_map"), found, strict=True))}
+            descriptors += found
         self.rings = {plan.conn: ByteRing(fd) for plan, fd in zip(plans, rings, strict=True)}
         self.reader = Reader(SlotRing(slots), ByteRing(control_ring), self.rings)
         self.page = StatusPage(status)
         self.status = self.page.receiver
         self.process: Any = _start(command, descriptors) if command else FORKS.fork(descriptors)
-        more = {**worker_options(options), **options}
+        more = options.pop("shared", {}) | {**worker_options(options), **options}
         job = ReceiverJob(
             slots=slots, rings=tuple(rings), control_ring=control_ring, status=status, connections=plans, **more
         )

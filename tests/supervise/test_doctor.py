@@ -11,6 +11,7 @@ import pytest
 from tests.host.test_processor import Machine
 from wsrec.feed.errors import ConfigError
 from wsrec.host.nic import Stamping
+from wsrec.segments.capture import Unavailable
 from wsrec.supervise import doctor
 from wsrec.supervise.doctor import Finding, State, examine, stamping_of
 
@@ -222,3 +223,15 @@ class TestCore:
         subjects = [finding.subject for finding in findings]
         assert len(set(subjects)) == len(subjects)
         assert all(finding.found and finding.meaning for finding in findings)
+
+
+class TestSegments:
+    def test_permitted(self, machine, monkeypatch):
+        monkeypatch.setattr("wsrec.segments.capture.unavailable", lambda: None)
+        finding = found(machine, "--segments")
+        assert (finding.state, finding.found) == (State.OK, "CAP_NET_RAW")
+
+    def test_refused(self, machine, monkeypatch):
+        monkeypatch.setattr("wsrec.segments.capture.unavailable", lambda: Unavailable("not permitted", "give it"))
+        finding = found(machine, "--segments")
+        assert (finding.state, finding.found, finding.hint) == (State.HINT, "not permitted", "give it")

@@ -20,6 +20,7 @@ COMPILED = (
     "wsrec.host._clock",
     "wsrec.order_books._book",
     "wsrec.receive._hotpath",
+    "wsrec.segments._capture",
     "wsrec.tls._records",
     "wsrec.writer._gather",
 )

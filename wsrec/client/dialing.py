@@ -113,7 +113,7 @@ class Dialing:
         found = await RESOLVER.resolve(host, port, timeout=None)
         self._resolving = False
         self._history = _history(host, port)
-        reached = await opening.connect(found.addresses, self._prepare, self._history)
+        reached = await opening.connect(found.addresses, lambda sock, _: self._prepare(sock), self._history)
         self._reached = reached.address
         self.address = reached.address.ip, reached.address.port
         return reached

@@ -152,6 +152,14 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
             Choice(TlsMode),
         ),
     ] = TlsMode.STAMPED
+    segments: Annotated[
+        bool,
+        Option(
+            "Capture each TCP segment beside the sockets: stage 1 of a message is then the arrival of its own last "
+            "byte, in every TLS mode. Needs CAP_NET_RAW (docs/how-to/segments.md).",
+            Flag(),
+        ),
+    ] = False
     ca_file: Annotated[
         str | None, Option("PEM file of a CA to trust in addition to the system's.", File("a CA's PEM file"))
     ] = None

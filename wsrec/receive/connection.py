@@ -20,6 +20,7 @@ from wsrec.receive.liveness import IdleTimeout
 from wsrec.receive.open_connection import OpenConnection
 from wsrec.receive.producer import Producer
 from wsrec.receive.security import Security, TlsPolicy
+from wsrec.receive.segments import Segments
 from wsrec.receive.stall import Stalls
 from wsrec.receive.stamping import StampingReports
 from wsrec.receive.transport import Transport
@@ -51,6 +52,7 @@ class Connection:
         max_message: bytes; a larger message closes the connection with 1009.
         on_idle: called when it should be replaced, with the reason and since when it is silent (monotonic, ns).
         history: which of the host's addresses have failed.
+        segments: the receiver's capture; None without one.
 
     Attributes:
         plan: as given, as changed by `divide` and `disable_compression`.
@@ -72,6 +74,7 @@ class Connection:
         max_message: int,
         on_idle: Callable[[str, int], None],
         history: AddressHistory,
+        segments: Segments | None = None,
     ) -> None:
         self.plan = plan
         self.discarded = 0
@@ -81,7 +84,7 @@ class Connection:
         self._waiting = waiting
         self._security = Security(plan.conn, tls, producer)
         context = tls.context if plan.token is None else tls.requests
-        self._dialer = Dialer(plan, waiting, self._security, context, history)
+        self._dialer = Dialer(plan, waiting, self._security, context, history, segments)
         self._stamping = StampingReports(plan.conn, producer)
         self._stalls = Stalls(plan.conn, producer, waiting)
         self._idle_timeout = idle_timeout
@@ -277,6 +280,7 @@ class Connection:
 
     def _begin(self, url: str, transport: Transport) -> OpenConnection:
         try:
+            transport.begin_map(self.ring.head)
             return OpenConnection(
                 self.plan,
                 url,

@@ -24,6 +24,7 @@ from wsrec.receive.failure import StepTimeoutError
 from wsrec.receive.ktls import KtlsRefused
 from wsrec.receive.opening import ConnectedSocket
 from wsrec.receive.security import Security
+from wsrec.receive.segments import Attempt, Segments
 from wsrec.receive.token import TokenError, secrets_of
 from wsrec.receive.token import address as address_now
 from wsrec.receive.transport import Transport
@@ -51,6 +52,7 @@ class Dialer:
         security: makes a transport of a socket.
         context: TLS of the request for a token.
         history: which of the host's addresses have failed.
+        segments: the receiver's capture; None without one.
 
     Attributes:
         address: the current or last address; None if the last attempt reached none.
@@ -67,6 +69,7 @@ class Dialer:
         security: Security,
         context: ssl.SSLContext,
         history: AddressHistory,
+        segments: Segments | None = None,
     ) -> None:
         self.address: Address | None = None
         self.proxy: Proxy | None = None
@@ -77,6 +80,8 @@ class Dialer:
         self._security = security
         self._context = context
         self._history = history
+        self._segments = segments
+        self._captured: Attempt | None = None
         # the host that the addresses belong to
         self._host = ""
         self._step = Step.REQUEST
@@ -129,6 +134,22 @@ class Dialer:
             Exception: any failure to do so.
 
         """
+        if self._segments is None:
+            return await self._connect(uri, limit)
+        self._captured = self._segments.attempt(
+            self._plan.conn,
+            records=uri.secure and self._security.may_use_kernel,
+            tunnel=self.proxy is not None,
+        )
+        try:
+            transport = await self._connect(uri, limit)
+            transport.flow = self._captured.claim()
+            return transport
+        finally:
+            self._captured.close()
+            self._captured = None
+
+    async def _connect(self, uri: WebSocketURI, limit: asyncio.Timeout) -> Transport:
         resolved = now()
         reached = await self._reach(self._history.known, uri, limit)
         connected = now()
@@ -179,17 +200,24 @@ class Dialer:
         self._step = Step.CONNECT
         proxy = self.proxy
         if proxy is None:
-            reached = await opening.connect(addresses, self._waiting.prepare, self._history)
+            reached = await opening.connect(addresses, self._prepare, self._history)
             self.address = reached.address
             opening.extend_limit(limit)
-            return reached
-        with proxy_errors(proxy):
-            reached = await opening.connect(addresses, self._waiting.prepare, self._history)
-            self.address = reached.address
-            opening.extend_limit(limit)
-            self._step = Step.PROXY
-            await through(reached.sock, proxy, uri.host, uri.port)
+        else:
+            with proxy_errors(proxy):
+                reached = await opening.connect(addresses, self._prepare, self._history)
+                self.address = reached.address
+                opening.extend_limit(limit)
+                self._step = Step.PROXY
+                await through(reached.sock, proxy, uri.host, uri.port)
+        if self._captured is not None:
+            self._captured.reached(reached.sock)
         return reached
+
+    def _prepare(self, sock: socket.socket, address: Address) -> None:
+        self._waiting.prepare(sock)
+        if self._captured is not None:
+            self._captured.prepare(sock, address)
 
     def _report_kept(self, found: Found) -> None:
         """Warn that a kept answer of the name server is used."""

@@ -19,8 +19,10 @@ import socket
 import ssl
 from struct import Struct
 
-from wsrec.receive.tls import RECORD_MAX, NoTlsError, Refusal, TlsDetails, TlsTransport, details_of
+from wsrec.receive.tls import RECORD_MAX, NoTlsError, Refusal, TlsDetails, TlsTransport, details_of, framing_of
 from wsrec.receive.transport import READ_MAX
+from wsrec.ring.counter import Counter
+from wsrec.segments.stream_map import MapKind
 from wsrec.stages import StampSource
 from wsrec.tls import key_log, libcrypto
 from wsrec.tls.key_log import KeyLog
@@ -119,6 +121,8 @@ class KtlsTransport(TlsTransport):
         self._keys: TrafficKeys | None = None
         self._sending: Sending | None = None
         self._messages = PostHandshake("TLSv1.3")
+        # bytes taken off the socket before the kernel decrypts
+        self._taken = 0
 
     async def handshake(self) -> TlsDetails:
         """Perform the TLS handshake, and hand what follows over to the kernel.
@@ -169,6 +173,11 @@ class KtlsTransport(TlsTransport):
     def peer_certificate(self) -> dict[str, object]:
         """See `TlsTransport.peer_certificate`."""
         return dict(self._tls.getpeercert() or {})
+
+    def begin_map(self, head: Counter) -> None:
+        """See `Transport.begin_map`: the capture finds the records itself."""
+        if self.flow is not None:
+            self.flow.begin(MapKind.KERNEL, head, self.flow.offset + self._taken, framing_of(self._tls))
 
     def read(self, into: memoryview) -> int | None:
         """See `Transport.read`. Takes all available TLS records; `read_bytes` counts the decrypted bytes."""
@@ -229,6 +238,7 @@ class KtlsTransport(TlsTransport):
                 if len(header) == RECORD_HEADER_SIZE:
                     header, missing = b"", int.from_bytes(header[3:])
             received += data
+            self._taken += len(data)
             self._incoming.write(data)
 
     async def _flush(self) -> None:
@@ -261,6 +271,9 @@ class KtlsTransport(TlsTransport):
         record_type = next(
             (value[0] for level, kind, value in ancillary if (level, kind) == (_SOL_TLS, _TLS_GET_RECORD_TYPE)), 0
         )
+        if self.flow is not None and self._tls.version() == "TLSv1.3":
+            # on the wire it looks like data
+            self.flow.control(size)
         meaning = self._messages.take(record_type, memoryview(data)[:size])
         if meaning is Meaning.END:
             return 0

@@ -58,7 +58,7 @@ def extend_limit(limit: asyncio.Timeout) -> None:
 
 async def connect(
     addresses: Sequence[Address],
-    prepare: Callable[[socket.socket], object] | None = None,
+    prepare: Callable[[socket.socket, Address], object] | None = None,
     history: AddressHistory | None = None,
 ) -> ConnectedSocket:
     """Connect to the first address that answers; the attempts start one after another, staggered (RFC 8305 section 5).
@@ -67,7 +67,7 @@ async def connect(
 
     Args:
         addresses: of one host.
-        prepare: called with each socket before it connects.
+        prepare: called with each socket and its address before it connects.
         history: earlier failures of the addresses; failures are recorded in it.
 
     Raises:
@@ -85,7 +85,7 @@ async def connect(
 class _Race:
     """A race of connects to several addresses."""
 
-    def __init__(self, prepare: Callable[[socket.socket], object] | None, history: AddressHistory) -> None:
+    def __init__(self, prepare: Callable[[socket.socket, Address], object] | None, history: AddressHistory) -> None:
         self._prepare = prepare
         self._history = history
         self._loop = asyncio.get_running_loop()
@@ -143,7 +143,7 @@ class _Race:
             sock.setblocking(False)
             _enable_keepalive(sock)
             if self._prepare is not None:
-                self._prepare(sock)
+                self._prepare(sock, address)
             reached = ConnectedSocket(sock, timestamping.enable(sock), address)
             code = sock.connect_ex(address.sockaddr)
         except OSError as error:

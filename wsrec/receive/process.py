@@ -33,6 +33,7 @@ from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
 from wsrec.receive.reconnector import Reconnector
 from wsrec.receive.security import TlsPolicy
+from wsrec.receive.segments import Segments
 from wsrec.receive.sides import Counts, Side
 from wsrec.receive.waiting import STRATEGIES
 from wsrec.ring.bytering import ByteRing
@@ -93,6 +94,7 @@ class Receiver:
         standby = {side.plan.standby_of: side for side in sides if side.plan.standby_of is not None}
         limiters = HostRateLimiters()
         self._all_active = ActiveReconnectors(alone=job.alone)
+        self._segments = Segments.start(job, self._producer)
         collector = Collector()
         self._failures = FailureLog(self._producer)
         self._connections = [
@@ -108,6 +110,7 @@ class Receiver:
                 collector=collector,
                 failures=self._failures,
                 resume=job.resume,
+                segments=self._segments,
             )
             for side in sides
             if side.plan.standby_of is None
@@ -142,6 +145,8 @@ class Receiver:
         answering.add_done_callback(_on_vital_task_ended)
         await asyncio.gather(*(connection.run(self._stopping) for connection in self._connections))
         answering.cancel()
+        if self._segments is not None:
+            await self._segments.finish()
         self._failures.flush()
         self._sample_anchor()
         deadline = now() + int(shutdown.LAST_EVENTS.seconds * 1e9)
@@ -231,6 +236,8 @@ class Receiver:
                 detail={"step_ns": stepped},
             )
         self._failures.due()
+        if self._segments is not None:
+            self._segments.check()
         self._loop.call_later(ANCHOR_INTERVAL, self._sample_anchor)
 
     @_critical

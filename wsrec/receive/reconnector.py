@@ -32,6 +32,7 @@ from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
 from wsrec.receive.renewal import Renewal
 from wsrec.receive.security import TlsPolicy
+from wsrec.receive.segments import Segments
 from wsrec.receive.sides import Side, Sides
 from wsrec.receive.succession import HandoverComparison
 from wsrec.receive.successor_proof import SuccessorProof
@@ -58,6 +59,7 @@ class Reconnector:
         until_close: whether a normal close by the exchange (1000) ends the connection for good.
         active, collector, failures: shared by the reconnectors of a receiver; None for private ones.
         resume: the previous receiver, whose rings these are; None for the first one.
+        segments: the receiver's capture; None without one.
 
     Attributes:
         plan: the plan of the connection (not of its standby).
@@ -83,6 +85,7 @@ class Reconnector:
         collector: Collector | None = None,
         failures: FailureLog | None = None,
         resume: ResumeInfo | None = None,
+        segments: Segments | None = None,
     ) -> None:
         self._all_active = active or ActiveReconnectors()
         self._all_active.register(self)
@@ -106,6 +109,7 @@ class Reconnector:
                 max_message=max_message,
                 on_idle=functools.partial(self._on_idle, side.plan.conn),
                 history=self._history,
+                segments=segments,
             )
             for side in sides
         ]

@@ -79,6 +79,11 @@ class Security:
         self._refusal: Refusal | None = None
         self._reported: Refusal | None = None
 
+    @property
+    def may_use_kernel(self) -> bool:
+        """Whether the kernel may decrypt the next connection."""
+        return self._policy.mode is TlsMode.KTLS and self._policy.unable is None and self._refusal is None
+
     async def secure(self, sock: socket.socket, uri: WebSocketURI, stamped: bool) -> Transport:
         """Make a transport of a socket connected to `uri`; takes ownership of the socket.
 

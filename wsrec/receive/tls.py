@@ -11,7 +11,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+from wsrec.receive.flow_map import Framing, framing, position
 from wsrec.receive.transport import READ_MAX, Transport
+from wsrec.ring.counter import Counter
+from wsrec.segments.stream_map import MapKind
 from wsrec.stages import StampSource
 
 _CIPHERTEXT_MAX = 64 << 10
@@ -80,6 +83,8 @@ class StampedTlsTransport(TlsTransport):
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self.ciphertext = _ciphertext()
+        # bytes taken off the socket
+        self._taken = 0
         self._closed = False
         self._broken: ssl.SSLError | None = None
 
@@ -98,6 +103,7 @@ class StampedTlsTransport(TlsTransport):
                 data = await self._loop.sock_recv(self._sock, _CIPHERTEXT_MAX)
                 if not data:
                     raise NoTlsError("the server closed the connection during the TLS handshake") from None
+                self._taken += len(data)
                 self._incoming.write(data)
             except ssl.SSLError:
                 # send the alert with the reason
@@ -110,6 +116,12 @@ class StampedTlsTransport(TlsTransport):
     def peer_certificate(self) -> dict[str, object]:
         """See `TlsTransport.peer_certificate`."""
         return dict(self._tls.getpeercert() or {})
+
+    def begin_map(self, head: Counter) -> None:
+        """See `Transport.begin_map`."""
+        if self.flow is not None:
+            offset = self.flow.offset + self._taken - self._incoming.pending
+            self.flow.begin(MapKind.TLS, head, offset, framing_of(self._tls))
 
     def read(self, into: memoryview) -> int | None:
         """See `Transport.read`."""
@@ -135,6 +147,7 @@ class StampedTlsTransport(TlsTransport):
             incoming.write_eof()
         else:
             incoming.write(self.ciphertext[:size])
+            self._taken += size
         filled = 0
         try:
             # each read returns one whole record, for which there is room
@@ -145,6 +158,9 @@ class StampedTlsTransport(TlsTransport):
                     self._closed = True
                     break
                 filled += got  # type: ignore[operator]  # with a buffer it is the number of bytes
+                if self.flow is not None:
+                    # OpenSSL takes no more than this record out of the BIO
+                    self.flow.record(got, filled, self.flow.offset + self._taken - incoming.pending)  # type: ignore[arg-type]
                 if not incoming.pending:
                     break
         except ssl.SSLWantReadError:
@@ -207,6 +223,11 @@ class OpensslTransport(TlsTransport):
         """See `TlsTransport.peer_certificate`."""
         return dict(self._sock.getpeercert() or {})
 
+    def begin_map(self, head: Counter) -> None:
+        """See `Transport.begin_map`."""
+        if self.flow is not None:
+            self.flow.begin(MapKind.TLS, head, position(self._sock), framing_of(self._sock))
+
     def read(self, into: memoryview) -> int | None:
         """See `Transport.read`. One TLS record per read; `read_bytes` counts the decrypted bytes."""
         try:
@@ -215,6 +236,9 @@ class OpensslTransport(TlsTransport):
             return None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             return 0
+        if self.flow is not None and self.read_bytes and (offset := position(self._sock)) is not None:
+            # OpenSSL takes no more than this record off the socket
+            self.flow.record(self.read_bytes, self.read_bytes, offset)
         return self.read_bytes
 
     async def _readiness(self, add: Callable[..., object], remove: Callable[[int], object]) -> None:
@@ -232,6 +256,12 @@ def _ciphertext() -> memoryview:
         _of_thread.ciphertext = memoryview(bytearray(_CIPHERTEXT_MAX))
     found: memoryview = _of_thread.ciphertext
     return found
+
+
+def framing_of(tls: ssl.SSLObject | ssl.SSLSocket) -> Framing | None:
+    """The framing of the negotiated records."""
+    cipher = tls.cipher()
+    return None if cipher is None else framing(tls.version() or "", cipher[0])
 
 
 def details_of(tls: ssl.SSLObject | ssl.SSLSocket) -> TlsDetails:

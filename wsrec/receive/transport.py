@@ -16,7 +16,10 @@ from abc import ABC, abstractmethod
 
 from wsrec.host.timestamping import ANCILLARY_SIZE, Stamps
 from wsrec.receive import tcp_info
+from wsrec.receive.flow_map import FlowMap
 from wsrec.receive.tcp_info import TcpSample
+from wsrec.ring.counter import Counter
+from wsrec.segments.stream_map import MapKind
 from wsrec.stages import StampSource
 
 # Larger reads save calls at saturation; this many bytes hold at most 65,535 frames, which a slot can count
@@ -34,6 +37,7 @@ class Transport(ABC):
         read_bytes: bytes that the last read took off the socket.
         stamps: state of the timestamp clocks.
         unsent_max: bytes that may be queued before `send` refuses more.
+        flow: where the bytes of its TCP stream are captured; None if they are not.
         by_record: whether a read is delivered record by record: `read` delivers the first, `more` the others.
 
     """
@@ -47,6 +51,7 @@ class Transport(ABC):
         self.stamps = Stamps()
         self._sock = sock
         self._stamped = stamped
+        self.flow: FlowMap | None = None
         self.unsent_max = UNSENT_MAX
         self._unsent = bytearray()
         self._emptied: asyncio.Event | None = None
@@ -70,6 +75,16 @@ class Transport(ABC):
     def tcp_info(self) -> TcpSample | None:
         """TCP statistics of the connection; None if the kernel does not support them."""
         return tcp_info.sample(self._sock)
+
+    def begin_map(self, head: Counter) -> None:
+        """Tell where the bytes read from now on lie in the TCP stream, if that is captured.
+
+        Args:
+            head: of the ring into which they are read.
+
+        """
+        if self.flow is not None:
+            self.flow.begin(MapKind.UNMAPPED, head, None)
 
     async def drain(self) -> None:
         """Wait until nothing is queued, or the socket is closed."""
@@ -136,6 +151,9 @@ class Transport(ABC):
         if self.fileno >= 0:
             self._loop.remove_writer(self.fileno)
         self._sock.close()
+        if self.flow is not None:
+            self.flow.close()
+            self.flow = None
         self._forget_unsent()
 
     def _on_writable(self) -> None:
@@ -171,6 +189,11 @@ class Transport(ABC):
 
 class PlainTransport(Transport):
     """`ws://`: the socket's bytes, straight into the ring."""
+
+    def begin_map(self, head: Counter) -> None:
+        """See `Transport.begin_map`: once, because the bytes follow one another here as there."""
+        if self.flow is not None:
+            self.flow.begin(MapKind.PLAIN, head, self.flow.offset)
 
     def read(self, into: memoryview) -> int | None:
         """See `Transport.read`."""

@@ -28,6 +28,8 @@ class EventKind(StrEnum):
     """mode, fallback (why not ktls), version, cipher, bits, kernel_rx (ktls), subject, issuer, not_after"""
     STAMPING = "stamping"
     """flags (SO_TIMESTAMPING), reason (for no NIC stamps, or none at all), segments_of (exchange or proxy)"""
+    SEGMENTS = "segments"
+    """packets, segments (captured), dropped (packets), unmapped (records), cpu_ns, nic_offset_ns (unused NIC stamps)"""
     SUBSCRIBE = "subscribe"
     """request: its number (absent: by the URL); topics: the requested ones; reason: why it was sent again"""
     ACK = "ack"

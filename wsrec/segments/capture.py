@@ -81,14 +81,14 @@ class Flow(NamedTuple):
         number: its number in the segment ring.
         place: its place in the flow table.
         port: its local port.
-        keep: bytes kept of each of its packets.
+        records: whether its TLS records are looked for.
 
     """
 
     number: int
     place: int
     port: int
-    keep: int
+    records: bool
 
 
 class Capture:
@@ -174,8 +174,7 @@ class Capture:
             packed = packed[len(_MAPPED) :]
         number = self.ring.flows.read() + 1
         self.ring.flows.publish(number)
-        keep = packet_filter.WHOLE if records else packet_filter.HEADERS
-        flow = Flow(number, self._free.pop(), port, keep)
+        flow = Flow(number, self._free.pop(), port, records)
         self._table.put(flow.place, number, conn, port, packed, remote[1], records=records)
         self._flows[port] = flow
         self._set_filter()
@@ -223,7 +222,9 @@ class Capture:
             self.ring.state.publish(CaptureState.ENDED)
 
     def _set_filter(self) -> None:
-        keep = {port: flow.keep for port, flow in self._flows.items()}
+        keep = {
+            port: packet_filter.WHOLE if flow.records else packet_filter.HEADERS for port, flow in self._flows.items()
+        }
         if keep != self._keep:
             _attach(self._socket, packet_filter.program(keep))
             self._keep = keep

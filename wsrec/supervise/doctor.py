@@ -34,6 +34,7 @@ from wsrec.host.processor import (
 from wsrec.net.proxy import ProxyRules, parse_proxy
 from wsrec.receive import ktls
 from wsrec.receive.implementation import CompiledHotPath
+from wsrec.segments import capture
 from wsrec.supervise import memory
 from wsrec.units import size
 
@@ -96,6 +97,7 @@ def examine(cpus: Sequence[int] = (), names: Sequence[str] = (), root: Path = RO
     return [
         _hot_path(),
         *_stage_1(chosen),
+        _segments(),
         *_tls(),
         _stage_clock(),
         _clock(root),
@@ -153,6 +155,15 @@ def _stage_1(names: Sequence[str]) -> Iterator[Finding]:
     yield Finding("stage 1: kernel", State.OK, "SO_TIMESTAMPING", "segments have at least the kernel's timestamp")
     for name in names:
         yield stamping_of(name, nic.stamping(name))
+
+
+def _segments() -> Finding:
+    refusal = capture.unavailable()
+    if refusal is not None:
+        meaning = "it would be refused: stage 1 is that of each read"
+        return Finding("--segments", State.HINT, refusal.reason, meaning, refusal.hint)
+    meaning = "stage 1 can be the arrival of each message's own last byte, in every TLS mode"
+    return Finding("--segments", State.OK, "CAP_NET_RAW", meaning)
 
 
 def stamping_of(name: str, found: nic.Stamping | None) -> Finding:

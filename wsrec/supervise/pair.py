@@ -26,6 +26,8 @@ from wsrec.receive.job import ReceiverJob, ResumeInfo
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.slotring import SlotRing
 from wsrec.ring.status import StatusPage
+from wsrec.segments.segment_ring import SegmentRing
+from wsrec.segments.stream_map import StreamMap
 from wsrec.supervise import memory
 from wsrec.supervise.child_process import ChildProcess
 from wsrec.supervise.log_lines import placing
@@ -45,6 +47,8 @@ class _Shared(NamedTuple):
     status: int
     rings: tuple[int, ...]
     populate: bool
+    segments: int | None
+    stream_map: int | None
 
 
 class Pair:
@@ -123,7 +127,7 @@ class Pair:
         self._folder = session_folder(options.out, self.session)
         self._claim = claim.hold(self._folder)
         plans = [*self.plans, *self.standbys]
-        shared = self._create_memory(plans, options.ring_size, connections)
+        shared = self._create_memory(plans, options.ring_size, connections, segments=options.segments)
         # the writer gets no secrets except URLs of snapshots: only what it gets can end up in files
         public = tuple(plan.public() for plan in plans)
         proxies = {plan.feed: plan.proxies for plan in plans}
@@ -169,7 +173,9 @@ class Pair:
                 session_start.end(self._folder)
             raise
 
-    def _create_memory(self, plans: Sequence[ConnectionPlan], ring_size: int | None, connections: int) -> _Shared:
+    def _create_memory(
+        self, plans: Sequence[ConnectionPlan], ring_size: int | None, connections: int, *, segments: bool
+    ) -> _Shared:
         capacity = memory.ring_size(ring_size, connections)
         shared = _Shared(
             slots=self._own(SlotRing.create("wsrec-slots")),
@@ -177,6 +183,8 @@ class Pair:
             status=self._own(StatusPage.create("wsrec-status", len(self.plans))),
             rings=tuple(self._own(ByteRing.create(f"wsrec-ring-{plan.conn}", capacity)) for plan in plans),
             populate=memory.is_populated(ring_size, connections),
+            segments=self._own(SegmentRing.create("wsrec-segments")) if segments else None,
+            stream_map=self._own(StreamMap.create("wsrec-stream-map")) if segments else None,
         )
         self.slots, self.status = SlotRing(shared.slots), StatusPage(shared.status)
         self.rings = [ByteRing(fd, populate=False) for fd in shared.rings]
