@@ -12,6 +12,7 @@ from typing import Any
 from wsrec.version import __version__, commit, full_version
 
 COMPILED = (
+    "wsrec.bench._limits",
     "wsrec.client._consumer",
     "wsrec.decode._fields",
     "wsrec.decode._table_rows",
