@@ -40,6 +40,7 @@ ELSEWHERE = (
     "scripts/soak",
     "scripts/test",
     "scripts/fuzz",
+    "scripts/fuzz-records",
     "scripts/update-docs",
     ".venv-test/bin/python -m pytest",
     "WSREC_PURE=1 .venv-test/bin/python -m pytest",

@@ -10,7 +10,7 @@ TLS12 = [name for name in SUITES if name.startswith("ECDHE-RSA-")]
 APPLICATION_DATA = 23
 
 
-class Sealed:
+class Sealing:
     """The sealing side of one direction, whose numbers go on with each record.
 
     Attributes:
@@ -18,18 +18,8 @@ class Sealed:
 
     """
 
-    def __init__(self, suite: str, sequence: int | None = None, fill: int = 7) -> None:
-        self._suite, self._fill = suite, fill
-        self.keys = self._made()
-        if sequence is not None:
-            self.keys.sequence = sequence
-        self._started = self.keys.sequence
-
-    def receiving(self) -> TrafficKeys:
-        """The keys that open it from the first record on."""
-        keys = self._made()
-        keys.sequence = self._started
-        return keys
+    def __init__(self, keys: TrafficKeys) -> None:
+        self.keys = keys
 
     def seal(
         self,
@@ -77,6 +67,23 @@ class Sealed:
         following = self.keys.next()
         self.keys = self.keys.next()
         return following
+
+
+class Sealed(Sealing):
+    """One with keys that are made up, for which there can be a receiving side."""
+
+    def __init__(self, suite: str, sequence: int | None = None, fill: int = 7) -> None:
+        self._suite, self._fill = suite, fill
+        super().__init__(self._made())
+        if sequence is not None:
+            self.keys.sequence = sequence
+        self._started = self.keys.sequence
+
+    def receiving(self) -> TrafficKeys:
+        """The keys that open it from the first record on."""
+        keys = self._made()
+        keys.sequence = self._started
+        return keys
 
     def _made(self) -> TrafficKeys:
         suite = SUITES[self._suite]

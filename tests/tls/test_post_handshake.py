@@ -137,12 +137,21 @@ class TestTls12:
 
     def test_warnings_are_none_of_our_business_and_fatal_alerts_are(self):
         messages = PostHandshake("TLSv1.2")
-        assert messages.take(ALERT, b"\1\x64") is Meaning.NOTHING
+        assert messages.take(ALERT, b"\1\x5a") is Meaning.NOTHING
         assert messages.take(ALERT, b"\1\0") is Meaning.END
         with pytest.raises(ssl.SSLError, match=r"alert 20 \(bad_record_mac\)"):
             messages.take(ALERT, b"\2\x14")
         with pytest.raises(ssl.SSLError, match="level 3"):
             messages.take(ALERT, b"\3\x14")
+
+    def test_a_declined_renegotiation_and_a_fatal_close_notify_are_errors(self):
+        """Found by tests/fuzz/records.py: OpenSSL refuses both."""
+        with pytest.raises(ssl.SSLError, match=r"alert 100 \(no_renegotiation\)"):
+            PostHandshake("TLSv1.2").take(ALERT, b"\1\x64")
+        with pytest.raises(ssl.SSLError, match=r"alert 0 \(close_notify\)"):
+            PostHandshake("TLSv1.2").take(ALERT, b"\2\0")
+        with pytest.raises(ssl.SSLError, match="level 0"):
+            PostHandshake("TLSv1.2").take(ALERT, b"\0\0")
 
 
 @given(

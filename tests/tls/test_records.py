@@ -8,6 +8,7 @@ from tests.tls.sealed import TLS12, TLS13, Sealed
 from wsrec.tls.keys import SEQUENCE_MAX
 from wsrec.tls.records import (
     ALERT,
+    ALERTS_MAX,
     APPLICATION_DATA,
     EMPTY_MAX,
     HANDSHAKE,
@@ -329,6 +330,17 @@ class TestContent:
             opening.content(sealed.seal(b""))
         assert opening.refused(sealed.seal(b""), sealed.seal(MESSAGE)) == Refusal.TOO_MANY_EMPTY
 
+    def test_one_alert_too_many(self, opening, sealed):
+        alert = b"\1\x5a"
+        for _ in range(2):
+            for _ in range(ALERTS_MAX):
+                assert opening.content(sealed.seal(alert, ALERT)) == (ALERT, alert)
+            assert opening.content(sealed.seal(MESSAGE)) == (APPLICATION_DATA, MESSAGE)
+        for _ in range(ALERTS_MAX):
+            opening.content(sealed.seal(alert, ALERT))
+            opening.content(sealed.seal(b""))
+        assert opening.refused(sealed.seal(alert, ALERT), sealed.seal(MESSAGE)) == Refusal.TOO_MANY_ALERTS
+
     def test_padding_is_not_content(self, opening13, sealed13):
         for _ in range(EMPTY_MAX):
             opening13.content(sealed13.seal(b"", padding=100))
@@ -409,7 +421,7 @@ class TestKeys:
 
 
 @pytest.mark.skipif(CompiledRecordReader is None, reason="nothing is compiled here")
-class TestTime:
+class TestSpeed:
     """What `wsrec bench limits` measures."""
 
     @pytest.mark.parametrize("suite", [TLS13[0], TLS12[0]])

@@ -11,6 +11,17 @@
 #include <string.h>
 #include <time.h>
 
+/* libcrypto is not instrumented: under AddressSanitizer, what it is given is looked at here */
+#if defined(__SANITIZE_ADDRESS__)
+void __asan_loadN_noabort(void *, size_t);
+void __asan_storeN_noabort(void *, size_t);
+#define WSREC_READS(start, size) __asan_loadN_noabort((void *)(start), size)
+#define WSREC_WRITES(start, size) __asan_storeN_noabort((void *)(start), size)
+#else
+#define WSREC_READS(start, size) ((void)0)
+#define WSREC_WRITES(start, size) ((void)0)
+#endif
+
 enum {
     WSREC_HEADER = 5,
     WSREC_NONCE = 12,
@@ -22,6 +33,8 @@ enum {
     WSREC_TLS13_MAX = (1 << 14) + 256,
     /* as in OpenSSL (MAX_EMPTY_RECORDS) */
     WSREC_EMPTY_MAX = 32,
+    /* OpenSSL refuses the fifth (MAX_WARN_ALERT_COUNT) */
+    WSREC_ALERTS_MAX = 4,
     WSREC_ALERT = 21,
     WSREC_DATA = 23,
 };
@@ -40,8 +53,9 @@ enum {
     WSREC_PLAINTEXT_TOO_LONG = -10,
     WSREC_EMPTY_MESSAGE = -11,
     WSREC_TOO_MANY_EMPTY = -12,
-    WSREC_SEQUENCE_END = -13,
-    WSREC_WIPED = -14,
+    WSREC_TOO_MANY_ALERTS = -13,
+    WSREC_SEQUENCE_END = -14,
+    WSREC_WIPED = -15,
 };
 
 /* libcrypto's functions, by the names of its manual */
@@ -68,6 +82,8 @@ typedef struct {
     uint8_t explicit_nonce;
     /* successive records without content */
     uint8_t empty;
+    /* successive alerts, but for empty records between them */
+    uint8_t alerts;
     /* the refusal, once there was one */
     int8_t refused;
 } wsrec_records;
@@ -117,6 +133,13 @@ static inline int wsrec_aead_open(
 ) {
     int done = 0, rest = 0;
     uint8_t unused[WSREC_TAG];
+    WSREC_READS(nonce, WSREC_NONCE);
+    WSREC_READS(aad, (size_t)aad_size);
+    WSREC_READS(tag, WSREC_TAG);
+    if (size) {
+        WSREC_READS(ciphertext, (size_t)size);
+        WSREC_WRITES(into, (size_t)size);
+    }
     return libcrypto->decrypt_init(cipher, NULL, NULL, NULL, nonce) == 1
         && libcrypto->decrypt_update(cipher, NULL, &done, aad, aad_size) == 1
         && (size == 0 || (libcrypto->decrypt_update(cipher, into, &done, ciphertext, size) == 1 && done == size))
@@ -127,7 +150,10 @@ static inline int wsrec_aead_open(
 }
 
 static inline int64_t wsrec_records_refuse(wsrec_records *r, uint8_t *into, size_t size, int refusal) {
-    if (size) r->libcrypto->cleanse(into, size);
+    if (size) {
+        WSREC_WRITES(into, size);
+        r->libcrypto->cleanse(into, size);
+    }
     r->refused = (int8_t)refusal;
     return refusal;
 }
@@ -202,6 +228,10 @@ static inline int64_t wsrec_records_open(
         if (inner != WSREC_DATA) return wsrec_records_refuse(r, into, plain, WSREC_EMPTY_MESSAGE);
         if (++r->empty > WSREC_EMPTY_MAX) return wsrec_records_refuse(r, into, plain, WSREC_TOO_MANY_EMPTY);
     }
+    if (inner == WSREC_ALERT) {
+        if (++r->alerts > WSREC_ALERTS_MAX) return wsrec_records_refuse(r, into, plain, WSREC_TOO_MANY_ALERTS);
+    } else if (content)
+        r->alerts = 0;
     r->sequence++;
     *consumed = WSREC_HEADER + length;
     *content_type = inner;

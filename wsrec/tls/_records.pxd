@@ -6,7 +6,6 @@ cdef extern from "_records.h":
         void *cipher
         uint64_t sequence
         uint8_t tls13
-        uint8_t empty
         signed char refused
 
     # what `open_record` returns besides a size and the numbers of `wsrec.tls.records.Refusal`

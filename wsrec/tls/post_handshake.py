@@ -26,7 +26,7 @@ _HEADER_SIZE = 4
 _TICKET_MAX = 4 + 4 + 1 + 255 + 2 + 65_535 + 2 + 65_534
 
 _WARNING, _FATAL = 1, 2
-_CLOSE_NOTIFY, _USER_CANCELED = 0, 90
+_CLOSE_NOTIFY, _USER_CANCELED, _NO_RENEGOTIATION = 0, 90, 100
 
 
 class Meaning(Enum):
@@ -84,12 +84,14 @@ class PostHandshake:
         if len(content) != 2:
             _refuse(f"a TLS alert of {len(content)} bytes")
         level, description = content
-        if description == _CLOSE_NOTIFY:
-            return Meaning.END
-        # TLS 1.3 has no warnings but this one, whatever an alert's level says (RFC 8446 6)
-        if description == _USER_CANCELED if self._tls13 else level == _WARNING:
-            return Meaning.NOTHING
-        if not self._tls13 and level != _FATAL:
+        if self._tls13 or level == _WARNING:
+            if description == _CLOSE_NOTIFY:
+                return Meaning.END
+            # TLS 1.3 has no warnings but this one, whatever an alert's level says (RFC 8446 6). TLS 1.2 has others; one
+            # that declines a renegotiation answers nothing that was asked here, and is fatal to OpenSSL, too
+            if description == _USER_CANCELED if self._tls13 else description != _NO_RENEGOTIATION:
+                return Meaning.NOTHING
+        elif level != _FATAL:
             _refuse(f"a TLS alert of level {level}")
         try:
             name = ssl.AlertDescription(description).name.removeprefix("ALERT_DESCRIPTION_").lower()

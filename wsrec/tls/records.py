@@ -34,6 +34,10 @@ RECORD_MAX = HEADER + TLS13_MAX
 EMPTY_MAX = 32
 """Successive records without content that are accepted, as by OpenSSL (MAX_EMPTY_RECORDS)."""
 
+ALERTS_MAX = 4
+"""Successive alerts that are accepted, with nothing but empty records between them; OpenSSL refuses the fifth, too
+(MAX_WARN_ALERT_COUNT)."""
+
 ALERT, HANDSHAKE, APPLICATION_DATA = 21, 22, 23
 """The content types that may come after a handshake (RFC 8446 5.1)."""
 
@@ -54,11 +58,12 @@ class Refusal(IntEnum):
     PLAINTEXT_TOO_LONG = -10
     EMPTY_MESSAGE = -11
     TOO_MANY_EMPTY = -12
-    SEQUENCE_END = -13
-    WIPED = -14
+    TOO_MANY_ALERTS = -13
+    SEQUENCE_END = -14
+    WIPED = -15
 
 
-# what the server sent, and the sections of RFC 8446 and RFC 5246 that forbid it; empty ones are only limited by us
+# what the server sent, and the sections of RFC 8446 and RFC 5246 that forbid it, if they do
 _REASONS: dict[Refusal, tuple[str, str, str]] = {
     Refusal.TYPE: ("a TLS record of a type that is not allowed after the handshake", "5", "6"),
     Refusal.VERSION: ("a TLS record of another version", "5.2", "6.2.1"),
@@ -74,6 +79,7 @@ _REASONS: dict[Refusal, tuple[str, str, str]] = {
     Refusal.PLAINTEXT_TOO_LONG: ("a TLS record with more content than allowed", "5.4", ""),
     Refusal.EMPTY_MESSAGE: ("an empty TLS record that is not application data", "5.4", "6.2.1"),
     Refusal.TOO_MANY_EMPTY: (f"more than {EMPTY_MAX} empty TLS records in succession", "", ""),
+    Refusal.TOO_MANY_ALERTS: (f"more than {ALERTS_MAX} TLS alerts in succession", "", ""),
     Refusal.SEQUENCE_END: ("more TLS records than one key may have", "5.3", "6.1"),
 }
 
@@ -129,7 +135,8 @@ class RecordReader:
 
     def __init__(self, keys: TrafficKeys) -> None:
         self._refused: RecordError | None = None
-        self._empty = 0
+        # in succession
+        self._empty = self._alerts = 0
         self._take(keys)
 
     def open(self, data: memoryview, into: memoryview) -> Opened | None:
@@ -198,6 +205,12 @@ class RecordReader:
             self._empty += 1
             if self._empty > EMPTY_MAX:
                 raise self._refuse(Refusal.TOO_MANY_EMPTY, into[: length - self._overhead])
+        if content_type == ALERT:
+            self._alerts += 1
+            if self._alerts > ALERTS_MAX:
+                raise self._refuse(Refusal.TOO_MANY_ALERTS, into[: length - self._overhead])
+        elif size:
+            self._alerts = 0
         self.sequence += 1
         return Opened(HEADER + length, size, content_type)
 
