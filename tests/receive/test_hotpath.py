@@ -338,6 +338,7 @@ class TestStamps:
 
         class Slow:
             stamp, source, read_bytes, fileno = 0, StampSource.NONE_OPENSSL, 3, transport.fileno
+            by_record, more = False, transport.more
 
             def read(self, into):
                 time.sleep(4.4)
