@@ -74,7 +74,7 @@ def test_a_file_stores_the_steps_themselves_and_no_other_time_than_the_first_and
 def test_only_what_a_column_needs_is_read():
     assert stored_columns(["seq", "parsed_time", "handoff_time"]) == ["seq", "handoff_time", "parsed_to_handoff"]
     assert stored_columns(["handoff_monotonic"]) == ["handoff_time", "clock_offset"]
-    assert len(stored_columns(DERIVED_SCHEMA.names)) == 7
+    assert len(stored_columns(DERIVED_SCHEMA.names)) == 8
 
 
 def test_an_empty_batch_has_all_columns(tmp_path):

@@ -78,9 +78,10 @@ class TestParquetOutput:
         group = pq.ParquetFile(finished[0]).metadata.row_group(0)
         columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
         assert {column.compression for column in columns.values()} == {"ZSTD"}
-        for name in (*STAMPS, "seq", "clock_offset"):
+        steady = ("recv_end_to_parsed", "parsed_to_handoff")
+        for name in (*STAMPS, "seq", "clock_offset", *steady):
             assert "DELTA_BINARY_PACKED" in columns[name].encodings, name
-        steps = [step.key for step in STEPS if step.key != "event_to_recv_start"]
+        steps = [step.key for step in STEPS if step.key not in ("event_to_recv_start", *steady)]
         for name in ("text", "data", "frame_in_read", "read_bytes", "exchange_seq", *steps):
             assert set(columns[name].encodings) == {"PLAIN", "RLE"}, name
         for name in ("symbol", "channel", "opcode", "direction", "recv_source", "event_to_recv_start"):

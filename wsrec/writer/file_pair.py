@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -172,10 +171,10 @@ class FilePair:
 
 def step_durations(when: Stamps) -> list[Durations]:
     """The durations of each step between two stages, where rows have them."""
-    stages = when.nic, when.event, when.recv_start, when.recv_end, when.parsed, when.handoff
-    has = when.received & when.stamped, *[when.received] * 4
-    durations = [end - start for start, end in itertools.pairwise(stages)]
-    return [(ns, None if valid.all() else valid) for ns, valid in zip(durations, has, strict=True)]
+    received = None if when.received.all() else when.received
+    stamped = when.stamped if received is None else when.received & when.stamped
+    nic, *others = when.steps
+    return [(nic, None if stamped.all() else stamped), *((ns, received) for ns in others)]
 
 
 def _stage1_word(source: StampSource) -> str:

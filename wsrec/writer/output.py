@@ -27,8 +27,9 @@ ROW_GROUP_BYTES = 32 << 20
 _WRITE_BYTES = 1 << 20
 # Columns of whole payloads
 PAYLOADS = ("text", "data", "detail")
-# Besides times: values that change steadily, so that they shrink most as deltas
-STEADY = ("seq", "clock_offset", "monotonic")
+# Besides times: values that change steadily, so that they shrink most as deltas. The two steps do so from frame to
+# frame of a read
+STEADY = ("seq", "clock_offset", "monotonic", "recv_end_to_parsed", "parsed_to_handoff")
 # Besides words: runs of few different values
 REPEATED = ("event_to_recv_start",)
 # Payloads in a page are compressed together

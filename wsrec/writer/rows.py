@@ -12,14 +12,16 @@ import pyarrow.compute as pc
 from wsrec.arrays import where_set
 from wsrec.format.moment import Moment
 from wsrec.format.schema import FIRST_SEGMENT, MESSAGE_SCHEMA, READ_STAMP, SEGMENT_COLUMNS, SEGMENT_ORDER, UTC_NS
-from wsrec.ring.slot_flags import FLAG_COARSE, FLAG_REST, FLAG_RSV1, NOT_RECEIVED
-from wsrec.ring.slot_layout import COARSE_SHIFT
+from wsrec.ring.slot_flags import FLAG_REST, FLAG_RSV1
 from wsrec.ring.slotring import request_numbers
 from wsrec.stages import STAMPED_WORDS, USER, SegmentOrder, StampSource
+from wsrec.stages import STEPS as STAGE_STEPS
 from wsrec.wire import frames
 from wsrec.writer.batch import payload_offsets
 from wsrec.writer.gather import Slots
+from wsrec.writer.implementation import fill_stamps
 from wsrec.writer.segment_slots import has_segments
+from wsrec.writer.stamping import STEPS, TIMES
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -52,7 +54,8 @@ class Stamps(NamedTuple):
     """The stamps of some slots in UTC (int64 ns since the epoch), and which of them exist.
 
     `received` marks rows with stages 2 to 5, `stamped` those with stage 1. `recv_time` is the best arrival time: stage
-    1, else stage 4; for sent and fetched rows the time of that. `stage` is the hand-off on the stage clock.
+    1, else stage 4; for sent and fetched rows the time of that. `stage` is the hand-off on the stage clock. `steps` has
+    a row for each of `wsrec.stages.STEPS`: its durations (ns), undefined where a stage is missing.
     """
 
     recv_time: Int64s
@@ -63,6 +66,7 @@ class Stamps(NamedTuple):
     parsed: Int64s
     handoff: Int64s
     stage: Int64s
+    steps: Int64s
     received: Bools
     stamped: Bools
 
@@ -72,29 +76,16 @@ class Stamps(NamedTuple):
 
     def select(self, rows: Any) -> Stamps:
         """The stamps of some rows."""
-        return Stamps(*(column[rows] for column in self))
+        return Stamps(*(column.take(rows, axis=-1) for column in self))
 
 
 def stamps(slots: Slots, offset: Int64s) -> Stamps:
     """The six stamps of each slot; `offset` (ns) turns each slot's monotonic stamps into UTC."""
-    flags = slots["flags"].copy()
-    waited, took, parse = (slots[name].astype(np.int64) for name in ("recv_start", "recv_end", "parsed"))
-    coarse = flags & FLAG_COARSE != 0
-    if coarse.any():
-        for difference in (waited, took, parse):
-            difference[coarse] <<= COARSE_SHIFT
-    nic = slots["nic"].astype(np.int64)
-    stage = slots["handoff"].astype(np.int64)
-    event = slots["event"].astype(np.int64)
-    handoff = stage + offset
-    received, stamped = flags & NOT_RECEIVED == 0, nic != 0
-    # fetched data has no time but its hand-off
-    own = None if stamped.all() else np.where(event != 0, event + offset, handoff)
-    event += offset
-    recv_start = event + waited
-    recv_end = recv_start + took
-    arrived = nic if own is None else np.where(stamped, nic, np.where(received, recv_end, own))
-    return Stamps(arrived, nic, event, recv_start, recv_end, recv_end + parse, handoff, stage, received, stamped)
+    count = len(slots)
+    times = np.empty((len(TIMES) + STEPS, count), np.int64)
+    received, stamped = np.empty((2, count), np.bool_)
+    fill_stamps(np.ascontiguousarray(slots), np.ascontiguousarray(offset), times, received, stamped)
+    return Stamps._make([*times[: len(TIMES)], times[len(TIMES) :], received, stamped])
 
 
 def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array]:
@@ -115,11 +106,10 @@ def columns(slots: Slots, when: Stamps, payload: pa.Array) -> dict[str, pa.Array
         "conn": pa.array(slots["conn"]),
         "recv_time": wrapped(when.recv_time, UTC_NS),
         "recv_source": _words(_SOURCE_INDEX[slots["source"]], _SOURCE_WORDS),
-        "nic_to_event": _ns(when.event - when.nic, stamped),
-        "event_to_recv_start": _ns(when.recv_start - when.event, received),
-        "recv_start_to_recv_end": _ns(when.recv_end - when.recv_start, received),
-        "recv_end_to_parsed": _ns(when.parsed - when.recv_end, received),
-        "parsed_to_handoff": _ns(when.handoff - when.parsed, received),
+        **{
+            step.key: _ns(ns, received if index else stamped)
+            for index, (step, ns) in enumerate(zip(STAGE_STEPS, when.steps, strict=True))
+        },
         "handoff_time": wrapped(when.handoff, UTC_NS),
         "clock_offset": _ns(when.handoff - when.stage),
         "frame_in_read": pa.array(slots["frame_in_read"]),
