@@ -39,6 +39,7 @@ from wsrec.segments.segment_ring import SegmentRing
 from wsrec.segments.stream_map import StreamMap
 from wsrec.units import system_error
 from wsrec.writer import session_start
+from wsrec.writer.allocation import keep_memory
 from wsrec.writer.batch import Batch, Drain
 from wsrec.writer.disk import JOURNAL_RESERVE, NotAsWrittenError, RetryingDisk
 from wsrec.writer.instrument_requests import InstrumentRequests
@@ -427,6 +428,7 @@ def main() -> int:
         ipc.emit(ipc.FailedLine(message=f"the writer's job cannot be read: {error}"))
         return 1
     privilege.prefer_oom_kill()
+    keep_memory()
     sys.setswitchinterval(_SWITCH_SECONDS)
     # keep Arrow's threads off the receiver's processor
     pa.set_cpu_count(1)
