@@ -212,7 +212,8 @@ class TestComplaints:
             ),
             (
                 "feeds: [demo]\ntls: stampd\n",
-                "run.yaml:2: tls: found 'stampd', expected auto, stamped, ktls or openssl, did you mean `stamped`?",
+                "run.yaml:2: tls: found 'stampd', expected auto, direct, stamped, ktls or openssl, did you mean "
+                "`stamped`?",
             ),
             ("feeds: [demo]\nduration: abc\n", "run.yaml:2: duration: found 'abc', expected 30s, 10m"),
             ("feeds: [demo]\nduration: 0s\n", "run.yaml:2: duration: found '0s', expected 30s, 10m"),
@@ -230,7 +231,7 @@ class TestComplaints:
                 "feeds: [demo]\nshard: 4/3\n",
                 "run.yaml:2: shard: found '4/3', expected NUMBER/OF with a NUMBER",
             ),
-            ("feeds: [demo]\ntls: none\n", "run.yaml:2: tls: found 'none', expected auto, stamped"),
+            ("feeds: [demo]\ntls: none\n", "run.yaml:2: tls: found 'none', expected auto, direct, stamped"),
             (
                 "feeds: [demo]\nrt-priority: 100\n",
                 "run.yaml:2: rt-priority: found 100, expected less",

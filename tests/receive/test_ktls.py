@@ -150,10 +150,10 @@ class TestWithoutTheKernel:
 
 
 class TestAuto:
-    def test_is_stamped_where_the_system_gives_stamps(self, tls_server, ca_file):
+    def test_is_direct_where_the_system_gives_stamps(self, tls_server, ca_file):
         life = record(tls_server(HELLO), ca_file, TlsMode.AUTO)
         (detail,) = life.events(EventKind.TLS)
-        assert (detail["mode"], detail["fallback"]) == ("stamped", None)
+        assert (detail["mode"], detail["fallback"]) == ("direct", None)
 
 
 class TestRefused:

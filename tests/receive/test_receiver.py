@@ -29,7 +29,7 @@ from wsrec import ipc
 from wsrec.options.record import TlsMode, WaitStrategy
 from wsrec.plan.connections import ConnectionPlan, KeepAlive
 from wsrec.plan.requests import SubscriptionRequest
-from wsrec.receive import ktls
+from wsrec.receive import direct, ktls
 from wsrec.receive.job import ReceiverJob
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind
@@ -181,6 +181,8 @@ async def forever(connection) -> None:
 
 def in_force(tls: TlsMode) -> str:
     """What comes of a mode that depends on the system, on this one."""
+    if tls in (TlsMode.DIRECT, TlsMode.AUTO) and direct.unable() is None:
+        return "direct"
     return "ktls" if tls is TlsMode.KTLS and ktls.unable() is None else "stamped"
 
 

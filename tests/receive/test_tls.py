@@ -19,14 +19,15 @@ from tests.receive.conftest import readable, tcp_pair
 from wsrec.host import timestamping
 from wsrec.net.trust import tls_context
 from wsrec.receive import ktls, transport
+from wsrec.receive.direct import DirectTransport
 from wsrec.receive.hotpath import MIN_ROOM
 from wsrec.receive.ktls import KtlsTransport
-from wsrec.receive.tls import OpensslTransport, StampedTlsTransport
+from wsrec.receive.tls import OpensslTransport, StampedTlsTransport, TlsTransport
 from wsrec.receive.transport import READ_MAX, Transport
 from wsrec.stages import StampSource
 from wsrec.tls.key_log import KeyLog
 
-MODES = {"stamped": StampedTlsTransport, "openssl": OpensslTransport}
+MODES = ["stamped", "direct", "openssl"]
 VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 
 Serve = Callable[[ssl.SSLSocket], Any]
@@ -81,6 +82,17 @@ def mode(request) -> str:
     return request.param
 
 
+def make(mode: str, sock: socket.socket, context: ssl.SSLContext, host: str, *, stamped: bool = False) -> TlsTransport:
+    """A transport of this mode on a connected socket."""
+    if mode == "stamped":
+        return StampedTlsTransport(sock, stamped=stamped, context=context, host=host)
+    if mode == "direct":
+        return DirectTransport(sock, stamped=stamped, context=context, host=host, key_log=KeyLog(context))
+    if mode == "ktls":
+        return KtlsTransport(sock, context=ktls.enable(context), key_log=KeyLog(context), host=host)
+    return OpensslTransport(sock, context=context, host=host)
+
+
 class Client:
     """A transport and what it has read."""
 
@@ -88,14 +100,9 @@ class Client:
         sock = socket.create_connection(server.address)
         sock.setblocking(False)
         stamped = timestamping.enable(sock)
-        self.transport: Any
-        if mode == "stamped":
-            self.transport = StampedTlsTransport(sock, stamped=stamped, context=context, host=host)
-        elif mode == "ktls":
-            self.transport = KtlsTransport(sock, context=ktls.enable(context), key_log=KeyLog(context), host=host)
-        else:
-            self.transport = OpensslTransport(sock, context=context, host=host)
+        self.transport: Any = make(mode, sock, context, host, stamped=stamped)
         self.data = bytearray()
+        self.ended = False
         self.room = READ_MAX
         self.reads: list[tuple[int, int, int, StampSource]] = []
 
@@ -105,20 +112,32 @@ class Client:
         except BaseException:
             self.transport.close()
             raise
+        assert self.transport.by_record is isinstance(self.transport, DirectTransport)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.transport.close()
 
     async def read(self) -> int | None:
-        """Wait for the socket and read once, into as much room as the hot path would give."""
+        """Wait for the socket and read once, into as much room as the hot path would give.
+
+        Returns:
+            The size of the last part of the read; 0 at the end of the stream.
+
+        """
+        if self.ended:
+            return 0
         await readable(self.transport)
         into = memoryview(bytearray(self.room))
-        size = self.transport.read(into)
-        if size:
+        got = size = self.transport.read(into)
+        while size:
+            got = size
             self.data += into[:size]
             self.reads.append((size, self.transport.read_bytes, self.transport.stamp, self.transport.source))
-        return size
+            into = into[size:]
+            size = self.transport.more(into)
+        self.ended = size == 0
+        return got
 
     async def read_to_end(self) -> bytes:
         async with asyncio.timeout(60):
@@ -279,12 +298,7 @@ class TestTrust:
         client.setblocking(False)
 
         async def run():
-            transport = MODES[mode](
-                client,
-                context=tls_context(str(ca_file)),
-                host="localhost",
-                **({"stamped": False} if mode == "stamped" else {}),
-            )
+            transport = make(mode, client, tls_context(str(ca_file)), "localhost")
             try:
                 server.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
                 await transport.handshake()
@@ -299,12 +313,7 @@ class TestTrust:
         client.setblocking(False)
 
         async def run():
-            transport = MODES[mode](
-                client,
-                context=tls_context(str(ca_file)),
-                host="localhost",
-                **({"stamped": False} if mode == "stamped" else {}),
-            )
+            transport = make(mode, client, tls_context(str(ca_file)), "localhost")
             server.shutdown(socket.SHUT_WR)
             try:
                 await transport.handshake()
@@ -324,17 +333,21 @@ class TestTrust:
 class TestBroken:
     BAD_RECORD = b"\x17\x03\x03\x00\x30" + bytes(48)
 
-    def test_what_came_before_a_broken_record_is_read_first(self, authority, ca_file):
-        self.check(authority, ca_file, lambda tls, outgoing: outgoing.read() + self.BAD_RECORD, ssl.SSLError)
+    @pytest.fixture(params=["stamped", "direct"])
+    def mode(self, request) -> str:
+        return request.param
 
-    def test_what_came_before_a_close_notify_is_read_first(self, authority, ca_file):
-        self.check(authority, ca_file, close_notify, None)
+    def test_what_came_before_a_broken_record_is_read_first(self, mode, authority, ca_file):
+        self.check(mode, authority, ca_file, lambda tls, outgoing: outgoing.read() + self.BAD_RECORD, ssl.SSLError)
 
-    def test_bytes_behind_a_close_notify_are_no_endless_loop(self, authority, ca_file):
-        self.check(authority, ca_file, lambda *tls: close_notify(*tls) + self.BAD_RECORD, None)
+    def test_what_came_before_a_close_notify_is_read_first(self, mode, authority, ca_file):
+        self.check(mode, authority, ca_file, close_notify, None)
+
+    def test_bytes_behind_a_close_notify_are_no_endless_loop(self, mode, authority, ca_file):
+        self.check(mode, authority, ca_file, lambda *tls: close_notify(*tls) + self.BAD_RECORD, None)
 
     @staticmethod
-    def check(authority, ca_file, last_words, error):
+    def check(mode, authority, ca_file, last_words, error):
         async def run():
             listening = socket.create_server(("127.0.0.1", 0))
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -343,7 +356,7 @@ class TestBroken:
             thread.start()
             sock = socket.create_connection(listening.getsockname())
             sock.setblocking(False)
-            transport = StampedTlsTransport(sock, stamped=False, context=tls_context(str(ca_file)), host="localhost")
+            transport = make(mode, sock, tls_context(str(ca_file)), "localhost")
             try:
                 await transport.handshake()
                 transport.send(b"go")
@@ -351,11 +364,17 @@ class TestBroken:
                 while (size := transport.read(into)) is None:
                     await readable(transport)
                 assert bytes(into[:size]) == b"good"
-                await readable(transport)
                 # the server does not close the connection, and still the end is noticed
-                if error is None:
-                    assert transport.read(into) == 0
+                if mode == "direct":
+                    read = transport.more
                 else:
+                    await readable(transport)
+                    read = transport.read
+                if error is None:
+                    assert read(into) == 0
+                else:
+                    with pytest.raises(error):
+                        read(into)
                     with pytest.raises(error):
                         transport.read(into)
             finally:
@@ -460,13 +479,14 @@ async def send_for_ever(transport: Transport) -> None:
 
 class TestStamps:
     @pytest.mark.usefixtures("kernel_stamps")
-    def test_stamped_tls_has_the_kernel_s(self, serve, ca_file):
+    @pytest.mark.parametrize("mode", ["stamped", "direct"])
+    def test_modes_that_read_ciphertext_have_the_kernel_s(self, mode, serve, ca_file):
         def chat(connection: ssl.SSLSocket) -> None:
             for _ in range(30):
                 connection.sendall(connection.recv(2))
 
         async def run():
-            async with Client(serve(chat), "stamped", tls_context(str(ca_file))) as client:
+            async with Client(serve(chat), mode, tls_context(str(ca_file))) as client:
                 for _ in range(30):
                     client.transport.send(b"go")
                     while not await client.read():

@@ -41,7 +41,7 @@ def connect(
     on_message: Callable[[Message], object],
     headers: Mapping[str, str] | None = None,
     ca_file: str | os.PathLike[str] | None = None,
-    tls: Literal["stamped", "openssl"] = "stamped",
+    tls: Literal["direct", "stamped", "openssl"] = "stamped",
     proxy: str | Literal[True] | None = True,
     compression: Literal["deflate"] | None = None,
     wait: Literal["epoll", "spin", "adaptive"] = "epoll",

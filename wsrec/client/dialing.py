@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 
@@ -14,9 +15,9 @@ from wsrec.net.resolver import RESOLVER, Address, NoAnswerError
 from wsrec.net.trust import tls_context
 from wsrec.net.tunnel import ProxyError, proxy_errors, through
 from wsrec.options.record import TlsMode
-from wsrec.receive import opening
+from wsrec.receive import direct, opening
 from wsrec.receive.opening import ConnectedSocket
-from wsrec.receive.tls import TlsDetails
+from wsrec.receive.tls import Refusal, TlsDetails, TlsTransport
 from wsrec.receive.transport import PlainTransport, Transport
 
 _HISTORIES: dict[tuple[str, int], AddressHistory] = {}
@@ -79,12 +80,28 @@ class Dialing:
         if context is None:
             self._transport = PlainTransport(sock, stamped=stamped)
         else:
-            self._transport, self.tls = await opening.start_tls(
-                sock, stamped=stamped, context=context, host=uri.host, mode=self._mode
-            )
+            self._transport, self.tls = await self._secure(sock, stamped, context)
         # `Connection` has a limit of its own
         self._transport.unsent_max = sys.maxsize
         return self._transport
+
+    async def _secure(
+        self, sock: socket.socket, stamped: bool, context: ssl.SSLContext
+    ) -> tuple[TlsTransport, TlsDetails]:
+        mode, key_log = self._mode, None
+        if mode is TlsMode.DIRECT:
+            found = direct.key_log_of(context)
+            if isinstance(found, Refusal):
+                mode = TlsMode.STAMPED
+            else:
+                key_log = found
+        try:
+            return await opening.start_tls(
+                sock, stamped=stamped, context=context, host=self._uri.host, mode=mode, key_log=key_log
+            )
+        finally:
+            if key_log is not None:
+                key_log.close()
 
     def close(self) -> None:
         """Close the transport."""

@@ -75,8 +75,8 @@ MESSAGE_SCHEMA: pa.Schema = pa.schema(
         _field(
             "read_bytes",
             pa.uint32(),
-            "bytes that this read took from the socket (TLS `stamped`: ciphertext; `ktls`, `openssl`: decrypted); "
-            "0 in sent rows",
+            "bytes that this read took from the socket (TLS `direct`, `stamped`: ciphertext; `ktls`, `openssl`: "
+            "decrypted); 0 in sent rows",
             nullable=False,
         ),
         _field(

@@ -44,6 +44,7 @@ class TlsMode(StrEnum):
     """How TLS is decrypted (docs/explanation/stages.md). AUTO chooses one of the others for each connection."""
 
     AUTO = "auto"
+    DIRECT = "direct"
     STAMPED = "stamped"
     KTLS = "ktls"
     OPENSSL = "openssl"
@@ -147,8 +148,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     tls: Annotated[
         TlsMode,
         Option(
-            "`stamped`: OpenSSL decrypts, with kernel timestamps. `ktls`: the kernel decrypts, without timestamps. "
-            "`openssl`: neither. `auto`: stamped if the kernel gives timestamps, else ktls, else openssl.",
+            "`stamped`: OpenSSL decrypts, with kernel timestamps. `direct`: the same, record by record into the ring. "
+            "`ktls`: the kernel decrypts, without timestamps. `openssl`: neither. `auto`: direct if the kernel gives "
+            "timestamps, else ktls, else openssl.",
             Choice(TlsMode),
         ),
     ] = TlsMode.STAMPED

@@ -6,25 +6,29 @@ frame, a whole text or binary message, is handled in `_scan`. The rare ones (fra
 invalid ones) are decided by the same Python code in both, so they cannot differ there; one test suite and a
 differential property test run on both.
 
-Stages 2 to 6 are on the stage clock of `wsrec.host.clock`. A plain socket and the ciphertext of `stamped` TLS are read
-here by recvmsg(2); the other transports read by themselves.
+Stages 2 to 6 are on the stage clock of `wsrec.host.clock`. A plain socket and the ciphertext of `stamped` and `direct` TLS
+are read here by recvmsg(2), and records of data are decrypted here in mode `direct`; the other transports read by
+themselves.
 """
 
 from libc.errno cimport EAGAIN, EBADMSG, EINTR, EINVAL, EIO, EMSGSIZE, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport strerror
+from libc.string cimport memcpy, strerror
 
 from wsrec.host._clock cimport Mapping, mapping, wsrec_now
 from wsrec.ring.counter cimport wsrec_load, wsrec_store
 from wsrec.ring.slot_layout cimport FLAG_COARSE, FLAG_FIN, FLAG_LAST, FLAG_RSV1, Slot, check_layout
+from wsrec.tls._records cimport INCOMPLETE, RecordReader
 
+from wsrec.receive.direct import DirectTransport
 from wsrec.receive.hotpath import MIN_ROOM
 from wsrec.receive.ktls import KtlsTransport
 from wsrec.receive.producer import RESERVED_SLOTS
-from wsrec.receive.tls import StampedTlsTransport
+from wsrec.receive.tls import CIPHERTEXT_MAX, StampedTlsTransport
 from wsrec.receive.transport import READ_MAX, PlainTransport
 from wsrec.ring.slot_layout import COARSE_SHIFT
 from wsrec.stages import StampSource
+from wsrec.tls.records import APPLICATION_DATA, HEADER
 from wsrec.wire import frames
 from wsrec.wire.errors import ProtocolError
 
@@ -133,6 +137,9 @@ cdef uint64_t RESERVED = RESERVED_SLOTS
 cdef uint64_t LARGEST_READ = READ_MAX
 cdef uint64_t LEAST_ROOM = MIN_ROOM
 cdef uint64_t SMALLEST_FRAME = 2
+cdef uint64_t LARGEST_CIPHERTEXT = CIPHERTEXT_MAX
+cdef uint8_t DATA = APPLICATION_DATA
+cdef uint64_t RECORD_HEADER = HEADER
 # one cache miss takes as long as parsing so many
 cdef uint64_t HAND_OFF_FRAMES = 16
 cdef uint64_t LARGEST_DIFFERENCE = 0xFFFFFFFF
@@ -152,10 +159,10 @@ cdef class HotPath:
     cdef object _ring, _producer, _transport, _rules
     cdef object _on_opening, _on_control, _on_end, _on_full, _on_batch
     # kept so that the memory behind the pointers stays mapped
-    cdef const uint8_t[::1] _bytes
+    cdef uint8_t[::1] _bytes
     cdef uint8_t[::1] _slot_bytes
     cdef uint64_t[::1] _ring_words, _slot_words
-    cdef const uint8_t *_data
+    cdef uint8_t *_data
     cdef Slot *_slots
     cdef uint64_t *_ring_head
     cdef uint64_t *_ring_tail
@@ -176,6 +183,17 @@ cdef class HotPath:
     # kernel TLS: Python handles records that are not data
     cdef bint _kernel_tls
     cdef uint8_t[::1] _ciphertext
+    # mode `direct`: the record layer, None in other modes; whether only data may come; the part of a record that has
+    # come, and its size; what is decrypted next of the ciphertext and where that ends; and whether the stream has ended
+    cdef RecordReader _reader
+    cdef bint _only_data
+    cdef uint8_t[::1] _rest
+    cdef uint64_t[::1] _held
+    cdef uint64_t _record_at, _record_end
+    cdef bint _over
+    # where the bytes of the TCP stream are captured, None if they are not, and how many were taken off the socket
+    cdef object _flow
+    cdef uint64_t _taken
     # whether a read is delivered record by record
     cdef bint _by_record
     # the read in progress: its first slot, whether its last one is not marked yet, and what waits for its end
@@ -227,20 +245,33 @@ cdef class HotPath:
         self._part_size = ring.capacity // 4
         self._max_message = rules.max_message
         self._validate_text = rules.validate_text
-        self._encrypted = type(transport) is StampedTlsTransport
+        self._by_record = transport.by_record
+        self._only_data = True
+        if type(transport) is DirectTransport and self._by_record and type(transport.reader) is RecordReader:
+            self._reader = transport.reader
+            self._ciphertext = transport.ciphertext
+            self._rest = transport.rest
+            self._held = transport.held
+            self._flow = transport.flow
+            self._taken = transport.taken
+        self._encrypted = isinstance(transport, StampedTlsTransport) and not self._by_record
         if self._encrypted:
             self._ciphertext = transport.ciphertext
             self._decrypt = transport.decrypt
             self._ciphertext_room = transport.ciphertext_room
         self._kernel_tls = type(transport) is KtlsTransport
-        in_c = self._encrypted or self._kernel_tls or type(transport) is PlainTransport
+        in_c = (
+            self._encrypted
+            or self._reader is not None
+            or self._kernel_tls
+            or type(transport) is PlainTransport
+        )
         self._fd = transport.fileno if in_c else -1
         self._stamped = transport.source == StampSource.NONE_ABSENT
         self._source = transport.source
         self._view = ring.view
         self._read = transport.read
         self._more = transport.more
-        self._by_record = transport.by_record
 
     @property
     def unparsed(self):
@@ -273,6 +304,8 @@ cdef class HotPath:
         wsrec_prefetch(&self._slots[self._prepared_at & self._slot_mask])
         recv_start = wsrec_now(CLOCK)
         if likely(self._fd >= 0 and self._target is not NULL):
+            if self._reader is not None and unlikely(self._held[0]):
+                memcpy(&self._ciphertext[0], &self._rest[0], self._held[0])
             size = wsrec_receive(self._fd, self._target, self._prepared_room, self._stamped, &kernel, &nic)
             if self._encrypted and size >= 0:
                 try:
@@ -284,6 +317,19 @@ cdef class HotPath:
                 recv_end = wsrec_now(CLOCK)
                 self._note_stamp(size, kernel, nic)
                 size = -EAGAIN if result is None else result
+                if size == -EAGAIN:
+                    self._prepare()
+            elif self._reader is not None and size > 0:
+                self._note_stamp(size, kernel, nic)
+                self._record_at, self._record_end = 0, self._held[0] + <uint64_t>size
+                self._taken += <uint64_t>size
+                try:
+                    size = self._open_record()
+                except OSError as error:
+                    self._on_end(error)
+                    return
+                # Stage 4, RECV_END
+                recv_end = wsrec_now(CLOCK)
                 if size == -EAGAIN:
                     self._prepare()
             else:
@@ -359,9 +405,69 @@ cdef class HotPath:
 
     cdef int64_t _next(self) except? -1:
         """Size of the next record of this read, now in the ring; 0 for the end of the stream, -EAGAIN for no more."""
-        cdef uint64_t start = self._head & self._mask
+        cdef uint64_t start
+        if likely(self._reader is not None):
+            return self._open_record()
+        start = self._head & self._mask
         result = self._more(self._view[start : start + (self._room_end - self._head)])
         return -EAGAIN if result is None else result
+
+    cdef int64_t _open_record(self) except? -1:
+        """Decrypt the next record of data of this read behind what is in the ring.
+
+        Returns:
+            Its size; 0 for the end of the stream, -EAGAIN if no record is complete.
+
+        """
+        cdef const uint8_t *data = &self._ciphertext[0]
+        cdef uint8_t *into
+        cdef size_t consumed = 0
+        cdef uint8_t kind = 0
+        cdef int64_t size
+        while True:
+            into = &self._data[self._head & self._mask]
+            size = self._reader.open_record(
+                data + self._record_at,
+                self._record_end - self._record_at,
+                into,
+                self._room_end - self._head,
+                &consumed,
+                &kind,
+            )
+            if unlikely(size < 0):
+                break
+            self._record_at += consumed
+            if likely(kind == DATA and self._only_data):
+                if likely(size):
+                    if unlikely(self._flow is not None):
+                        self._flow.record(size, size, self._flow.offset + self._taken - (self._record_end - self._record_at))
+                    return size
+            elif not self._on_record(kind, size):
+                return 0
+        if unlikely(size != INCOMPLETE):
+            error = self._reader.error(size)
+            self._over = True
+            self._transport.hold(self._record_end - self._record_at, error)
+            raise error
+        self._held[0] = self._record_end - self._record_at
+        if unlikely(self._held[0]):
+            memcpy(&self._rest[0], data + self._record_at, self._held[0])
+        return -EAGAIN
+
+    cdef bint _on_record(self, uint8_t kind, uint64_t size) except -1:
+        """Pass on a record that is not data, which is behind what is in the ring; False at the end of the stream."""
+        cdef uint64_t start = self._head & self._mask
+        try:
+            goes_on = self._transport.on_record(kind, self._view[start : start + size])
+        except OSError as error:
+            self._over = True
+            self._transport.hold(self._record_end - self._record_at, error)
+            raise
+        self._only_data = not self._transport.partial
+        if not goes_on:
+            self._over = True
+            self._transport.hold(self._record_end - self._record_at)
+        return goes_on
 
     cdef int _end_read(self) except -1:
         """Mark the last frame of the read, then pass on its control frames."""
@@ -394,6 +500,15 @@ cdef class HotPath:
             self._prepared_room = self._ciphertext_room(self._into)
             if not self._prepared_room:
                 # the stream has ended, which the transport reports
+                self._prepared_room = room
+                self._target = NULL
+        elif self._reader is not None:
+            # what is decrypted takes no more room than it did before
+            self._prepared_room = min(room, LARGEST_CIPHERTEXT) - self._held[0]
+            self._target = &self._ciphertext[0] + self._held[0]
+            if unlikely(self._over):
+                # the transport reports it
+                self._into = self._view[start : start + room]
                 self._prepared_room = room
                 self._target = NULL
         return 0
@@ -462,8 +577,17 @@ cdef class HotPath:
         return 0
 
     cdef inline bint _is_last(self) noexcept nogil:
-        """True if nothing of this read follows what was just parsed."""
-        return not self._by_record
+        """True if it is known that nothing of this read follows what was just parsed."""
+        cdef uint64_t left = self._record_end - self._record_at
+        cdef const uint8_t *header
+        if likely(not self._by_record):
+            return True
+        if self._reader is None:
+            return False
+        if left < RECORD_HEADER:
+            return True
+        header = &self._ciphertext[0] + self._record_at
+        return left - RECORD_HEADER < (<uint64_t>header[3] << 8 | header[4])
 
     cdef uint64_t _scan(self, uint64_t count) noexcept nogil:
         """Write the slots of whole messages from `_position` on, up to any other or an incomplete frame.

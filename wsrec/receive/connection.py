@@ -317,8 +317,10 @@ class Connection:
         """
         if self._current is None:
             return now()
-        self._before = self.totals[:3]
         current, self._current = self._current, None
+        reads, frames, received = self._before
+        self._before = (reads + current.hot.reads, frames + current.hot.frames, received + current.received)
+        self.discarded += current.transport.undecrypted
         lost_since, discarded = current.tear_down(final=final)
         self.discarded += discarded
         return lost_since

@@ -115,6 +115,11 @@ class OpenConnection:
         stalls.begin(self.hot, transport, self.liveness, self._ended)
 
     @property
+    def received(self) -> int:
+        """Bytes received, with those of a TLS record that has not come in full."""
+        return self.hot.received + self.transport.undecrypted
+
+    @property
     def connected(self) -> bool:
         """True once the WebSocket is open."""
         return self.opened_at > 0
@@ -216,7 +221,7 @@ class OpenConnection:
         """Release its resources; `final` if it ends with the session.
 
         Returns:
-            The monotonic time (ns) after which nothing can have been received, and the number of bytes received
+            The monotonic time (ns) after which nothing can have been received, and the number of bytes in the ring
             outside of complete frames.
 
         """
@@ -232,8 +237,8 @@ class OpenConnection:
                     EventKind.DISCONNECT,
                     conn=self._conn,
                     message=str(error) if error else "",
-                    received_bytes=self.hot.received,
-                    discarded_bytes=self.hot.unparsed,
+                    received_bytes=self.received,
+                    discarded_bytes=self.hot.unparsed + self.transport.undecrypted,
                 )
             if ended:
                 # a broken connection may have been dead since its last byte, and nothing follows a close frame

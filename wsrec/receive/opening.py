@@ -15,6 +15,7 @@ from wsrec.host import timestamping
 from wsrec.net.addresses import AddressHistory, Candidate
 from wsrec.net.resolver import Address
 from wsrec.options.record import TlsMode
+from wsrec.receive.direct import DirectTransport
 from wsrec.receive.ktls import KtlsTransport
 from wsrec.receive.tls import OpensslTransport, StampedTlsTransport, TlsDetails, TlsTransport
 from wsrec.tls.key_log import KeyLog
@@ -212,7 +213,7 @@ async def start_tls(
 
     Args:
         mode: any but `auto`; for `ktls` the context must come from `ktls.enable`.
-        key_log: that of the context, for `ktls`.
+        key_log: that of the context, for `direct` and `ktls`.
 
     Raises:
         KtlsRefused: `ktls` is not possible on this connection.
@@ -225,6 +226,9 @@ async def start_tls(
         if mode is TlsMode.KTLS:
             assert key_log is not None
             transport = KtlsTransport(sock, context=context, host=host, key_log=key_log)
+        elif mode is TlsMode.DIRECT:
+            assert key_log is not None
+            transport = DirectTransport(sock, stamped=stamped, context=context, host=host, key_log=key_log)
         elif mode is TlsMode.STAMPED:
             transport = StampedTlsTransport(sock, stamped=stamped, context=context, host=host)
         else:

@@ -191,6 +191,9 @@ class Receiver:
             ipc.emit(ipc.LogLine(level=level, message=message, hint=refusal.hint, kind=EventKind.PRIVILEGE))
         if job.options.tls is TlsMode.KTLS and (unable := self._tls.unable):
             ipc.warn(f"--tls ktls is not possible here, using stamped: {unable.reason}", unable.hint)
+        if job.options.tls is TlsMode.DIRECT and (unable := self._tls.not_direct):
+            # nothing is lost but speed, and most users have not asked for it
+            ipc.info(f"--tls direct is not possible here, using stamped: {unable.reason}; {unable.hint}")
         pinned = processor(job.cpu) if job.cpu is not None else None
         for what, hint in troubles(
             pinned, spins=job.options.wait is not WaitStrategy.EPOLL, realtime=job.options.rt_priority is not None

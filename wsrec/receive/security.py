@@ -12,7 +12,8 @@ from websockets.uri import WebSocketURI
 from wsrec import ipc
 from wsrec.net.trust import tls_context
 from wsrec.options.record import TlsMode
-from wsrec.receive import ktls
+from wsrec.receive import direct, ktls
+from wsrec.receive.direct import DirectTransport, UnknownToDirectError
 from wsrec.receive.ktls import KeysChangedError, KtlsRefused
 from wsrec.receive.opening import start_tls
 from wsrec.receive.producer import Producer
@@ -31,6 +32,9 @@ class TlsPolicy:
 
     Attributes:
         context: verifies certificates and host names.
+        direct_context: the same for `direct`; None if not requested or not possible.
+        direct_key_log: its key log.
+        not_direct: why this machine cannot do `direct`; None if it can or was not asked to.
         kernel_context: the same for `ktls`; None if not requested or not possible.
         kernel_key_log: its key log.
         unable: why this machine cannot do `ktls`; None if it can or was not asked to.
@@ -44,6 +48,16 @@ class TlsPolicy:
         self.mode = mode
         self.context = tls_context(ca_file)
         self._ca_file = ca_file
+        self.direct_key_log: KeyLog | None = None
+        self.direct_context: ssl.SSLContext | None = None
+        self.not_direct: Refusal | None = None
+        if mode in (TlsMode.DIRECT, TlsMode.AUTO):
+            context = tls_context(ca_file)
+            found = direct.key_log_of(context)
+            if isinstance(found, Refusal):
+                self.not_direct = found
+            else:
+                self.direct_key_log, self.direct_context = found, context
         self.kernel_context: ssl.SSLContext | None = None
         self.kernel_key_log: KeyLog | None = None
         self.unable: Refusal | None = None
@@ -62,8 +76,9 @@ class TlsPolicy:
 class Security:
     """Secures one connection each time that it is opened.
 
-    If `ktls` was requested and is not possible, `stamped` is used. `auto` means `stamped` if the system provides
-    timestamps, else `ktls`, else `openssl`. A server that refused `ktls` is not asked again while the other mode works.
+    If `direct` or `ktls` was requested and is not possible, `stamped` is used. `auto` means `direct` if the system
+    provides timestamps, else `ktls`, else `openssl`. A server that refused `ktls` is not asked again while the other
+    mode works, and one that sent what `direct` does not know is read by `stamped` from then on.
 
     Args:
         conn: number of the connection.
@@ -77,6 +92,7 @@ class Security:
         self._policy = policy
         self._producer = producer
         self._refusal: Refusal | None = None
+        self._not_direct: Refusal | None = None
         self._reported: Refusal | None = None
 
     @property
@@ -96,10 +112,14 @@ class Security:
         if not uri.secure:
             return PlainTransport(sock, stamped=stamped)
         mode, refusal = self._choose(stamped)
-        context, key_log = self._policy.context, None
-        if mode is TlsMode.KTLS:
-            assert self._policy.kernel_context is not None
-            context, key_log = self._policy.kernel_context, self._policy.kernel_key_log
+        policy = self._policy
+        context, key_log = policy.context, None
+        if mode is TlsMode.DIRECT:
+            assert policy.direct_context is not None
+            context, key_log = policy.direct_context, policy.direct_key_log
+        elif mode is TlsMode.KTLS:
+            assert policy.kernel_context is not None
+            context, key_log = policy.kernel_context, policy.kernel_key_log
         try:
             transport, details = await start_tls(
                 sock, stamped=stamped, context=context, host=uri.host, mode=mode, key_log=key_log
@@ -111,6 +131,8 @@ class Security:
             # if the fallback fails too, the remembered refusal may be wrong
             self._refusal = None
             raise
+        if isinstance(transport, DirectTransport) and transport.refusal is not None:
+            mode, refusal = TlsMode.STAMPED, transport.refusal
         self._warn(refusal)
         certificate = transport.peer_certificate()
         self._producer.event(
@@ -127,7 +149,9 @@ class Security:
 
     def learn(self, error: Exception) -> None:
         """Remember a failure that would also end the next connection, and forget a temporary refusal."""
-        if isinstance(error, KeysChangedError):
+        if isinstance(error, UnknownToDirectError):
+            self._not_direct = Refusal(str(error), direct.HINT)
+        elif isinstance(error, KeysChangedError):
             self._refusal = Refusal(str(error), "nothing to do if `stamped` is acceptable")
         elif self._refusal is not None and not self._refusal.lasting:
             self._refusal = None
@@ -141,12 +165,13 @@ class Security:
         ipc.warn(f"--tls ktls is not possible, using stamped: {refusal.reason}", refusal.hint, conn=self._conn)
 
     def _choose(self, stamped: bool) -> tuple[TlsMode, Refusal | None]:
-        """The mode to use, and why it is not `ktls` if that was preferred."""
+        """The mode to use, and why it is not `direct` or `ktls` if that was preferred."""
         requested = self._policy.mode
-        if requested is TlsMode.AUTO and stamped:
-            return TlsMode.STAMPED, None
-        if requested not in (TlsMode.AUTO, TlsMode.KTLS):
+        if requested in (TlsMode.STAMPED, TlsMode.OPENSSL):
             return requested, None
+        if requested is TlsMode.DIRECT or (requested is TlsMode.AUTO and stamped):
+            refusal = self._policy.not_direct or self._not_direct
+            return TlsMode.DIRECT if refusal is None else TlsMode.STAMPED, refusal
         refusal = self._policy.unable or self._refusal
         if refusal is None:
             return TlsMode.KTLS, None

@@ -17,7 +17,12 @@ from wsrec.ring.counter import Counter
 from wsrec.segments.stream_map import MapKind
 from wsrec.stages import StampSource
 
-_CIPHERTEXT_MAX = 64 << 10
+# Most of it, and the beginning of a record, is decrypted at once (bytes)
+CIPHERTEXT_MAX = 64 << 10
+# A read during the handshake: what comes behind that is less than a record
+_HANDSHAKE_MAX = 16 << 10
+# A hello message up to its random has 43 bytes
+_HELLO_MAX = 64
 _of_thread = threading.local()
 # the largest TLS record: 16 KiB of payload, the header and the cipher's overhead (RFC 5246 6.2.3, RFC 8446 5.2)
 RECORD_MAX = (16 << 10) + 5 + 2048
@@ -86,7 +91,10 @@ class StampedTlsTransport(TlsTransport):
         # bytes taken off the socket
         self._taken = 0
         self._closed = False
-        self._broken: ssl.SSLError | None = None
+        self._broken: OSError | None = None
+        # the beginning of what each side sent: the hello messages
+        self._first_sent = b""
+        self._first_received = b""
 
     @property
     def unread(self) -> int:
@@ -100,10 +108,11 @@ class StampedTlsTransport(TlsTransport):
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
-                data = await self._loop.sock_recv(self._sock, _CIPHERTEXT_MAX)
+                data = await self._loop.sock_recv(self._sock, _HANDSHAKE_MAX)
                 if not data:
                     raise NoTlsError("the server closed the connection during the TLS handshake") from None
                 self._taken += len(data)
+                self._first_received += data[: _HELLO_MAX - len(self._first_received)]
                 self._incoming.write(data)
             except ssl.SSLError:
                 # send the alert with the reason
@@ -138,7 +147,7 @@ class StampedTlsTransport(TlsTransport):
             return 0
         # OpenSSL may already hold most of a record, which neither `pending` counts
         room = len(into) - RECORD_MAX - self._incoming.pending - self._tls.pending()
-        return min(room, _CIPHERTEXT_MAX)
+        return min(room, CIPHERTEXT_MAX)
 
     def decrypt(self, size: int, into: memoryview) -> int | None:
         """Decrypt the `size` bytes of `ciphertext` into `into`; see `Transport.read`."""
@@ -185,12 +194,18 @@ class StampedTlsTransport(TlsTransport):
 
     def send(self, data: bytes) -> None:
         """See `Transport.send`."""
+        super().send(self._seal(data))
+
+    def _seal(self, data: bytes) -> bytes:
+        """Encrypt what is to be sent."""
         self._tls.write(data)
-        super().send(self._outgoing.read())
+        return self._outgoing.read()
 
     async def _flush(self) -> None:
         if self._outgoing.pending:
-            await self._loop.sock_sendall(self._sock, self._outgoing.read())
+            data = self._outgoing.read()
+            self._first_sent += data[: _HELLO_MAX - len(self._first_sent)]
+            await self._loop.sock_sendall(self._sock, data)
 
 
 class OpensslTransport(TlsTransport):
@@ -253,7 +268,7 @@ class OpensslTransport(TlsTransport):
 def _ciphertext() -> memoryview:
     """The thread's buffer for the ciphertext of one read."""
     if not hasattr(_of_thread, "ciphertext"):
-        _of_thread.ciphertext = memoryview(bytearray(_CIPHERTEXT_MAX))
+        _of_thread.ciphertext = memoryview(bytearray(CIPHERTEXT_MAX))
     found: memoryview = _of_thread.ciphertext
     return found
 

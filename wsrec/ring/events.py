@@ -25,7 +25,7 @@ class EventKind(StrEnum):
     CONNECT_FAILED = "connect_failed"
     """cause, message, hint, retry_s (null: never), attempt, address (or null), tried (address: cause), body (once)"""
     TLS = "tls"
-    """mode, fallback (why not ktls), version, cipher, bits, kernel_rx (ktls), subject, issuer, not_after"""
+    """mode, fallback (why not direct or ktls), version, cipher, bits, kernel_rx (ktls), subject, issuer, not_after"""
     STAMPING = "stamping"
     """flags (SO_TIMESTAMPING), reason (for no NIC stamps, or none at all), segments_of (exchange or proxy)"""
     SEGMENTS = "segments"

@@ -32,7 +32,7 @@ from wsrec.host.processor import (
     throttled,
 )
 from wsrec.net.proxy import ProxyRules, parse_proxy
-from wsrec.receive import ktls
+from wsrec.receive import direct, ktls
 from wsrec.receive.implementation import CompiledHotPath
 from wsrec.segments import capture
 from wsrec.supervise import memory
@@ -189,6 +189,11 @@ def stamping_of(name: str, found: nic.Stamping | None) -> Finding:
 def _tls() -> Iterator[Finding]:
     best = "TLSv1.3" if ssl.HAS_TLSv1_3 else "TLSv1.2"
     found = f"{ssl.OPENSSL_VERSION}, {best}"
+    refusal = direct.unable()
+    if refusal is None:
+        yield Finding("--tls direct", State.OK, found, "decrypted record by record into the ring, with stage 1")
+    else:
+        yield Finding("--tls direct", State.ABSENT, refusal.reason, "stamped is used instead", refusal.hint)
     yield Finding("--tls stamped", State.OK, found, "decrypted in user space, with stage 1")
     yield Finding("--tls openssl", State.OK, found, "decrypted in user space, without stage 1")
     refusal = ktls.unable()
