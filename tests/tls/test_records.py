@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.tls import rfc8448
 from tests.tls.sealed import TLS12, TLS13, Sealed
-from wsrec.tls.keys import SEQUENCE_MAX
+from wsrec.tls.keys import SEQUENCE_MAX, SUITES, tls13_keys
 from wsrec.tls.records import (
     ALERT,
     ALERTS_MAX,
@@ -148,6 +149,33 @@ class TestValid:
         opened = opening.reader.open(memoryview(record), memoryview(into))
         assert opened == (len(record), len(MESSAGE), APPLICATION_DATA)
         assert into[: len(MESSAGE)] == MESSAGE
+
+
+class TestRfc8448:
+    """The records of RFC 8448 section 3, in both directions."""
+
+    @pytest.mark.parametrize(
+        ("secret", "records"),
+        [
+            (
+                rfc8448.SERVER_SECRET,
+                [rfc8448.SERVER_TICKET_RECORD, rfc8448.SERVER_DATA_RECORD, rfc8448.SERVER_ALERT_RECORD],
+            ),
+            (rfc8448.CLIENT_SECRET, [rfc8448.CLIENT_DATA_RECORD, rfc8448.CLIENT_ALERT_RECORD]),
+        ],
+        ids=["server", "client"],
+    )
+    def test_they_are_opened(self, implementation, secret, records):
+        reader = implementation(tls13_keys(SUITES["TLS_AES_128_GCM_SHA256"], bytearray(secret)))
+        into, found = bytearray(ROOM), []
+        data = memoryview(b"".join(records))
+        while data:
+            opened = reader.open(data, memoryview(into))
+            assert opened is not None
+            found.append((opened.content_type, bytes(into[: opened.size])))
+            data = data[opened.consumed :]
+        assert found[-2:] == [(APPLICATION_DATA, rfc8448.DATA), (ALERT, b"\1\0")]
+        assert [content_type for content_type, _ in found[:-2]] == [HANDSHAKE] * (len(records) - 2)
 
 
 class TestIncomplete:
