@@ -10,7 +10,8 @@ from wsrec.bench.contestants import Client, WsrecConfiguration
 from wsrec.bench.results import QUANTILES, Results
 from wsrec.bench.run import Observer, Options, from_cli, turns
 from wsrec.bench.table import tables
-from wsrec.options.record import TlsMode
+from wsrec.options.record import TlsMode, WaitStrategy
+from wsrec.stages import NIC, STEPS
 
 
 class Reported:
@@ -115,7 +116,7 @@ class TestPaced:
             assert 0 < only_round.one_way["p50"] <= only_round.one_way["p99.9"]
             assert only_round.cpu_ns is not None
             assert only_round.cpu_ns > 0
-            steps = {"event_to_recv_start", "recv_end_to_parsed", "parsed_to_handoff", "own"}
+            steps = {"sent_to_event", *(step.key for step in STEPS if step.start is not NIC), "own"}
             assert set(only_round.steps) == (steps if one.name.startswith("wsrec") else set())
 
     def test_makes_no_sense_on_one_processor(self, reported: Reported):
@@ -184,4 +185,9 @@ class TestOptions:
 class TestContestants:
     def test_every_tls_mode_takes_part_but_the_one_that_chooses(self):
         modes = {one.tls for one in contestants.SATURATED if isinstance(one, WsrecConfiguration)}
-        assert modes == {mode for mode in TlsMode if mode.value != "auto"}
+        assert modes | {TlsMode.AUTO} == set(TlsMode)
+
+    def test_direct_and_stamped_are_measured_without_waiting_too(self):
+        paced = [one for one in contestants.PACED if isinstance(one, WsrecConfiguration)]
+        spinning = {one.tls for one in paced if one.wait is WaitStrategy.SPIN}
+        assert spinning | {contestants.DEFAULT_TLS} >= {TlsMode.DIRECT, TlsMode.STAMPED}

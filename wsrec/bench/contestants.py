@@ -8,10 +8,11 @@ from importlib.util import find_spec
 import msgspec
 
 from wsrec.bench import limits
-from wsrec.options.record import TlsMode, WaitStrategy
+from wsrec.options.record import TlsMode, WaitStrategy, WorkerOptions
 from wsrec.receive.implementation import CompiledHotPath
 
 TRANSPORTS = ("tcp", "tls")
+DEFAULT_TLS = WorkerOptions().tls
 BARE = "bare-recv"
 BARE_EVP = "bare-evp"
 
@@ -33,7 +34,7 @@ class WsrecConfiguration(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     pure: bool = False
-    tls: TlsMode = TlsMode.STAMPED
+    tls: TlsMode = DEFAULT_TLS
     wait: WaitStrategy = WaitStrategy.EPOLL
     fields: bool = True
     writer: bool = False
@@ -51,11 +52,19 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
 Contestant = WsrecConfiguration | Client
 
 
-def _modes() -> Iterator[WsrecConfiguration]:
-    """A configuration for each TLS mode except the default one, and `auto`, which chooses one."""
+def _modes(*, spinning: bool = False) -> Iterator[WsrecConfiguration]:
+    """A configuration for each TLS mode except the default one, and `auto`, which chooses one.
+
+    Args:
+        spinning: those that decrypt in this process and may take the place of the default, without waiting.
+
+    """
     for mode in TlsMode:
-        if mode is not TlsMode.STAMPED and mode.value != "auto":
-            yield WsrecConfiguration(name=f"wsrec-{mode.value}", tls=mode, transports=("tls",))
+        if mode in (DEFAULT_TLS, TlsMode.AUTO) or (spinning and mode not in (TlsMode.DIRECT, TlsMode.STAMPED)):
+            continue
+        name = f"wsrec-{mode.value}-{WaitStrategy.SPIN.value}" if spinning else f"wsrec-{mode.value}"
+        wait = WaitStrategy.SPIN if spinning else WaitStrategy.EPOLL
+        yield WsrecConfiguration(name=name, tls=mode, wait=wait, transports=("tls",))
 
 
 WSREC = WsrecConfiguration(name="wsrec")
@@ -83,6 +92,7 @@ PACED: tuple[Contestant, ...] = (
     WSREC,
     *_modes(),
     SPIN,
+    *_modes(spinning=True),
     ADAPTIVE,
     WsrecConfiguration(name="wsrec-python", pure=True),
     Client(name=BARE_EVP, transports=("tls",)),

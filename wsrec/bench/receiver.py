@@ -75,7 +75,7 @@ class Receiver:
         slots = slots[slots["flags"] & FLAG_EVENT != 0]
         events = [Event.decode(self._control_ring.slice(int(slot["offset"]), int(slot["length"]))) for slot in slots]
         used = next((event.detail["mode"] for event in events if event.kind is EventKind.TLS), None)
-        if used != mode:
+        if used != mode and mode is not TlsMode.AUTO:
             raise ContestantError(self.process.final_error() or f"TLS mode {used} was used instead")
         self.take()
 
