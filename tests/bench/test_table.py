@@ -130,7 +130,7 @@ class TestLimits:
             limits=Limits(
                 [Operation(name, ns) for name, ns in operations.items()],
                 [RecordCost(100, 200, 220, 2_000), RecordCost(300, 400, 440, 2_000)],
-                [Pace(True, [ours], [floor])],
+                [Pace(True, {"stamped": [ours], "direct": [floor]}, [floor])],
                 200,
             ),
         )
@@ -140,11 +140,11 @@ class TestLimits:
             ("100", "200", "220", "1.10", "2,000", "10.00"),
             ("300", "400", "440", "1.10", "2,000", "5.00"),
         ]
-        assert waiting.rows[0] == ("wake-up: send->EVENT", "80 ns", "80 ns", "1.00", "5.51 µs")
+        assert waiting.rows[0] == ("wake-up: send->EVENT", "80 ns", "1.00", "80 ns", "1.00", "80 ns", "5.51 µs")
         # 500 and 10, and what a record of 200 bytes takes between the two sizes that were measured
         assert waiting.rows[2][-1] == "810 ns"
-        assert waiting.rows[4] == ("  decryption", "-", "40 ns", "-", "310 ns")
-        assert waiting.rows[-1] == ("one way: send->HANDOFF", "20.0 µs", "10.0 µs", "2.00", "-")
+        assert waiting.rows[4] == ("  decryption", "-", "-", "40 ns", "1.00", "40 ns", "310 ns")
+        assert waiting.rows[-1] == ("one way: send->HANDOFF", "20.0 µs", "2.00", "10.0 µs", "1.00", "10.0 µs", "-")
         assert "| bytes | EVP alone | direct |" in markdown(alone)
 
 

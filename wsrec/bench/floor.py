@@ -18,15 +18,17 @@ import numpy as np
 from websockets.frames import Frame
 
 from wsrec.bench import paced
-from wsrec.bench.contestants import SPIN, WSREC
+from wsrec.bench.contestants import DEFAULT_TLS, WsrecConfiguration
 from wsrec.bench.frames import share
 from wsrec.bench.limits import SUITE, compiled, connected, sealed
 from wsrec.bench.paced import quantiles
+from wsrec.bench.process import ContestantError
 from wsrec.bench.results import Pace, PacedRound
 from wsrec.bench.sender import sending, times_of
 from wsrec.bench.setup import Placement, Setup
 from wsrec.bench.threads import together
 from wsrec.host.clock import StageClock
+from wsrec.options.record import TlsMode, WaitStrategy
 from wsrec.ring.mirror import create_shared
 
 _BUFFER = 64 << 10
@@ -64,13 +66,14 @@ def beside_floor(
         The frame, and what was measured.
 
     Raises:
-        ContestantError: wsrec's receiver could not be measured.
+        ContestantError: the sender could not be started.
 
     """
     usual = sorted(setup.messages, key=lambda message: len(message[1]))[len(setup.messages) // 2]
     count = max(int(rounds.rate * rounds.seconds), 1)
     frame = Frame(*usual).serialize(mask=False)
-    found = [Pace(True, [], []), Pace(False, [], [])]
+    modes = dict.fromkeys((DEFAULT_TLS, TlsMode.DIRECT))
+    found = [Pace(waiting, {mode.value: [] for mode in modes}, []) for waiting in (True, False)]
     with ExitStack() as stack:
         fd = share([usual])
         stack.callback(os.close, fd)
@@ -84,9 +87,19 @@ def beside_floor(
                 what = f"limits, {'waiting' if pace.waiting else 'polling'}, round {number + 1} of {rounds.number}"
                 step(f"{what}: in C")
                 pace.in_c.append(measure(setup.placement, frame, count, rounds.rate, waiting=pace.waiting))
-                ours = WSREC if pace.waiting else SPIN
-                step(f"{what}: {ours.name}")
-                pace.wsrec.append(paced.measure(ours, alone, sender, times_of(times), url, "tls", rounds.rate))
+                wait = WaitStrategy.EPOLL if pace.waiting else WaitStrategy.SPIN
+                for mode in list(modes):
+                    step(f"{what}: {mode.value}")
+                    ours = WsrecConfiguration(name=mode.value, tls=mode, wait=wait)
+                    try:
+                        measured = paced.measure(ours, alone, sender, times_of(times), url, "tls", rounds.rate)
+                    except ContestantError as error:
+                        warn(f"limits: {mode.value} is left out: {error}")
+                        del modes[mode]
+                        for other in found:
+                            del other.wsrec[mode.value]
+                    else:
+                        pace.wsrec[mode.value].append(measured)
     return frame, found
 
 

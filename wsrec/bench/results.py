@@ -168,13 +168,13 @@ class Pace(msgspec.Struct, frozen=True):
 
     Attributes:
         waiting: whether the receiver waits for the kernel, or polls all the time.
-        wsrec: a round for each.
-        in_c: a round for each; `recv_start_to_recv_end` has its parts, `recv_start_to_read` and `read_to_recv_end`.
+        wsrec: rounds by TLS mode.
+        in_c: as many rounds; `recv_start_to_recv_end` has its parts, `recv_start_to_read` and `read_to_recv_end`.
 
     """
 
     waiting: bool
-    wsrec: list[PacedRound]
+    wsrec: dict[str, list[PacedRound]]
     in_c: list[PacedRound]
 
 

@@ -29,6 +29,7 @@ from wsrec.bench.results import (
 )
 from wsrec.bench.sender import sending, times_of
 from wsrec.bench.setup import Setup, machine, off_receiver_cpu, place, prepared, versions
+from wsrec.options.record import TlsMode
 from wsrec.ring.mirror import create_shared
 from wsrec.supervise.preconditions import check_cpus
 
@@ -131,8 +132,9 @@ def run(options: Options, observer: Observer) -> Results:
 
 def turns(options: Options) -> int:
     """The largest number of turns: a contestant that fails has no further ones."""
-    # the limits: two steps, and four a round
-    count = 0 if "limits" not in options.measures else 2 + 4 * options.rounds
+    # the limits: two steps, and of each round the loop in C and two TLS modes, waiting and not
+    modes = len({contestants.DEFAULT_TLS, TlsMode.DIRECT})
+    count = 0 if "limits" not in options.measures else 2 + 2 * (1 + modes) * options.rounds
     for measure in set(options.measures) - {"limits"}:
         transports, ways = (("tls",), 1) if measure == "recording" else (options.transports, len(options.records))
         for contestant in contestants.chosen(_FIELDS[measure], options.only):
