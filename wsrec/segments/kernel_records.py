@@ -73,6 +73,11 @@ class KernelRecords:
         length = held["length"].astype(np.int64)
         begins = held["offset"].astype(np.int64) - length
         chosen = begins >= self.offset
+        expected = np.append(self.offset, held["offset"].astype(np.int64)[chosen][:-1])
+        if not np.array_equal(begins[chosen], expected[: int(chosen.sum())]):
+            # some are not there: what a writer that was replaced had released
+            self.is_lost = True
+            return _NOTHING, _NOTHING, _NOTHING
         content = np.where(chosen & (held["value"] == _DATA), np.maximum(length - self._overhead, 0), 0)
         ends = self.count + np.cumsum(content)
         while self.controls:
