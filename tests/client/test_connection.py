@@ -93,7 +93,7 @@ def raw(*parts: bytes, ends: bool = True) -> RawExchange:
 
 class TestMessages:
     @pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
-    @pytest.mark.parametrize("tls", [None, "stamped", "openssl"])
+    @pytest.mark.parametrize("tls", [None, "auto", "direct", "stamped", "openssl"])
     @pytest.mark.usefixtures("kernel_stamps")
     def test_every_message_in_order_and_stamped(self, exchange, ca_file, tls, runner):
         sent = [f"message {n} é" * (n % 50) for n in range(2000)]

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 
 import wsrec
 from tests.feed.test_listing import feed as listing_feed
-from tests.receive.test_tls import MODES
+from tests.receive.test_tls import MODES, make
 from wsrec.feed.errors import ConfigError
 from wsrec.feed.listing import all_symbols
 from wsrec.http.attempt import HttpError
@@ -28,7 +28,7 @@ from wsrec.http.client import fetch
 from wsrec.net.trust import tls_context
 from wsrec.options.record import TlsMode
 from wsrec.receive import ktls
-from wsrec.receive.security import TlsPolicy
+from wsrec.receive.tls_choice import TlsPolicy
 
 PACKAGE = Path(wsrec.__file__).parent
 
@@ -79,9 +79,7 @@ class TestANameInTheSubjectAloneIsNone:
         async def run() -> None:
             sock = socket.create_connection(("127.0.0.1", named_by_its_subject_only))
             sock.setblocking(False)
-            options = {"stamped": False} if mode == "stamped" else {}
-            context = TlsPolicy(TlsMode.STAMPED, str(ca_file)).context
-            transport = MODES[mode](sock, context=context, host="localhost", **options)
+            transport = make(mode, sock, TlsPolicy(TlsMode.STAMPED, str(ca_file)).context, "localhost")
             try:
                 await transport.handshake()
             finally:

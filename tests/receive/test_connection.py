@@ -39,9 +39,9 @@ from wsrec.receive import (
 from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
 from wsrec.receive.reconnector import Reconnector
-from wsrec.receive.security import TlsPolicy
 from wsrec.receive.sides import Side
 from wsrec.receive.tls import StampedTlsTransport
+from wsrec.receive.tls_choice import TlsPolicy
 from wsrec.receive.transport import PlainTransport
 from wsrec.receive.waiting import Adaptive, Epoll, Spin, Waiting
 from wsrec.ring.bytering import MIN_RING, ByteRing

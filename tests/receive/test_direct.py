@@ -37,7 +37,7 @@ from wsrec.ring.bytering import MIN_RING
 from wsrec.ring.events import EventKind
 from wsrec.ring.slot_flags import Flag
 from wsrec.tls.key_log import KeyLog
-from wsrec.tls.records import ALERT, APPLICATION_DATA, HANDSHAKE, RecordError
+from wsrec.tls.records import ALERT, APPLICATION_DATA, HANDSHAKE, RECORD_MAX, RecordError
 from wsrec.tls.records_implementation import CompiledRecordReader, PythonRecordReader
 from wsrec.tls.sealing import Sending
 
@@ -600,3 +600,11 @@ class TestFallback:
                 wrapped.recv(100)
 
         return RawExchange(handler)
+
+    def test_more_behind_the_handshake_than_it_keeps_is_left_to_openssl(self, make_rig):
+        rig = make_rig()
+        transport: Any = rig.transport
+        transport._incoming.write(bytes(RECORD_MAX + 1))
+        with pytest.raises(ValueError, match=f"{RECORD_MAX + 1} bytes together with its handshake"):
+            transport.begin(Sealed(TLS13[0]).receiving(), transport._sending)
+        assert transport._incoming.pending == RECORD_MAX + 1

@@ -38,7 +38,7 @@ from wsrec.options.record import TlsMode
 from wsrec.receive import backoff, ktls
 from wsrec.receive.hotpath import MIN_ROOM
 from wsrec.receive.ktls import KeysChangedError, KtlsRefused, KtlsTransport
-from wsrec.receive.security import TlsPolicy
+from wsrec.receive.tls_choice import TlsPolicy
 from wsrec.receive.transport import READ_MAX
 from wsrec.ring.events import EventKind
 from wsrec.stages import StampSource

@@ -25,8 +25,8 @@ from wsrec.receive.pong_responder import PongResponder
 from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
 from wsrec.receive.reconnector import Reconnector
-from wsrec.receive.security import TlsPolicy
 from wsrec.receive.sides import Side
+from wsrec.receive.tls_choice import TlsPolicy
 from wsrec.receive.waiting import Epoll, Spin, Waiting
 from wsrec.ring import loss_evidence
 from wsrec.ring.bytering import ByteRing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
@@ -22,6 +23,7 @@ from wsrec.host import privilege
 from wsrec.net.proxy import Proxy, ProxyRules
 from wsrec.options.record import TlsMode, WaitStrategy
 from wsrec.receive import opening
+from wsrec.receive.tls_choice import TlsChoice, TlsPolicy
 from wsrec.ring.bytering import MIN_RING, check_capacity
 from wsrec.version import __version__
 from wsrec.wire import deflate
@@ -41,7 +43,7 @@ def connect(
     on_message: Callable[[Message], object],
     headers: Mapping[str, str] | None = None,
     ca_file: str | os.PathLike[str] | None = None,
-    tls: Literal["direct", "stamped", "openssl"] = "stamped",
+    tls: Literal["auto", "direct", "stamped", "ktls", "openssl"] = "stamped",
     proxy: str | Literal[True] | None = True,
     compression: Literal["deflate"] | None = None,
     wait: Literal["epoll", "spin", "adaptive"] = "epoll",
@@ -66,7 +68,7 @@ def connect(
             exception from it closes the connection with 1011 and is raised by `Connection.wait_closed`.
         headers: additional headers of the handshake request.
         ca_file: PEM file trusted in addition to the system's certificates.
-        tls: how TLS is decrypted (docs/explanation/stages.md).
+        tls: how TLS is decrypted (docs/explanation/stages.md); what is not possible is replaced, which is logged.
         proxy: `http://` or `socks5h://`, user name and password included; True: from HTTPS_PROXY, ALL_PROXY and
             NO_PROXY; None: no proxy.
         compression: `deflate` offers permessage-deflate (RFC 7692).
@@ -176,6 +178,7 @@ class Connecting:
         self._open_timeout = open_timeout
         self._options = options
         self._connection: Connection | None = None
+        self._choice: TlsChoice | None = None
 
     def __await__(self) -> Generator[Any, None, Connection]:
         return self._open().__await__()
@@ -210,7 +213,7 @@ class Connecting:
                 continue
             try:
                 yield connection
-                ended = await again.after_end(connection)
+                ended = await again.after_end(connection, self._choice)
             finally:
                 await connection.close()
             if ended:
@@ -220,8 +223,9 @@ class Connecting:
         target = self._target
         self._scheduling.request(self._logger)
         offer = deflate.offer(context_takeover=True) if target.compression else None
+        choice = self._tls_choice()
         waiting = loop_waiting.join(self._scheduling.wait)
-        dialing = Dialing(target.uri, target.tls, target.ca_file, target.proxy, waiting.prepare)
+        dialing = Dialing(target.uri, choice, target.proxy, waiting.prepare)
         connection: Connection | None = None
         try:
             async with asyncio.timeout(self._open_timeout) as limit:
@@ -233,6 +237,7 @@ class Connecting:
                     waiting,
                     address=dialing.address,
                     tls=dialing.tls,
+                    tls_mode=dialing.tls_mode,
                     **self._options,
                 )
                 await connection._open()
@@ -247,6 +252,23 @@ class Connecting:
             if limit.expired():
                 raise dialing.timeout_error(self._open_timeout) from None
             raise
+        if dialing.tls_refusal is not None:
+            self._logger.info(
+                "tls=%s is not possible, using %s: %s", target.tls, dialing.tls_mode, dialing.tls_refusal.reason
+            )
         host, port = connection.address
         self._logger.info("connected to %s (%s port %d)", target.public_url, host, port)
         return connection
+
+    def _tls_choice(self) -> TlsChoice | None:
+        """The choice of the TLS mode, which learns from one connection to the next; None for `ws://`.
+
+        Raises:
+            OSError: the CA file cannot be read or holds no certificate.
+
+        """
+        if self._choice is None and self._target.uri.secure:
+            policy = TlsPolicy(self._target.tls, self._target.ca_file)
+            weakref.finalize(self, policy.close)
+            self._choice = TlsChoice(policy)
+        return self._choice

@@ -18,6 +18,7 @@ from wsrec.client import loop_waiting
 from wsrec.client.errors import ConnectionClosed
 from wsrec.client.implementation import Consumer, Message
 from wsrec.client.pings import Pings
+from wsrec.options.record import TlsMode
 from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.producer import Producer
 from wsrec.receive.tls import TlsDetails
@@ -42,6 +43,7 @@ class Connection:
     Attributes:
         address: address and port of the server, or of the proxy.
         tls: TLS version and cipher, None for `ws://`.
+        tls_mode: how it is decrypted, None for `ws://`.
         compression: the negotiated parameters in the form of a `Sec-WebSocket-Extensions` header; None without
             compression.
         delivered: whether messages were received; final once it is closed.
@@ -57,6 +59,7 @@ class Connection:
         *,
         address: tuple[str, int],
         tls: TlsDetails | None,
+        tls_mode: TlsMode | None,
         max_message: int,
         max_unsent: int,
         ring_size: int,
@@ -64,6 +67,7 @@ class Connection:
     ) -> None:
         self.address = address
         self.tls = tls
+        self.tls_mode = tls_mode
         self.compression: str | None = None
         self.delivered = False
         self._transport = transport

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import sys
 from collections.abc import Callable
 
@@ -12,12 +11,13 @@ from websockets.uri import WebSocketURI
 from wsrec.net.addresses import AddressHistory
 from wsrec.net.proxy import Proxy
 from wsrec.net.resolver import RESOLVER, Address, NoAnswerError
-from wsrec.net.trust import tls_context
 from wsrec.net.tunnel import ProxyError, proxy_errors, through
 from wsrec.options.record import TlsMode
-from wsrec.receive import direct, opening
+from wsrec.receive import opening
+from wsrec.receive.ktls import KtlsRefused
 from wsrec.receive.opening import ConnectedSocket
-from wsrec.receive.tls import Refusal, TlsDetails, TlsTransport
+from wsrec.receive.tls import Refusal, TlsDetails
+from wsrec.receive.tls_choice import TlsChoice
 from wsrec.receive.transport import PlainTransport, Transport
 
 _HISTORIES: dict[tuple[str, int], AddressHistory] = {}
@@ -29,30 +29,31 @@ class Dialing:
 
     Args:
         uri: the server.
-        mode: how TLS is decrypted.
-        ca_file: PEM file trusted in addition to the system's certificates.
+        choice: chooses how TLS is decrypted; None for `ws://`.
         proxy: the proxy to connect through; None for none.
         prepare: called with each socket before it connects.
 
     Attributes:
         address: IP address and port of the server, or of the proxy; empty before it is reached.
         tls: TLS version and cipher, None for `ws://`.
+        tls_mode: how it is decrypted, None for `ws://`.
+        tls_refusal: why that is not the requested mode; None if it is.
 
     """
 
     def __init__(
         self,
         uri: WebSocketURI,
-        mode: TlsMode,
-        ca_file: str | None,
+        choice: TlsChoice | None,
         proxy: Proxy | None,
         prepare: Callable[[socket.socket], object],
     ) -> None:
         self.address: tuple[str, int] = ("", 0)
         self.tls: TlsDetails | None = None
+        self.tls_mode: TlsMode | None = None
+        self.tls_refusal: Refusal | None = None
         self._uri = uri
-        self._mode = mode
-        self._ca_file = ca_file
+        self._choice = choice
         self._proxy = proxy
         self._prepare = prepare
         self._resolving = False
@@ -68,40 +69,22 @@ class Dialing:
             OSError: any failure to do so, `ProxyError` and `ssl.SSLError` included.
 
         """
-        uri, proxy = self._uri, self._proxy
-        context = tls_context(self._ca_file) if uri.secure else None
-        if proxy is None:
-            sock, stamped, _ = await self._reach(uri.host, uri.port)
-        else:
-            with proxy_errors(proxy):
-                sock, stamped, _ = await self._reach(proxy.host, proxy.port)
-                await through(sock, proxy, uri.host, uri.port)
-            self._in_tunnel = True
-        if context is None:
+        uri = self._uri
+        choice = self._choice
+        sock, stamped = await self._connected()
+        if choice is None:
             self._transport = PlainTransport(sock, stamped=stamped)
         else:
-            self._transport, self.tls = await self._secure(sock, stamped, context)
+            try:
+                secured = await choice.secure(sock, uri.host, stamped=stamped)
+            except KtlsRefused:
+                # the refusal is remembered; the next mode needs a fresh connection
+                sock, stamped = await self._connected()
+                secured = await choice.secure(sock, uri.host, stamped=stamped)
+            self._transport, self.tls, self.tls_mode, self.tls_refusal = secured
         # `Connection` has a limit of its own
         self._transport.unsent_max = sys.maxsize
         return self._transport
-
-    async def _secure(
-        self, sock: socket.socket, stamped: bool, context: ssl.SSLContext
-    ) -> tuple[TlsTransport, TlsDetails]:
-        mode, key_log = self._mode, None
-        if mode is TlsMode.DIRECT:
-            found = direct.key_log_of(context)
-            if isinstance(found, Refusal):
-                mode = TlsMode.STAMPED
-            else:
-                key_log = found
-        try:
-            return await opening.start_tls(
-                sock, stamped=stamped, context=context, host=self._uri.host, mode=mode, key_log=key_log
-            )
-        finally:
-            if key_log is not None:
-                key_log.close()
 
     def close(self) -> None:
         """Close the transport."""
@@ -123,6 +106,19 @@ class Dialing:
         if self._resolving:
             return NoAnswerError(socket.EAI_AGAIN, f"the name server did not answer for {uri.host} within {seconds} s")
         return TimeoutError(f"{uri.host}:{uri.port} did not answer within {seconds} s")
+
+    async def _connected(self) -> tuple[socket.socket, bool]:
+        """A socket connected to the server, maybe by a tunnel, and whether it timestamps received data."""
+        uri, proxy = self._uri, self._proxy
+        if proxy is None:
+            sock, stamped, _ = await self._reach(uri.host, uri.port)
+        else:
+            self._in_tunnel = False
+            with proxy_errors(proxy):
+                sock, stamped, _ = await self._reach(proxy.host, proxy.port)
+                await through(sock, proxy, uri.host, uri.port)
+            self._in_tunnel = True
+        return sock, stamped
 
     async def _reach(self, host: str, port: int) -> ConnectedSocket:
         """Connect a socket to a host."""

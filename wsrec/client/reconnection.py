@@ -14,6 +14,7 @@ from wsrec.feed.masking import mask_in_text
 from wsrec.net.proxy import Proxy
 from wsrec.receive.backoff import Backoff
 from wsrec.receive.failure import ClosedByExchangeError, Failure, explain
+from wsrec.receive.tls_choice import TlsChoice
 from wsrec.wire.errors import HandshakeError, HandshakeRefused
 
 
@@ -51,8 +52,12 @@ class Reconnection:
         words = f"HTTP {failure.status}" if isinstance(error, HandshakeRefused) else mask_in_text(failure.message)
         await self._wait(words, self._backoff.next(failure.retry_after, failure.cause))
 
-    async def after_end(self, connection: Connection) -> bool:
+    async def after_end(self, connection: Connection, choice: TlsChoice | None) -> bool:
         """Wait until a connection has ended, and then for the next attempt.
+
+        Args:
+            connection: the connection.
+            choice: learns what its end says about its TLS mode.
 
         Returns:
             Whether the caller closed it: then there is no next attempt.
@@ -65,6 +70,8 @@ class Reconnection:
             await connection.wait_closed()
         except ConnectionClosed as closed:
             words = str(closed)
+            if choice is not None and closed.__cause__ is not None:
+                choice.learn(closed.__cause__)
             ended: Exception = closed.__cause__ if isinstance(closed.__cause__, OSError) else _by_server(closed)
         else:
             words, ended = "the server closed the connection", ConnectionResetError("closed")

@@ -18,5 +18,10 @@ def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
     # CAs do not check that field (RFC 9525 section 2)
     context.hostname_checks_common_name = False
     if ca_file is not None:
-        context.load_verify_locations(ca_file)
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:
+            # OpenSSL does not say which file it was
+            error.filename = ca_file
+            raise
     return context

@@ -19,10 +19,11 @@ from wsrec.receive.dialer import Dialer
 from wsrec.receive.liveness import IdleTimeout
 from wsrec.receive.open_connection import OpenConnection
 from wsrec.receive.producer import Producer
-from wsrec.receive.security import Security, TlsPolicy
+from wsrec.receive.security import Security
 from wsrec.receive.segments import Segments
 from wsrec.receive.stall import Stalls
 from wsrec.receive.stamping import StampingReports
+from wsrec.receive.tls_choice import TlsPolicy
 from wsrec.receive.transport import Transport
 from wsrec.receive.waiting import Waiting
 from wsrec.ring import recovery_point

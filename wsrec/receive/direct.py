@@ -16,6 +16,7 @@ import ssl
 from array import array
 from contextlib import suppress
 
+from wsrec.net.trust import tls_context
 from wsrec.receive.tls import CIPHERTEXT_MAX, Refusal, StampedTlsTransport, TlsDetails, framing_of
 from wsrec.receive.transport import Transport
 from wsrec.ring.counter import Counter
@@ -49,7 +50,7 @@ def key_log_of(context: ssl.SSLContext) -> KeyLog | Refusal:
 
 def unable() -> Refusal | None:
     """Why this machine cannot decrypt records by itself; None if it can."""
-    found = key_log_of(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    found = key_log_of(tls_context())
     if isinstance(found, Refusal):
         return found
     found.close()
@@ -142,9 +143,14 @@ class DirectTransport(StampedTlsTransport):
         """Decrypt from now on with the server's `keys`; both are taken over.
 
         Raises:
+            ValueError: more has come behind the handshake than is kept here; OpenSSL still has it.
             LibcryptoError: libcrypto refused.
 
         """
+        if self._incoming.pending > RECORD_MAX:
+            keys.wipe()
+            sending.wipe()
+            raise ValueError(f"the server sent {self._incoming.pending} bytes together with its handshake")
         self._keys, self._sending = keys, sending
         self.reader = RecordReader(keys)
         self._post_handshake = PostHandshake(keys.version)

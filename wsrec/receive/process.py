@@ -32,9 +32,9 @@ from wsrec.receive.pong_responder import PongResponder
 from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
 from wsrec.receive.reconnector import Reconnector
-from wsrec.receive.security import TlsPolicy
 from wsrec.receive.segments import Segments
 from wsrec.receive.sides import Counts, Side
+from wsrec.receive.tls_choice import TlsPolicy
 from wsrec.receive.waiting import STRATEGIES
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.events import EventKind

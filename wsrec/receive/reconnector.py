@@ -31,11 +31,11 @@ from wsrec.receive.lost_intervals import LostIntervals
 from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
 from wsrec.receive.renewal import Renewal
-from wsrec.receive.security import TlsPolicy
 from wsrec.receive.segments import Segments
 from wsrec.receive.sides import Side, Sides
 from wsrec.receive.succession import HandoverComparison
 from wsrec.receive.successor_proof import SuccessorProof
+from wsrec.receive.tls_choice import TlsPolicy
 from wsrec.receive.waiting import Waiting
 from wsrec.ring import loss_evidence
 from wsrec.ring.bytering import ENDED
