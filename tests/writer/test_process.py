@@ -38,7 +38,7 @@ FEED = feed_of_url("wss://h/s").public_config()
 class WriterProcess:
     """A writer, and what it says."""
 
-    def __init__(self, out, rings: Rings, program=("-m", "wsrec.writer"), **job) -> None:
+    def __init__(self, out, rings: Rings, program=("-m", "wsrec.writer"), captured=None, **job) -> None:
         self.out, self.rings = out, rings
         self._program = program
         self.folder = out / ".wsrec" / "s"
@@ -55,6 +55,8 @@ class WriterProcess:
             rings=tuple(byte_rings),
             **job,
         )
+        # of the job, where `writer_job` has an option of the same name
+        self._job = msgspec.structs.replace(self._job, **captured or {})
         self._start(self._job)
         rings.event(
             EventKind.ANCHOR,
@@ -450,7 +452,7 @@ class TestSegments:
     def test_in_the_files_also_of_a_writer_that_took_over(self, writer):
         """The beginning of the connection was in the ring of the one that was killed."""
         capture = self.Capture()
-        work = writer(**capture.fds)
+        work = writer(captured=capture.fds)
         stamps = []
         for number in range(40):
             # header and payload
@@ -473,7 +475,7 @@ class TestSegments:
     def test_of_a_writer_that_died_with_its_rings(self, writer):
         """The journal has what the segments said."""
         capture = self.Capture()
-        work = writer(**capture.fds)
+        work = writer(captured=capture.fds)
         stamps = []
         for number in range(20):
             stamps.append(capture.segment(2 + 5))
