@@ -26,6 +26,7 @@ EXPECTED = {
     r"netem": "the kernel has no network emulation",
     r"no group of ours": "a container may not make control groups",
     r"no segments can be captured here": "a container may not have CAP_NET_RAW",
+    r"no TUN device here": "a container may have no /dev/net/tun",
     r"not a git checkout": "an exported tree has no history to copy from",
 }
 """Reason (a regular expression) to why no machine of CI can do without it."""

@@ -17,7 +17,7 @@ import pytest
 from tests.segments.packets import SYN
 
 _NANOSECONDS = 0xA1B23C4D
-_ETHERNET, _SLL2 = 1, 276
+_ETHERNET, _RAW = 1, 101
 
 
 class Packet(NamedTuple):
@@ -66,8 +66,8 @@ def read(file: Path) -> Iterator[Packet]:
 
 
 def _segment(stamp: int, frame: bytes, size: int, link: int) -> Iterator[Packet]:
-    at = {_ETHERNET: 14, _SLL2: 20}[link]
-    protocol = frame[12:14] if link == _ETHERNET else frame[0:2]
+    at = {_ETHERNET: 14, _RAW: 0}[link]
+    protocol = frame[12:14] if link == _ETHERNET else b"\x86\xdd" if frame[0] >> 4 == 6 else b"\x08\x00"
     if protocol == b"\x81\x00":
         protocol, at = frame[16:18], at + 4
     if protocol == b"\x08\x00" and frame[at + 9] == 6:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.segments import libpcap
+from tests.segments.tun import FAR, PORT, TunServer
+from wsrec.host import timestamping
 from wsrec.segments.capture import Capture, Flow, unavailable
 from wsrec.segments.segment_ring import CaptureState, SegmentFlag, SegmentKind, SegmentRing
 
@@ -153,6 +157,53 @@ class TestLoopback:
         assert [len(stamps(rows, peer.flow)) for peer in peers if peer.flow] == list(range(1, 41))
         for peer in peers:
             peer.close()
+
+
+class TestOrder:
+    """Over a device whose packets the kernel stamps before anybody sees them, as those of a NIC."""
+
+    @pytest.fixture
+    def server(self) -> Iterator[TunServer]:
+        try:
+            # the sequence numbers wrap in the middle
+            server = TunServer("wsrectun0", 2**32 - 3000)
+        except OSError as error:
+            pytest.skip(f"no TUN device here: {error.strerror}")
+        yield server
+        server.close()
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_every_stamp_is_the_one_that_libpcap_and_the_socket_have(self, capture, ring, server, tmp_path, seed):
+        choose = random.Random(seed)
+        stream = choose.randbytes(7000)
+        cuts = sorted({0, len(stream), *(choose.randrange(len(stream)) for _ in range(40))})
+        parts = list(pairwise(cuts))
+        sent = [*parts, *choose.sample(parts, 8), *((at, min(at + 900, 7000)) for at in (100, 3000, 6500))]
+        choose.shuffle(sent)
+        file = tmp_path / "tun.pcap"
+        with libpcap.recording(file, server.name, "tcp"), socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, timestamping.SO_TIMESTAMPING, timestamping.FLAGS)
+            client.bind(("", 0))
+            port = client.getsockname()[1]
+            flow = capture.watch(1, port, (FAR, PORT))
+            client.connect((FAR, PORT))
+            server.send(stream, sent)
+            received, read = b"", set()
+            while len(received) < len(stream):
+                data, ancillary, _, _ = client.recvmsg(1, timestamping.ANCILLARY_SIZE)
+                read.add(timestamping.Stamps().read(ancillary)[0])
+                received += data
+        assert received == stream
+        rows = settled(ring)
+        found = stamps(rows, flow)
+        reference = libpcap.Reference(libpcap.read(file), port)
+        assert len(found) == len(reference.arrivals) == len(stream)
+        assert reference.differences(found, exactly=True) == []
+        # TCP joins segments, and gives one of their stamps for all: each is one of those that were captured
+        assert read <= set(rows["stamp"].tolist())
+        assert len(read) > 5
+        data = rows[rows["kind"] == SegmentKind.SEGMENT]
+        assert int(np.bitwise_or.reduce(data["flags"])) == SegmentFlag.REPEATED | SegmentFlag.FILLED | SegmentFlag.AHEAD
 
 
 class TestThread:

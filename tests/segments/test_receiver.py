@@ -14,6 +14,7 @@ from tests.receive.test_receiver import Receiver, plan
 from tests.segments import libpcap
 from tests.segments.joined import Joined
 from wsrec.options.record import TlsMode
+from wsrec.receive import ktls
 from wsrec.ring.events import EventKind
 from wsrec.segments.capture import unavailable
 from wsrec.segments.segment_ring import CaptureState
@@ -23,7 +24,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 TEXT = 1
-MODES = [mode for mode in TlsMode if mode not in (TlsMode.KTLS, TlsMode.AUTO)]
+MODES = [
+    pytest.param(mode, marks=pytest.mark.skipif(unable is not None, reason=f"{unable and unable.reason}"))
+    for mode in TlsMode
+    if mode is not TlsMode.AUTO
+    for unable in [ktls.unable() if mode is TlsMode.KTLS else None]
+]
 
 
 @pytest.fixture
