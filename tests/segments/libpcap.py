@@ -16,6 +16,8 @@ import pytest
 
 from tests.segments.packets import SYN
 
+# s without a packet in the file
+QUIET = 0.3
 _NANOSECONDS = 0xA1B23C4D
 _ETHERNET, _RAW = 1, 101
 
@@ -45,7 +47,10 @@ def recording(file: Path, interface: str, expression: str) -> Iterator[None]:
             if "listening on" in line:
                 break
         yield
-        time.sleep(0.3)
+        # what it has not read when it is ended is not in its file
+        size = -1
+        while size != (size := file.stat().st_size):
+            time.sleep(QUIET)
     finally:
         dump.terminate()
         _, text = dump.communicate(timeout=20)

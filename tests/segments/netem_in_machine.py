@@ -29,6 +29,8 @@ _NEAR6, _FAR6 = "fd99::1", "fd99::2"
 _NEAR_VLAN, _FAR_VLAN = "10.98.0.1", "10.98.0.2"
 # one processor for the network, another one for those who look: packets then pass one after the other
 _NETWORK, _OTHER = "1", 0
+# s; the machine is slow
+libpcap.QUIET = 2.0
 
 
 class Scenario(NamedTuple):

@@ -14,6 +14,7 @@ import pytest
 
 from tests.segments import libpcap
 from tests.segments.netem_in_machine import SCENARIOS, SIZE, Scenario
+from tests.segments.packets import ACK, SYN
 from tests.segments.test_capture import stamps
 from wsrec.receive import ktls
 from wsrec.segments.capture import Flow
@@ -64,7 +65,7 @@ def test_every_byte_has_the_stamp_that_libpcap_has(machine, scenario: Scenario):
     assert (machine.out / f"{scenario.name}.npy").exists(), machine.output
     rows = np.load(machine.out / f"{scenario.name}.npy")
     packets = list(libpcap.read(machine.out / f"{scenario.name}.pcap"))
-    port = packets[0].source
+    port = next(packet.target for packet in packets if packet.flags & SYN and packet.flags & ACK)
     reference = libpcap.Reference(packets, port)
     found = stamps(rows, Flow(1, 0, port, False))
     assert len(found) == len(reference.arrivals) == SIZE

@@ -18,6 +18,7 @@ from libc.string cimport memcpy, strerror
 from wsrec.host._clock cimport Mapping, mapping, wsrec_now
 from wsrec.ring.counter cimport wsrec_load, wsrec_store
 from wsrec.ring.slot_layout cimport FLAG_COARSE, FLAG_FIN, FLAG_LAST, FLAG_RSV1, Slot, check_layout
+from wsrec.segments.stream_map cimport wsrec_map, wsrec_map_append, wsrec_map_record
 from wsrec.tls._records cimport INCOMPLETE, RecordReader
 
 from wsrec.receive.direct import DirectTransport
@@ -191,9 +192,13 @@ cdef class HotPath:
     cdef uint64_t[::1] _held
     cdef uint64_t _record_at, _record_end
     cdef bint _over
-    # where the bytes of the TCP stream are captured, None if they are not, and how many were taken off the socket
-    cdef object _flow
-    cdef uint64_t _taken
+    # where the bytes of the TCP stream are captured, if they are: the stream map, the stream offset up to which they were
+    # taken off the socket, and what lies before the content in a record
+    cdef wsrec_map _map
+    cdef bint _mapped
+    cdef uint8_t[::1] _map_bytes
+    cdef uint64_t[::1] _map_words
+    cdef uint64_t _taken, _lead
     # whether a read is delivered record by record
     cdef bint _by_record
     # the read in progress: its first slot, whether its last one is not marked yet, and what waits for its end
@@ -252,8 +257,7 @@ cdef class HotPath:
             self._ciphertext = transport.ciphertext
             self._rest = transport.rest
             self._held = transport.held
-            self._flow = transport.flow
-            self._taken = transport.taken
+            self._map_to(transport)
         self._encrypted = isinstance(transport, StampedTlsTransport) and not self._by_record
         if self._encrypted:
             self._ciphertext = transport.ciphertext
@@ -439,8 +443,13 @@ cdef class HotPath:
             self._record_at += consumed
             if likely(kind == DATA and self._only_data):
                 if likely(size):
-                    if unlikely(self._flow is not None):
-                        self._flow.record(size, size, self._flow.offset + self._taken - (self._record_end - self._record_at))
+                    if unlikely(self._mapped):
+                        wsrec_map_append(
+                            &self._map,
+                            self._head + <uint64_t>size,
+                            self._taken - (self._record_end - self._record_at),
+                            <uint16_t>(consumed - self._lead - <size_t>size),
+                        )
                     return size
             elif not self._on_record(kind, size):
                 return 0
@@ -481,6 +490,23 @@ cdef class HotPath:
             controls, self._controls = self._controls, None
             for opcode, offset, length in controls:
                 self._on_control(opcode, bytes(self._ring.slice(offset, length)))
+        return 0
+
+    cdef int _map_to(self, transport) except -1:
+        """Write to the stream map where the records of `transport` lay, if its TCP stream is captured."""
+        flow = transport.flow
+        self._mapped = flow is not None and flow.lead is not None
+        if not self._mapped:
+            return 0
+        records = flow.writer.map
+        self._map_bytes = records.view
+        self._map_words = records.published.words
+        self._map.records = <wsrec_map_record *>&self._map_bytes[0]
+        self._map.published = &self._map_words[records.published.index]
+        self._map.released = &self._map_words[records.released.index]
+        self._map.mask, self._map.capacity = records.mask, records.capacity
+        self._map.flow, self._map.conn, self._map.lost = flow.number, flow.conn, 0
+        self._taken, self._lead = flow.offset + transport.taken, flow.lead
         return 0
 
     cdef int _prepare(self) except -1:

@@ -107,6 +107,11 @@ class FlowMap:
         """The flow's number; 0 if it is not captured."""
         return 0 if self.flow is None else self.flow.number
 
+    @property
+    def lead(self) -> int | None:
+        """Bytes before the content of a TLS record; None if they are not constant, or the flow is not captured."""
+        return None if self.flow is None or self._framing is None else self._framing.overhead - self._framing.tail
+
     def begin(self, kind: MapKind, head: Counter, offset: int | None, of: Framing | None = None) -> None:
         """Begin the flow in the map: what is written to the ring from now on is of the stream from `offset` on.
 
