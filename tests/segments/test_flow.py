@@ -169,6 +169,17 @@ class TestOrder:
             table.arrive(0, b"a" * 10, 100)
         assert table.take() == [segment(0, 10, 100)]
 
+    def test_one_that_another_device_shows_later_is_no_repetition(self):
+        """As a VLAN's device upon one whose packets have no stamp of their own: each is shown by both."""
+        table = Table()
+        table.open()
+        for stamp, interface in ((100, 1), (101, 2), (102, 1), (103, 2)):
+            data, protocol = packet(V4, 0, b"a" * 10)
+            table.table.packet(data, len(data), protocol, stamp, interface=interface)
+        data, protocol = packet(V4, 10, b"b")
+        table.table.packet(data, len(data), protocol, 104, interface=2)
+        assert table.take() == [segment(0, 10, 100), segment(0, 10, 102, REPEATED), segment(10, 1, 104)]
+
     def test_a_keep_alive_probe_repeats_nothing(self):
         table = Table()
         table.open()

@@ -54,6 +54,7 @@ typedef struct {
     uint8_t version; /* of IP: 4 or 6 */
     uint8_t remote[16];
     uint8_t open, broken;
+    int interface; /* the one that showed the SYN first: others show the same packets again */
     uint32_t first; /* sequence number of offset 0 */
     uint64_t frontier;
     uint32_t ahead; /* intervals behind the frontier: sorted, apart from one another */
@@ -79,6 +80,7 @@ typedef struct {
     uint32_t sequence, length, captured;
     const uint8_t *payload; /* `captured` bytes of `length` */
     uint8_t nic;
+    int interface;
 } wsrec_arrival;
 
 static inline int wsrec_write(wsrec_output *out, const wsrec_segment *record, uint64_t reserve) {
@@ -246,10 +248,12 @@ static inline void wsrec_cover(wsrec_flow *flow, uint64_t start, uint64_t end) {
 }
 
 /* the server's SYN: stream offsets begin behind it. A later one only counts while there is no data */
-static inline void wsrec_opened(wsrec_output *out, wsrec_flow *flow, uint32_t sequence, uint64_t stamp, uint8_t nic) {
+static inline void wsrec_opened(wsrec_output *out, wsrec_flow *flow, uint32_t sequence, uint64_t stamp, uint8_t nic,
+                                int interface) {
     if (flow->open && (flow->frontier || flow->ahead || flow->first == sequence + 1)) return;
     flow->first = sequence + 1;
     flow->open = 1;
+    flow->interface = interface;
     wsrec_emit(out, flow, WSREC_OPEN, 0, 0, stamp, nic ? WSREC_NIC : 0, 0);
 }
 
@@ -295,7 +299,7 @@ static inline void wsrec_arrived(wsrec_output *out, wsrec_flow *flow, const wsre
         }
         if (covered > from) {
             if (covered > end) covered = end;
-            if (got->stamp)
+            if (got->stamp && got->interface == flow->interface)
                 wsrec_emit(out, flow, WSREC_SEGMENT, from, covered - from, got->stamp, nic | WSREC_REPEATED, 0);
             from = covered;
         } else {

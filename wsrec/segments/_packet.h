@@ -94,9 +94,10 @@ static inline int wsrec_parse_packet(const uint8_t *data, uint32_t captured, uin
     return 1;
 }
 
-/* one packet that was received at `stamp` (ns since the epoch, of the NIC's clock if `nic`) and read at `now` (monotonic) */
+/* one packet that `interface` showed, received at `stamp` (ns since the epoch, of the NIC's clock if `nic`) and read at
+   `now` (monotonic) */
 static inline void wsrec_packet(wsrec_table *table, const uint8_t *data, uint32_t captured, uint32_t length,
-                                uint16_t protocol, uint64_t stamp, uint8_t nic, uint64_t now) {
+                                uint16_t protocol, uint64_t stamp, uint8_t nic, int interface, uint64_t now) {
     wsrec_tcp tcp;
     wsrec_arrival got;
     wsrec_flow *flow;
@@ -120,7 +121,7 @@ static inline void wsrec_packet(wsrec_table *table, const uint8_t *data, uint32_
     if (tcp.flags & WSREC_RST) return;
     if (tcp.flags & WSREC_SYN) {
         if (!(tcp.flags & WSREC_ACK)) return;
-        wsrec_opened(&table->out, flow, tcp.sequence, stamp, nic);
+        wsrec_opened(&table->out, flow, tcp.sequence, stamp, nic, interface);
         tcp.sequence++;
     }
     if (!tcp.length) return;
@@ -138,6 +139,7 @@ static inline void wsrec_packet(wsrec_table *table, const uint8_t *data, uint32_
     got.payload = tcp.payload;
     got.captured = tcp.captured;
     got.nic = nic;
+    got.interface = interface;
     wsrec_arrived(&table->out, flow, &got);
 }
 
@@ -158,7 +160,7 @@ static inline void wsrec_block(wsrec_table *table, const uint8_t *block, uint32_
         wsrec_packet(table, block + at + packet.tp_net, packet.tp_snaplen, packet.tp_len,
                      (uint16_t)(address.sll_protocol << 8 | address.sll_protocol >> 8),
                      (uint64_t)packet.tp_sec * 1000000000u + packet.tp_nsec,
-                     !!(packet.tp_status & TP_STATUS_TS_RAW_HARDWARE), now);
+                     !!(packet.tp_status & TP_STATUS_TS_RAW_HARDWARE), address.sll_ifindex, now);
         if (!packet.tp_next_offset) return;
         if (packet.tp_next_offset > size - at) return;
         at += packet.tp_next_offset;
