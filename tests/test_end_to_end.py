@@ -33,7 +33,9 @@ class TestRealRecording:
     @pytest.mark.parametrize(
         ("tls", "wait"),
         [
-            ("stamped", "epoll"),
+            ("direct", "epoll"),
+            pytest.param("direct", "spin", marks=pytest.mark.long),
+            pytest.param("stamped", "epoll", marks=pytest.mark.long),
             ("openssl", "spin"),
             pytest.param("openssl", "epoll", marks=pytest.mark.long),
             pytest.param("stamped", "adaptive", marks=pytest.mark.long),
@@ -57,7 +59,7 @@ class TestRealRecording:
         for before, after in itertools.pairwise(stages):
             assert (before <= after).all()
         sources = set(rows["recv_source"].to_pylist())
-        if tls == "stamped":
+        if tls in ("direct", "stamped"):
             assert sources == {"kernel"}
             assert rows["nic_time"].null_count == 0
         else:
@@ -114,7 +116,9 @@ class TestSaturation:
     @pytest.mark.parametrize(
         ("ring", "tls"),
         [
-            ("64KiB", "stamped"),
+            ("64KiB", "direct"),
+            pytest.param("8MiB", "direct", marks=pytest.mark.long),
+            pytest.param("64KiB", "stamped", marks=pytest.mark.long),
             pytest.param("8MiB", "openssl", marks=pytest.mark.long),
             pytest.param("64KiB", "openssl", marks=pytest.mark.long),
             pytest.param("256KiB", "stamped", marks=pytest.mark.long),

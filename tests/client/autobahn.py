@@ -7,6 +7,7 @@ PATH or with pyenv; the suite is installed from PyPI into ~/.cache/wsrec-autobah
     scripts/autobahn                                  # all of it; sections 9, 12 and 13 take minutes
     scripts/autobahn --cases '1.*,6.*'                # some
     scripts/autobahn --core python
+    scripts/autobahn --tls direct                     # over TLS, which ends before the suite's server
     scripts/autobahn --url ws://127.0.0.1:9001        # docker run -p 9001:9001 crossbario/autobahn-testsuite
 
 Exit status: 0 all passed, 1 something failed, 2 there is no server.
@@ -18,18 +19,24 @@ import argparse
 import asyncio
 import contextlib
 import fnmatch
+import functools
 import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
+
+import trustme
 
 CORES = {"python": "1", "compiled": ""}
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wsrec-autobahn"
@@ -56,6 +63,7 @@ SECTIONS = {
     "12": "compression",
     "13": "compression, other parameters",
 }
+_FRONT = "127.0.0.2"
 NO_SERVER = 2
 PASSED = ("OK", "INFORMATIONAL")
 
@@ -64,15 +72,17 @@ class NoServerError(Exception):
     """There is no suite to test against; the text says what would help."""
 
 
-async def run_cases(url: str, agent: str, patterns: list[str]) -> dict[str, str]:
+async def run_cases(url: str, agent: str, patterns: list[str], secure: dict[str, Any]) -> dict[str, str]:
     """Put this process's core through the cases and return each case's verdict."""
     verdicts: dict[str, str] = {}
+    ask = functools.partial(asked, secure=secure)
     count = int(await ask(f"{url}/getCaseCount"))
     for number in range(1, count + 1):
         case = json.loads(await ask(f"{url}/getCaseInfo?case={number}"))["id"]
         if not any(fnmatch.fnmatchcase(case, pattern) for pattern in patterns):
             continue
-        await echo(f"{url}/runCase?case={number}&agent={quote(agent)}", case.split(".")[0] in ("12", "13"))
+        compressed = case.split(".")[0] in ("12", "13")
+        await echo(f"{url}/runCase?case={number}&agent={quote(agent)}", compressed, secure)
         status = json.loads(await ask(f"{url}/getCaseStatus?case={number}&agent={quote(agent)}"))
         verdicts[case] = status["behavior"]
         if sys.stderr.isatty():
@@ -83,20 +93,20 @@ async def run_cases(url: str, agent: str, patterns: list[str]) -> dict[str, str]
     return verdicts
 
 
-async def ask(url: str) -> str:
+async def asked(url: str, secure: dict[str, Any]) -> str:
     """The suite's one answer to a question; some have none."""
     import wsrec
 
     answers: list[str] = []
     # the suite is one thread, which may be at work on its reports
     async with wsrec.connect(
-        url, on_message=lambda message: answers.append(message.text), open_timeout=CASE_TIMEOUT
+        url, on_message=lambda message: answers.append(message.text), open_timeout=CASE_TIMEOUT, **secure
     ) as connection:
         await connection.wait_closed()
     return answers[0] if answers else ""
 
 
-async def echo(url: str, compressed: bool) -> None:
+async def echo(url: str, compressed: bool, secure: dict[str, Any]) -> None:
     """The client under test."""
     import wsrec
 
@@ -112,19 +122,20 @@ async def echo(url: str, compressed: bool) -> None:
                 on_message=on_message,
                 compression="deflate" if compressed else None,
                 open_timeout=CASE_TIMEOUT,
+                **secure,
             ) as connection,
         ):
             await connection.wait_closed()
 
 
-def tested(url: str, core: str, cases: str) -> dict[str, str]:
+def tested(url: str, core: str, cases: str, secure: list[str]) -> dict[str, str]:
     """Verdicts for one core, run in a separate process, since the core is selected at import.
 
     Raises:
         NoServerError: no server answers there.
 
     """
-    options = ["--url", url, "--cases", cases, "--client", f"wsrec-{core}"]
+    options = ["--url", url, "--cases", cases, "--client", f"wsrec-{core}", *secure]
     command = [sys.executable, "-m", "tests.client.autobahn", *options]
     with tempfile.TemporaryFile("w+") as out:
         client = subprocess.run(command, env={**os.environ, "WSREC_PURE": CORES[core]}, stdout=out)
@@ -134,6 +145,41 @@ def tested(url: str, core: str, cases: str) -> dict[str, str]:
         out.seek(0)
         verdicts: dict[str, str] = json.load(out)
     return verdicts
+
+
+@contextlib.contextmanager
+def behind_tls(url: str, folder: Path) -> Iterator[tuple[str, Path]]:
+    """A TLS server in front of the suite's: its address, and the file of its CA."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # at the suite's own port, which it wants to find in the request
+    host, _, port = url.removeprefix("ws://").rpartition(":")
+    authority.issue_cert(_FRONT).configure_cert(context)
+    ca_file = folder / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    listening, loop = socket.create_server((_FRONT, int(port))), asyncio.new_event_loop()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            inner = await asyncio.open_connection(host, int(port))
+            await asyncio.gather(passed_on(reader, inner[1]), passed_on(inner[0], writer))
+
+    async def passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+        # TLS has no end of one direction, so the end of one is that of both
+        writer.close()
+
+    def serve() -> None:
+        loop.run_until_complete(asyncio.start_server(connected, sock=listening, ssl=context))
+        loop.run_forever()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"wss://{_FRONT}:{port}", ca_file
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
 
 
 def table(results: dict[str, dict[str, str]]) -> str:
@@ -258,19 +304,28 @@ def main() -> int:
     parser.add_argument("--core", choices=CORES, action="append", help="test this one only")
     parser.add_argument("--python27", help="the interpreter to install the suite with")
     parser.add_argument("--json", type=Path, help="write every verdict there too")
+    parser.add_argument("--tls", choices=("direct", "stamped", "openssl"), help="over TLS, decrypted so")
+    parser.add_argument("--ca-file", help=argparse.SUPPRESS)
     parser.add_argument("--client", metavar="AGENT", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.client:
         try:
-            verdicts = asyncio.run(run_cases(options.url, options.client, options.cases.split(",")))
+            secure = {} if options.tls is None else {"tls": options.tls, "ca_file": options.ca_file}
+            verdicts = asyncio.run(run_cases(options.url, options.client, options.cases.split(","), secure))
         except ConnectionRefusedError:
             return NO_SERVER
         json.dump(verdicts, sys.stdout)
         return 0
     try:
         server = fuzzing_server(options.python27, options.cases.split(","))
-        with contextlib.nullcontext(options.url) if options.url else server as url:
-            results = {core: tested(url, core, options.cases) for core in options.core or CORES}
+        with contextlib.ExitStack() as stack:
+            url = options.url or stack.enter_context(server)
+            secure = []
+            if options.tls is not None:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                url, ca_file = stack.enter_context(behind_tls(url, folder))
+                secure = ["--tls", options.tls, "--ca-file", str(ca_file)]
+            results = {core: tested(url, core, options.cases, secure) for core in options.core or CORES}
     except NoServerError as error:
         print(f"autobahn: {error}", file=sys.stderr)
         return 2

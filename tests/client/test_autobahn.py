@@ -14,9 +14,10 @@ CASES = "1.1.6,1.2.6,2.5,2.10,3.2,4.1.3,5.6,5.15,6.2.3,6.3.1,6.4.1,7.1.5,7.3.1,7
 
 @pytest.mark.timeout(600)
 @pytest.mark.long
-def test_a_few_cases_of_each_section_pass() -> None:
+@pytest.mark.parametrize("tls", [(), ("--tls", "direct")], ids=["plain", "direct"])
+def test_a_few_cases_of_each_section_pass(tls: tuple[str, ...]) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "tests.client.autobahn", "--cases", CASES],
+        [sys.executable, "-m", "tests.client.autobahn", "--cases", CASES, *tls],
         capture_output=True,
         text=True,
         timeout=580,

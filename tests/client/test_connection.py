@@ -99,7 +99,7 @@ class TestMessages:
         sent = [f"message {n} é" * (n % 50) for n in range(2000)]
         server = exchange(sends(sent), tls=tls is not None)
         client = Client()
-        runner(until_closed(server.url, client, ca_file=ca_file, tls=tls or "stamped"))
+        runner(until_closed(server.url, client, ca_file=ca_file, tls=tls or "direct"))
         assert client.messages == [(TEXT, message.encode()) for message in sent]
         for stamps in client.stamps:
             assert list(stamps[1:]) == sorted(stamps[1:])

@@ -36,11 +36,11 @@ from wsrec.receive import (
     reconnector,
     transport,
 )
+from wsrec.receive.direct import DirectTransport
 from wsrec.receive.producer import Producer
 from wsrec.receive.rate_limit import HostRateLimiters
 from wsrec.receive.reconnector import Reconnector
 from wsrec.receive.sides import Side
-from wsrec.receive.tls import StampedTlsTransport
 from wsrec.receive.tls_choice import TlsPolicy
 from wsrec.receive.transport import PlainTransport
 from wsrec.receive.waiting import Adaptive, Epoll, Spin, Waiting
@@ -73,7 +73,7 @@ class Life:
         self,
         url: str,
         ca_file: str | None = None,
-        tls: TlsMode = TlsMode.STAMPED,
+        tls: TlsMode = TlsMode.DIRECT,
         *,
         idle_timeout: float | None = None,
         **options: Any,
@@ -342,7 +342,7 @@ class TestEndBehind:
 
         async def run() -> None:
             server = exchange(never_reads, tls=tls is not None, close_timeout=0.1)
-            life = Life(server.url, str(ca_file), tls=tls or TlsMode.STAMPED, until_close=False)
+            life = Life(server.url, str(ca_file), tls=tls or TlsMode.DIRECT, until_close=False)
             await life.until(life.reader.received)
             await life.stop()
             assert life.events(EventKind.LOST_INTERVAL) == []
@@ -688,7 +688,7 @@ class TestGarbage:
                 handler(sock)
 
         def existing() -> int:
-            kinds = StampedTlsTransport, PlainTransport, open_connection.HotPath, open_connection.Handshake
+            kinds = DirectTransport, PlainTransport, open_connection.HotPath, open_connection.Handshake
             return sum(type(found) in {*kinds, socket.socket} for found in gc.get_objects())
 
         async def run() -> None:

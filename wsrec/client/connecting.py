@@ -43,7 +43,7 @@ def connect(
     on_message: Callable[[Message], object],
     headers: Mapping[str, str] | None = None,
     ca_file: str | os.PathLike[str] | None = None,
-    tls: Literal["auto", "direct", "stamped", "ktls", "openssl"] = "stamped",
+    tls: Literal["auto", "direct", "stamped", "ktls", "openssl"] = "direct",
     proxy: str | Literal[True] | None = True,
     compression: Literal["deflate"] | None = None,
     wait: Literal["epoll", "spin", "adaptive"] = "epoll",

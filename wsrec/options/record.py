@@ -148,12 +148,12 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     tls: Annotated[
         TlsMode,
         Option(
-            "`stamped`: OpenSSL decrypts, with kernel timestamps. `direct`: the same, record by record into the ring. "
-            "`ktls`: the kernel decrypts, without timestamps. `openssl`: neither. `auto`: direct if the kernel gives "
-            "timestamps, else ktls, else openssl.",
+            "`direct`: wsrec decrypts record by record, with kernel timestamps; where that cannot be, as `stamped`: "
+            "OpenSSL decrypts, with kernel timestamps. `ktls`: the kernel decrypts, without timestamps. `openssl`: "
+            "neither. `auto`: direct if the kernel gives timestamps, else ktls, else openssl.",
             Choice(TlsMode),
         ),
-    ] = TlsMode.STAMPED
+    ] = TlsMode.DIRECT
     segments: Annotated[
         bool,
         Option(
