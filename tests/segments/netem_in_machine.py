@@ -69,7 +69,7 @@ peer, _ = sock.accept()
 peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 choose, left = random.Random(7), int(sys.argv[2])
 while left:
-    part = min(left, choose.choice([1, 50, 300, 1448, 5000, 30000]))
+    part = min(left, choose.choice([2, 50, 300, 1448, 5000, 30000]))
     peer.sendall(bytes(part)); left -= part
     if choose.random() < 0.1: time.sleep(0.002)
 peer.recv(1)
