@@ -31,8 +31,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import trustme
+
 from tests.endurance.accounting import SLACK_NS, Account, account, without
 from tests.endurance.pulse import PulseExchange
+from wsrec.options.record import TlsMode
 
 VICTIMS = (
     "receiver",
@@ -426,12 +429,13 @@ def run(
     victims: Sequence[str] = VICTIMS,
     phases: Sequence[str] = PHASES,
     keep: Path | None = None,
+    tls: TlsMode | None = None,
 ) -> Iterator[Round]:
-    """Play `rounds` rounds, all phases and victims in turn; folders of bad ones are copied to `keep`."""
+    """Play `rounds` rounds, all phases and victims in turn, over TLS in this mode; bad ones are copied to `keep`."""
     chance = random.Random(seed)
     cases = [(victim, phase) for phase in phases for victim in victims]
-    exchange = PulseExchange(rate)
     with tempfile.TemporaryDirectory(prefix="wsrec-kills-") as folder:
+        exchange = PulseExchange(rate) if tls is None else over_tls(rate, tls, Path(folder))
         feed = Path(folder) / "pulse.yaml"
         feed.write_text(exchange.feed())
         try:
@@ -453,6 +457,15 @@ def run(
             exchange.stop()
 
 
+def over_tls(rate: int, mode: TlsMode, folder: Path) -> PulseExchange:
+    """The exchange with a certificate, which recorders trust from now on, decrypting in this mode."""
+    authority, certificate, ca_file = trustme.CA(), folder / "certificate.pem", folder / "ca.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    authority.cert_pem.write_to_path(str(ca_file))
+    os.environ |= {"WSREC_RECORD_TLS": mode.value, "WSREC_RECORD_CA_FILE": str(ca_file)}
+    return PulseExchange(rate, certificate)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=70)
@@ -460,6 +473,7 @@ def main() -> int:
     parser.add_argument("--victims", nargs="+", choices=VICTIMS, default=VICTIMS)
     parser.add_argument("--phases", nargs="+", choices=(*PHASES, *DISK_PHASES), default=PHASES)
     parser.add_argument("--seed", type=int, default=time.time_ns() & 0xFFFF)
+    parser.add_argument("--tls", type=TlsMode, choices=tuple(TlsMode), help="over TLS, decrypted so")
     parser.add_argument("--json", type=Path, help="write the rounds there too")
     parser.add_argument("--keep", type=Path, help="copy the folders of bad rounds there")
     options = parser.parse_args()
@@ -490,6 +504,7 @@ def main() -> int:
         victims=options.victims,
         phases=options.phases,
         keep=options.keep,
+        tls=options.tls,
     )
     for number, one in enumerate(played, 1):
         rounds.append(one._asdict())

@@ -1,9 +1,10 @@
 """An exchange whose every message is known beforehand, so that missing messages of a recording have known numbers.
 
-It runs as a process of its own, so that it goes on while others are killed: `python -m tests.endurance.pulse RATE`
-prints a JSON line with its URL and its beginning, and then takes a word a line on standard input, which strikes all
-clients that are connected: `rst`, `fin` (in the middle of a frame), `silent` (nothing more, not even a pong, and no
-end), `close`, `notice` (a message that announces the end), or `hold SECONDS`, which delays the handshakes from then on.
+It runs as a process of its own, so that it goes on while others are killed: `python -m tests.endurance.pulse RATE
+[CERTIFICATE]` (a PEM file with the key, for TLS) prints a JSON line with its URL and its beginning, and then takes a
+word a line on standard input, which strikes all clients that are connected: `rst`, `fin` (in the middle of a frame),
+`silent` (nothing more, not even a pong, and no end), `close`, `notice` (a message that announces the end), or `hold
+SECONDS`, which delays the handshakes from then on.
 
 Message k of symbol s is number k * len(SYMBOLS) + s, and due at `began` + number / rate: to every client that is there
 then, as a stream that goes on whether somebody listens or not.
@@ -16,6 +17,7 @@ import contextlib
 import json
 import os
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -64,8 +66,12 @@ def frame(data: bytes) -> bytes:
 class Pulse:
     """The exchange, in its process."""
 
-    def __init__(self, rate: int) -> None:
+    def __init__(self, rate: int, certificate: str | None = None) -> None:
         self._rate = rate
+        self._context: ssl.SSLContext | None = None
+        if certificate is not None:
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._context.load_cert_chain(certificate)
         self._clients: dict[ServerConnection, str] = {}
         self._hold = 0.0
         self._began = time.time_ns()
@@ -76,6 +82,7 @@ class Pulse:
             self._serve,
             "127.0.0.1",
             0,
+            ssl=self._context,
             compression=None,
             ping_interval=None,
             close_timeout=1,
@@ -90,7 +97,8 @@ class Pulse:
 
     def _send(self, server: Server) -> None:
         port = next(iter(server.sockets)).getsockname()[1]
-        print(json.dumps({"url": f"ws://localhost:{port}/stream", "began": self._began}), flush=True)
+        scheme = "ws" if self._context is None else "wss"
+        print(json.dumps({"url": f"{scheme}://localhost:{port}/stream", "began": self._began}), flush=True)
 
     def _due(self) -> int:
         return (time.monotonic_ns() - self._origin) * self._rate // 1_000_000_000
@@ -167,6 +175,10 @@ class Pulse:
 class PulseExchange:
     """The same, as the process that starts and strikes it sees it.
 
+    Args:
+        rate: messages a second.
+        certificate: PEM file with the key, for TLS.
+
     Attributes:
         url: where it is.
         began: ns since the epoch at which number 0 was due.
@@ -175,11 +187,11 @@ class PulseExchange:
 
     """
 
-    def __init__(self, rate: int) -> None:
+    def __init__(self, rate: int, certificate: Path | None = None) -> None:
         self.rate = rate
         self.opened: list[int] = []
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.endurance.pulse", str(rate)],
+            [sys.executable, "-m", "tests.endurance.pulse", str(rate), *([] if certificate is None else [certificate])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -218,4 +230,4 @@ class PulseExchange:
 
 
 if __name__ == "__main__":
-    asyncio.run(Pulse(int(sys.argv[1])).run())
+    asyncio.run(Pulse(int(sys.argv[1]), *sys.argv[2:]).run())
