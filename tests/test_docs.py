@@ -138,7 +138,7 @@ class TestPrograms:
     PROGRAMS = programs()
 
     def test_there_are_some(self):
-        assert len(self.PROGRAMS) == 6
+        assert len(self.PROGRAMS) == 7
 
     @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
     def test_runs(self, program: str, exchange: Any, ca_file: Path):

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from wsrec.client.arrivals import Arrival
     from wsrec.client.connecting import connect
     from wsrec.client.connection import Connection
     from wsrec.client.errors import ConnectionClosed
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Anchor",
+    "Arrival",
     "Books",
     "Capture",
     "CaptureError",
@@ -58,6 +60,7 @@ __all__ = [
 # imported on first use, so that the command starts without them
 _HOMES = {
     "Anchor": "wsrec.host.clock",
+    "Arrival": "wsrec.client.arrivals",
     "Books": "wsrec.order_books.books",
     "Capture": "wsrec.format.reading",
     "CaptureError": "wsrec.format.errors",

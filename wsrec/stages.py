@@ -69,6 +69,8 @@ class StampSource(IntEnum):
     NONE_DROPPED = 10
     NONE_BEHIND = 11
     NONE_UNMAPPED = 12
+    NONE_REFUSED = 13
+    NONE_FORGOTTEN = 14
 
     @property
     def word(self) -> str:
@@ -117,4 +119,6 @@ _REASONS = {
     StampSource.NONE_DROPPED: "segments: the capture's ring was full, and the segment was dropped",
     StampSource.NONE_BEHIND: "segments: the capture did not have the segment in time",
     StampSource.NONE_UNMAPPED: "segments: the place of this frame in its TCP stream is unknown",
+    StampSource.NONE_REFUSED: "segments: they cannot be captured here",
+    StampSource.NONE_FORGOTTEN: "segments: asked for so late that they were forgotten",
 }

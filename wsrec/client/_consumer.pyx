@@ -34,6 +34,12 @@ cdef int SHIFT = COARSE_SHIFT
 cdef object new_tuple = tuple.__new__
 
 
+cdef inline uint64_t first_byte(const Slot *slot) noexcept nogil:
+    """As in the Python module."""
+    cdef uint64_t header = 2 if slot.length < 126 else 4 if slot.length < 1 << 16 else 10
+    return slot.offset - min(header, slot.offset)
+
+
 @cython.freelist(16)
 @cython.final
 cdef class Message:
@@ -49,6 +55,9 @@ cdef class Message:
     # the bytes that `_start` points into, if the message was assembled
     cdef object _whole
     cdef object _view
+    # the count in the ring of its first byte, if it was assembled
+    cdef uint64_t _first
+    cdef bint _assembled
 
     @property
     def opcode(self):
@@ -107,6 +116,11 @@ cdef class Message:
         """Bytes that the read took off the socket."""
         return self._slot.read_bytes
 
+    def arrival(self):
+        """When its first and its last byte arrived; to be awaited, also after the callback, but within two seconds."""
+        cdef uint64_t first = self._first if self._assembled else first_byte(&self._slot)
+        return self.connection._arrival(first, self._slot.offset + self._slot.length - 1, self._slot.handoff)
+
     def __bytes__(self):
         self._check()
         return PyBytes_FromStringAndSize(<char *>self._start, self._length)
@@ -152,6 +166,8 @@ cdef class Consumer:
     cdef uint64_t *_tail
     cdef uint64_t *_released
     cdef uint64_t _mask, _slot_mask
+    # the first byte of the message being assembled
+    cdef uint64_t _first
 
     def __init__(self, slots, ring, connection, max_message, *, on_message, on_control, on_error):
         self.assembler = Assembler(max_message)
@@ -199,6 +215,8 @@ cdef class Consumer:
 
     cdef int _rare(self, Slot *slot, const uint8_t *data) except -1:
         """A part of a message, or a compressed one."""
+        if slot.opcode:
+            self._first = first_byte(slot)
         part = PyMemoryView_FromMemory(<char *>data, slot.length, PyBUF_READ)
         message = self.assembler.add(slot.opcode, slot.flags, part)
         if message is None:
@@ -216,6 +234,8 @@ cdef class Consumer:
         message._at = slot.offset & self._mask
         message._length = length
         message._whole = whole
+        if whole is not None:
+            message._first, message._assembled = self._first, True
         # Stage 6, HANDOFF
         message._slot.handoff = wsrec_now(CLOCK)
         try:

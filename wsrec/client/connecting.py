@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 from websockets.exceptions import InvalidURI
 from websockets.uri import WebSocketURI, parse_uri
 
-from wsrec.client import loop_waiting
+from wsrec.client import arrivals, loop_waiting
+from wsrec.client.arrivals import Captured
 from wsrec.client.connection import Connection
 from wsrec.client.dialing import Dialing
 from wsrec.client.implementation import Message
@@ -49,6 +50,7 @@ def connect(
     wait: Literal["epoll", "spin", "adaptive"] = "epoll",
     cpu: int | None = None,
     rt_priority: int | None = None,
+    segments: bool = False,
     max_message: int = MAX_MESSAGE,
     max_unsent: int = MAX_UNSENT,
     ring_size: int = RING_SIZE,
@@ -76,6 +78,7 @@ def connect(
             does so for a while after data (docs/how-to/tuning.md). Connections of a loop with the same one share it.
         cpu: processor for the thread that runs the loop, from now on; a refusal is logged.
         rt_priority: SCHED_FIFO priority of that thread, 1 to 99; a refusal is logged.
+        segments: capture each TCP segment beside the sockets (CAP_NET_RAW), for `Message.arrival`; a refusal is logged.
         max_message: bytes; a larger message, before or after inflating, closes the connection with 1009.
         max_unsent: bytes that may be queued before `Connection.send` refuses more.
         ring_size: bytes, a power of two of at least 64 KiB; messages above a quarter of it are copied once.
@@ -113,7 +116,7 @@ def connect(
             compression,
         ),
         on_message,
-        Scheduling(WaitStrategy(wait), cpu, rt_priority),
+        Scheduling(WaitStrategy(wait), cpu, rt_priority, _others(cpu) if segments else None),
         logging.getLogger("wsrec.client") if logger is None else logger,
         open_timeout=open_timeout,
         max_message=max_message,
@@ -141,11 +144,15 @@ class Target(NamedTuple):
 
 
 class Scheduling(NamedTuple):
-    """How to wait, and the scheduling of the thread that runs the loop; None leaves that as it is."""
+    """How to wait, and the scheduling of the thread that runs the loop; None leaves that as it is.
+
+    `capture_on` is where segments may be captured: None if they are not.
+    """
 
     wait: WaitStrategy
     cpu: int | None
     rt_priority: int | None
+    capture_on: set[int] | None
 
     def request(self, logger: Logger) -> None:
         """Request the scheduling for the calling thread; what the system refuses is logged."""
@@ -225,7 +232,14 @@ class Connecting:
         offer = deflate.offer(context_takeover=True) if target.compression else None
         choice = self._tls_choice()
         waiting = loop_waiting.join(self._scheduling.wait)
-        dialing = Dialing(target.uri, choice, target.proxy, waiting.prepare)
+        captured: Captured | None = None
+        if self._scheduling.capture_on is not None:
+            captured = arrivals.join(self._scheduling.capture_on, self._logger)
+        attempt = None
+        if captured is not None:
+            uses_kernel = choice is not None and choice.may_use_kernel
+            attempt = captured.attempt(records=uses_kernel, tunnel=target.proxy is not None)
+        dialing = Dialing(target.uri, choice, target.proxy, waiting.prepare, attempt)
         connection: Connection | None = None
         try:
             async with asyncio.timeout(self._open_timeout) as limit:
@@ -235,6 +249,7 @@ class Connecting:
                     Handshake(target.url, target.headers, offer),
                     self._on_message,
                     waiting,
+                    captured,
                     address=dialing.address,
                     tls=dialing.tls,
                     tls_mode=dialing.tls_mode,
@@ -246,6 +261,8 @@ class Connecting:
                 connection._abandon()
             else:
                 loop_waiting.leave(waiting)
+                if captured is not None:
+                    captured.leave()
             dialing.close()
             if isinstance(error, Exception) or limit.expired():
                 dialing.blame()
@@ -272,3 +289,8 @@ class Connecting:
             weakref.finalize(self, policy.close)
             self._choice = TlsChoice(policy)
         return self._choice
+
+
+def _others(cpu: int | None) -> set[int]:
+    """The processors that the caller may use, but not the one for the loop."""
+    return os.sched_getaffinity(0) - {cpu}

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 from websockets.exceptions import ProtocolError as LibraryProtocolError
 from websockets.frames import Close, CloseCode
 
 from wsrec.client import loop_waiting
+from wsrec.client.arrivals import Arrival, Captured, Sought
 from wsrec.client.errors import ConnectionClosed
 from wsrec.client.implementation import Consumer, Message
 from wsrec.client.pings import Pings
@@ -56,6 +58,7 @@ class Connection:
         handshake: Handshake,
         on_message: Callable[[Message], object],
         waiting: Waiting,
+        captured: Captured | None,
         *,
         address: tuple[str, int],
         tls: TlsDetails | None,
@@ -112,6 +115,10 @@ class Connection:
             on_batch=self._consumer.on_batch,
         )
         self._waiting = waiting
+        self._captured = captured
+        if captured is not None:
+            captured.begin(self._ring.head)
+            transport.begin_map(self._ring.head)
 
     @property
     def closed(self) -> bool:
@@ -204,6 +211,12 @@ class Connection:
         await asyncio.wait((self._closed,))
         if self._error is not None:
             raise self._error
+
+    def _arrival(self, first: int, last: int, handoff: int) -> Coroutine[Any, Any, Arrival]:
+        """The arrival of a message whose bytes have these counts in the ring."""
+        if self._captured is None:
+            raise ValueError("when a message's segments arrived is known with wsrec.connect(..., segments=True)")
+        return self._captured.arrival(Sought(first, last, handoff))
 
     async def _open(self) -> None:
         """Perform the opening handshake."""
@@ -354,6 +367,8 @@ class Connection:
             self._waiting.unwatch(self._transport.fileno)
         loop_waiting.leave(self._waiting)
         self._transport.close()
+        if self._captured is not None:
+            self._captured.leave()
         self.delivered = self._hot.frames > self._controls
         # the rings' memory goes at once, also where the caller keeps the connection, and their cycle with it
         del self._hot, self._consumer, self._ring

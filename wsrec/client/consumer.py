@@ -13,9 +13,9 @@ makes view and stamps only on request.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from websockets.frames import CloseCode
 
@@ -31,6 +31,9 @@ from wsrec.wire.deflate import Inflater
 from wsrec.wire.errors import ProtocolError
 from wsrec.wire.frames import BINARY, CLOSE, TEXT
 
+if TYPE_CHECKING:
+    from wsrec.client.arrivals import Arrival
+
 _DATA = (TEXT, BINARY)
 GONE = "a message's data exists only during the callback: copy it there, with bytes(message)"
 unpack_slot = SLOT.unpack_from
@@ -45,12 +48,14 @@ class Message:
 
     """
 
-    __slots__ = ("_data", "_frames_in_read", "_handoff", "_slot", "connection", "opcode")
+    __slots__ = ("_data", "_first", "_frames_in_read", "_handoff", "_slot", "connection", "opcode")
 
     connection: Any
     opcode: int
     _data: memoryview | None
     _slot: tuple[int, ...]
+    # the count in the ring of its first byte, if it was assembled
+    _first: int | None
     _handoff: int
     _frames_in_read: int
 
@@ -111,6 +116,18 @@ class Message:
         """Bytes that the read took off the socket."""
         return self._slot[8]
 
+    def arrival(self) -> Coroutine[Any, Any, Arrival]:
+        """When its first and its last byte arrived; to be awaited, also after the callback, but within two seconds.
+
+        Raises:
+            ValueError: the connection was not made with `segments=True`.
+
+        """
+        slot = self._slot
+        first = first_byte(slot) if self._first is None else self._first
+        arrival: Coroutine[Any, Any, Arrival] = self.connection._arrival(first, slot[0] + slot[7] - 1, self._handoff)
+        return arrival
+
     def __bytes__(self) -> bytes:
         return bytes(self.data)
 
@@ -120,6 +137,12 @@ class Message:
     def __repr__(self) -> str:
         size = "gone" if self._data is None else plural(len(self._data), "byte")
         return f"<wsrec.Message {'text' if self.is_text else 'binary'}, {size}>"
+
+
+def first_byte(slot: tuple[int, ...]) -> int:
+    """The count in the byte ring of a frame's first byte, which is its header's (RFC 6455 section 5.2)."""
+    length = slot[7]
+    return max(slot[0] - (2 if length < 126 else 4 if length < 1 << 16 else 10), 0)
 
 
 class Assembler:
@@ -202,6 +225,8 @@ class Consumer:
         self._ring = ring
         self._view = ring.view.toreadonly()
         self._connection = connection
+        # of the message being assembled
+        self._first = 0
         self._on_message = on_message
         self._on_control = on_control
         self._on_error = on_error
@@ -225,7 +250,11 @@ class Consumer:
                 if opcode >= CLOSE:
                     self._on_control(opcode, bytes(data))
                     continue
+                first_count = None
                 if flags & ~OF_THE_READ != FLAG_FIN or opcode not in _DATA:
+                    if opcode:
+                        self._first = first_byte(slot)
+                    first_count = self._first
                     whole = assembler.add(opcode, flags, data)  # type: ignore[arg-type]
                     if whole is None:
                         continue
@@ -234,6 +263,7 @@ class Consumer:
                 message.connection = self._connection
                 message.opcode = opcode
                 message._slot = slot
+                message._first = first_count
                 message._frames_in_read = frames_in_read
                 message._data = data  # type: ignore[assignment]
                 # Stage 6, HANDOFF

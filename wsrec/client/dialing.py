@@ -16,6 +16,7 @@ from wsrec.options.record import TlsMode
 from wsrec.receive import opening
 from wsrec.receive.ktls import KtlsRefused
 from wsrec.receive.opening import ConnectedSocket
+from wsrec.receive.segments import Attempt
 from wsrec.receive.tls import Refusal, TlsDetails
 from wsrec.receive.tls_choice import TlsChoice
 from wsrec.receive.transport import PlainTransport, Transport
@@ -32,6 +33,7 @@ class Dialing:
         choice: chooses how TLS is decrypted; None for `ws://`.
         proxy: the proxy to connect through; None for none.
         prepare: called with each socket before it connects.
+        captured: captures it; None if segments are not captured.
 
     Attributes:
         address: IP address and port of the server, or of the proxy; empty before it is reached.
@@ -47,6 +49,7 @@ class Dialing:
         choice: TlsChoice | None,
         proxy: Proxy | None,
         prepare: Callable[[socket.socket], object],
+        captured: Attempt | None,
     ) -> None:
         self.address: tuple[str, int] = ("", 0)
         self.tls: TlsDetails | None = None
@@ -55,7 +58,8 @@ class Dialing:
         self._uri = uri
         self._choice = choice
         self._proxy = proxy
-        self._prepare = prepare
+        self._prepare_socket = prepare
+        self._captured = captured
         self._resolving = False
         self._in_tunnel = False
         self._history: AddressHistory | None = None
@@ -69,22 +73,32 @@ class Dialing:
             OSError: any failure to do so, `ProxyError` and `ssl.SSLError` included.
 
         """
+        captured = self._captured
+        try:
+            self._transport = await self._secured()
+            if captured is not None:
+                self._transport.flow = captured.claim()
+        finally:
+            if captured is not None:
+                captured.close()
+        # `Connection` has a limit of its own
+        self._transport.unsent_max = sys.maxsize
+        return self._transport
+
+    async def _secured(self) -> Transport:
         uri = self._uri
         choice = self._choice
         sock, stamped = await self._connected()
         if choice is None:
-            self._transport = PlainTransport(sock, stamped=stamped)
-        else:
-            try:
-                secured = await choice.secure(sock, uri.host, stamped=stamped)
-            except KtlsRefused:
-                # the refusal is remembered; the next mode needs a fresh connection
-                sock, stamped = await self._connected()
-                secured = await choice.secure(sock, uri.host, stamped=stamped)
-            self._transport, self.tls, self.tls_mode, self.tls_refusal = secured
-        # `Connection` has a limit of its own
-        self._transport.unsent_max = sys.maxsize
-        return self._transport
+            return PlainTransport(sock, stamped=stamped)
+        try:
+            secured = await choice.secure(sock, uri.host, stamped=stamped)
+        except KtlsRefused:
+            # the refusal is remembered; the next mode needs a fresh connection
+            sock, stamped = await self._connected()
+            secured = await choice.secure(sock, uri.host, stamped=stamped)
+        transport, self.tls, self.tls_mode, self.tls_refusal = secured
+        return transport
 
     def close(self) -> None:
         """Close the transport."""
@@ -118,6 +132,8 @@ class Dialing:
                 sock, stamped, _ = await self._reach(proxy.host, proxy.port)
                 await through(sock, proxy, uri.host, uri.port)
             self._in_tunnel = True
+        if self._captured is not None:
+            self._captured.reached(sock)
         return sock, stamped
 
     async def _reach(self, host: str, port: int) -> ConnectedSocket:
@@ -126,10 +142,15 @@ class Dialing:
         found = await RESOLVER.resolve(host, port, timeout=None)
         self._resolving = False
         self._history = _history(host, port)
-        reached = await opening.connect(found.addresses, lambda sock, _: self._prepare(sock), self._history)
+        reached = await opening.connect(found.addresses, self._prepare, self._history)
         self._reached = reached.address
         self.address = reached.address.ip, reached.address.port
         return reached
+
+    def _prepare(self, sock: socket.socket, address: Address) -> None:
+        self._prepare_socket(sock)
+        if self._captured is not None:
+            self._captured.prepare(sock, address)
 
 
 def _history(host: str, port: int) -> AddressHistory:

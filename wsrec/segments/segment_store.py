@@ -57,6 +57,7 @@ class SegmentStore:
 
     Args:
         ring: the ring.
+        keep_ns: segments are dropped after this time (ns), even if they may still be needed.
 
     Attributes:
         ring: as given.
@@ -66,11 +67,12 @@ class SegmentStore:
 
     """
 
-    def __init__(self, ring: SegmentRing) -> None:
+    def __init__(self, ring: SegmentRing, keep_ns: int = _KEEP_NS) -> None:
         self.ring = ring
         self.losses: list[tuple[int, int]] = []
         self.tls: dict[int, list[Records]] = {}
         self.broken: dict[tuple[int, BrokenReason], int] = {}
+        self._keep_ns = keep_ns
         self._flows: set[int] = set()
         self._read = start_of(ring)
         self._records, self._repeated = _NO_RECORDS, _NO_RECORDS
@@ -156,8 +158,9 @@ class SegmentStore:
 
         """
         self.ring.released.publish(self._read)
-        kept = self._seen >= now - _KEEP_NS
-        kept &= _behind(self._records, done)
+        kept = self._seen >= now - self._keep_ns
+        if done:
+            kept &= _behind(self._records, done)
         if not kept.all():
             self._records, self._seen, self._index = self._records[kept], self._seen[kept], None
         if len(self._repeated):
