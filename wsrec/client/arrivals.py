@@ -207,7 +207,7 @@ class Follower:
             self._capture.sweep()
         elif self._finalize.alive:
             self.close()
-        self._idling = bool(self._open or self._waiting or self._ended)
+        self._idling = bool(self._open or self._waiting or self._ended or len(self._store))
         if self._idling:
             asyncio.get_running_loop().call_later(_IDLE, self._idle)
 
