@@ -18,7 +18,7 @@ from libc.string cimport memcpy, strerror
 from wsrec.host._clock cimport Mapping, mapping, wsrec_now
 from wsrec.ring.counter cimport wsrec_load, wsrec_store
 from wsrec.ring.slot_layout cimport FLAG_COARSE, FLAG_FIN, FLAG_LAST, FLAG_RSV1, Slot, check_layout
-from wsrec.segments.stream_map cimport wsrec_map, wsrec_map_append, wsrec_map_record
+from wsrec.segments.stream_map cimport wsrec_stream_map, wsrec_map_append, wsrec_map_record
 from wsrec.tls._records cimport INCOMPLETE, RecordReader
 
 from wsrec.receive.direct import DirectTransport
@@ -194,7 +194,7 @@ cdef class HotPath:
     cdef bint _over
     # where the bytes of the TCP stream are captured, if they are: the stream map, the stream offset up to which they were
     # taken off the socket, and what lies before the content in a record
-    cdef wsrec_map _map
+    cdef wsrec_stream_map _map
     cdef bint _mapped
     cdef uint8_t[::1] _map_bytes
     cdef uint64_t[::1] _map_words

@@ -25,10 +25,10 @@ cdef extern from *:
         uint32_t flow;
         uint16_t conn;
         uint8_t lost;
-    } wsrec_map;
+    } wsrec_stream_map;
 
     /* a RECORD (`MapKind`): the bytes up to `count` were brought by the stream up to `offset`, `tail` bytes behind them */
-    static inline void wsrec_map_append(wsrec_map *map, uint64_t count, uint64_t offset, uint16_t tail) {
+    static inline void wsrec_map_append(wsrec_stream_map *map, uint64_t count, uint64_t offset, uint16_t tail) {
         uint64_t published = *map->published;
         wsrec_map_record *record = &map->records[published & map->mask];
         if (published - __atomic_load_n(map->released, __ATOMIC_ACQUIRE) >= map->capacity) {
@@ -50,7 +50,7 @@ cdef extern from *:
     """
     ctypedef struct wsrec_map_record:
         pass
-    ctypedef struct wsrec_map:
+    ctypedef struct wsrec_stream_map:
         wsrec_map_record *records
         uint64_t *published
         uint64_t *released
@@ -58,4 +58,4 @@ cdef extern from *:
         uint32_t flow
         uint16_t conn
         uint8_t lost
-    void wsrec_map_append(wsrec_map *map, uint64_t count, uint64_t offset, uint16_t tail) noexcept nogil
+    void wsrec_map_append(wsrec_stream_map *map, uint64_t count, uint64_t offset, uint16_t tail) noexcept nogil
