@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,13 @@ class TestPackage:
         listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
         found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "wsrec").rglob("__init__.py")}
         assert set(listed) == found | {"wsrec.configs"}
+
+    @pytest.mark.skipif(shutil.which("gcc") is None and shutil.which("cc") is None, reason="no C compiler")
+    def test_every_compiled_module_was_built(self):
+        """They are optional, so an installation succeeds without one that does not compile."""
+        modules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"]
+        missing = [module["name"] for module in modules if find_spec(module["name"]) is None]
+        assert not missing, "compile them: their errors are in the build's output"
 
     def test_scripts_need_nothing_but_python(self):
         """Each makes the environment that it runs in."""
