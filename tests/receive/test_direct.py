@@ -30,14 +30,14 @@ from tests.tls.sealed import TLS12, TLS13, Sealed
 from wsrec.net.trust import tls_context
 from wsrec.options.record import TlsMode
 from wsrec.receive import direct
-from wsrec.receive.direct import DirectTransport, UnknownToDirectError
+from wsrec.receive.direct import KEY_UPDATES_MAX, DirectTransport, UnknownToDirectError
 from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import CompiledHotPath
 from wsrec.ring.bytering import MIN_RING
 from wsrec.ring.events import EventKind
 from wsrec.ring.slot_flags import Flag
 from wsrec.tls.key_log import KeyLog
-from wsrec.tls.records import ALERT, APPLICATION_DATA, HANDSHAKE, RECORD_MAX, RecordError
+from wsrec.tls.records import ALERT, APPLICATION_DATA, HANDSHAKE, RECORD_MAX, RecordError, Refusal
 from wsrec.tls.records_implementation import CompiledRecordReader, PythonRecordReader
 from wsrec.tls.sealing import Sending
 
@@ -269,6 +269,21 @@ class TestOtherRecords:
                 assert opened(rig.ours, update) == (HANDSHAKE, KEY_UPDATE)
                 rig.ours = rig.ours.next()
                 assert opened(rig.ours, data) == (APPLICATION_DATA, b"sent")
+
+    def test_new_keys_without_end_are_refused(self, make_rig):
+        with make_rig() as rig:
+            for n in range(40):
+                wire = rig.sealed.seal(KEY_UPDATE, HANDSHAKE)
+                rig.sealed.change_keys()
+                rig.server.sendall(wire + rig.sealed.seal(text(f"{n}")))
+                assert [slot.payload for slot in rig.read()] == [b"%d" % n]
+            wire = b""
+            for _ in range(KEY_UPDATES_MAX + 1):
+                wire += rig.sealed.seal(KEY_UPDATE, HANDSHAKE)
+                rig.sealed.change_keys()
+            rig.server.sendall(wire + rig.sealed.seal(text("never")))
+            assert rig.read() == []
+            assert f"more than {KEY_UPDATES_MAX} TLS KeyUpdates" in str(rig.ends[0])
 
     def test_new_keys_that_ask_for_none_of_ours(self, make_rig):
         with make_rig() as rig:
@@ -546,21 +561,23 @@ class TestFallback:
     @pytest.mark.parametrize(
         ("error", "modes"),
         [
-            (UnknownToDirectError(71, "the server sent a TLS handshake message 13"), ["direct", "stamped"]),
-            (ssl.SSLError(71, "the server sent a TLS record with a wrong authentication tag"), ["direct", "direct"]),
+            (UnknownToDirectError(71, "the server sent a TLS handshake message 13"), ["direct", "stamped", "stamped"]),
+            (RecordError(Refusal.EMPTY_MESSAGE, "TLSv1.2"), ["direct", "stamped", "stamped"]),
+            (RecordError(Refusal.TAG, "TLSv1.3"), ["direct", "stamped", "direct"]),
+            (ConnectionResetError(104, "Connection reset by peer"), ["direct", "direct", "direct"]),
         ],
     )
-    def test_after_what_it_does_not_know_comes_stamped_and_after_an_attack_direct(
-        self, authority, ca_file, error, modes
-    ):
+    def test_what_openssl_may_know_better_comes_in_stamped(self, authority, ca_file, error, modes):
         async def run() -> None:
             with self.serve_on(authority) as server:
                 life = Life(server.url.replace("ws:", "wss:"), str(ca_file), tls=TlsMode.DIRECT)
-                active = await life.until(lambda: life.connection.sides.active)
-                active.end(error)
-                await life.until(lambda: len(life.events(EventKind.TLS)) == 2)
+                for count, end in ((1, error), (2, ConnectionResetError(104, "Connection reset by peer"))):
+                    await life.until(lambda count=count: len(life.events(EventKind.TLS)) == count)
+                    active = await life.until(lambda: life.connection.sides.active)
+                    active.end(end)
+                await life.until(lambda: len(life.events(EventKind.TLS)) == 3)
                 await life.stop()
-                assert [detail["mode"] for detail in life.events(EventKind.TLS)][:2] == modes
+                assert [detail["mode"] for detail in life.events(EventKind.TLS)][:3] == modes
                 assert error.strerror in life.events(EventKind.DISCONNECT)[0]["message"]
 
         asyncio.run(run())

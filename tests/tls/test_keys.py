@@ -152,3 +152,21 @@ def test_a_wrong_number_does_not_open():
 def test_what_is_no_hello_has_no_random(data):
     with pytest.raises(ValueError, match="hello"):
         hello_random(data)
+
+
+HELLO = b"\x02" + (60).to_bytes(3) + b"\3\3" + bytes(range(32)) + bytes(26)
+
+
+def record_of(content: bytes, kind: int = 22) -> bytes:
+    return bytes((kind, 3, 3)) + len(content).to_bytes(2) + content
+
+
+@pytest.mark.parametrize("cut", [1, 4, 5, 20, 37, 38, 60])
+@pytest.mark.parametrize("warnings", [b"", record_of(b"\x01\x70", 21) * 2])
+def test_a_hello_in_two_records_has_its_random(cut, warnings):
+    assert hello_random(warnings + record_of(HELLO[:cut]) + record_of(HELLO[cut:])) == bytes(range(32))
+
+
+def test_a_hello_that_another_record_interrupts_has_none():
+    with pytest.raises(ValueError, match="hello"):
+        hello_random(record_of(HELLO[:20]) + record_of(b"\x01", 20) + record_of(HELLO[20:]))

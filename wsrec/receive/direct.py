@@ -11,6 +11,7 @@ here ends the connection with the reason, and the next one is made in mode `stam
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 from array import array
@@ -31,6 +32,8 @@ from wsrec.tls.records_implementation import RecordReader
 from wsrec.tls.sealing import Sending
 
 HINT = "nothing to do if `stamped` is acceptable"
+KEY_UPDATES_MAX = 32
+"""Successive KeyUpdates that are followed, as by OpenSSL (MAX_KEY_UPDATE_MESSAGES)."""
 
 
 class UnknownToDirectError(ssl.SSLError):
@@ -85,6 +88,7 @@ class DirectTransport(StampedTlsTransport):
         self._key_log = key_log
         self._keys: TrafficKeys | None = None
         self._sending: Sending | None = None
+        self._key_updates = 0
         # what of the ciphertext of the read in progress is not decrypted yet
         self._left = self.ciphertext[:0]
 
@@ -108,14 +112,20 @@ class DirectTransport(StampedTlsTransport):
         try:
             details = await super().handshake()
         except BaseException:
-            with suppress(ValueError):
-                self._key_log.forget(hello_random(self._first_sent))
+            self._forget_secrets()
             raise
         try:
             self._take_over(details)
         except (ValueError, OSError) as error:
+            self._forget_secrets()
             self.refusal = Refusal(str(error), HINT)
         return details
+
+    def _forget_secrets(self) -> None:
+        """Wipe what the handshake left in the key log."""
+        # neither a hello that was never sent nor a log that is closed must hide why this is called
+        with suppress(ValueError, OSError):
+            self._key_log.forget(hello_random(self._first_sent))
 
     def _take_over(self, details: TlsDetails) -> None:
         """Decrypt what comes behind the handshake.
@@ -126,11 +136,9 @@ class DirectTransport(StampedTlsTransport):
 
         """
         suite = SUITES.get(details.cipher)
-        client_random = hello_random(self._first_sent)
         if suite is None or suite.version != details.version:
-            self._key_log.forget(client_random)
             raise ValueError(f"the server chose {details.version} {details.cipher}, which OpenSSL decrypts")
-        keys = self._key_log.keys(suite, client_random, hello_random(self._first_received))
+        keys = self._key_log.keys(suite, hello_random(self._first_sent), hello_random(self._first_received))
         if keys is None:
             raise ValueError(f"{ssl.OPENSSL_VERSION} did not log the keys of this connection")
         ours, theirs = keys
@@ -151,8 +159,8 @@ class DirectTransport(StampedTlsTransport):
             keys.wipe()
             sending.wipe()
             raise ValueError(f"the server sent {self._incoming.pending} bytes together with its handshake")
-        self._keys, self._sending = keys, sending
         self.reader = RecordReader(keys)
+        self._keys, self._sending = keys, sending
         self._post_handshake = PostHandshake(keys.version)
         # what came with the server's last handshake message: OpenSSL has not looked at it
         early = self._incoming.read()
@@ -244,12 +252,17 @@ class DirectTransport(StampedTlsTransport):
         """The server has changed its keys (RFC 8446 4.6.3)."""
         assert self._keys is not None
         assert self._sending is not None
+        # each costs as much as many records: counted are those with nothing else between them
+        self._key_updates = self._key_updates + 1 if self.reader.sequence == 1 else 1
+        if self._key_updates > KEY_UPDATES_MAX:
+            raise ssl.SSLError(errno.EPROTO, f"the server sent more than {KEY_UPDATES_MAX} TLS KeyUpdates without data")
         former, self._keys = self._keys, self._keys.next()
         former.wipe()
         self.reader.change_keys(self._keys)
         if ours_too:
+            answer = self._sending.key_update()
             try:
-                Transport.send(self, self._sending.key_update())
+                Transport.send(self, answer)
             except ConnectionAbortedError:
                 raise
             except OSError:

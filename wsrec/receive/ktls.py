@@ -212,6 +212,9 @@ class KtlsTransport(TlsTransport):
         Returns:
             The server's random.
 
+        Raises:
+            KtlsRefused: the handshake is not one of those that are known here.
+
         """
         received = bytearray()
         header, missing = b"", 0
@@ -226,7 +229,10 @@ class KtlsTransport(TlsTransport):
                 raise
             else:
                 await self._flush()
-                return hello_random(received)
+                try:
+                    return hello_random(received)
+                except ValueError as error:
+                    raise KtlsRefused(Refusal(str(error), "nothing to do if `stamped` will do")) from None
             await self._flush()
             data = await self._loop.sock_recv(self._sock, missing or RECORD_HEADER_SIZE - len(header))
             if not data:

@@ -22,7 +22,7 @@ CIPHERTEXT_MAX = 64 << 10
 # A read during the handshake: what comes behind that is less than a record
 _HANDSHAKE_MAX = 16 << 10
 # A hello message up to its random has 43 bytes
-_HELLO_MAX = 64
+_HELLO_MAX = 512
 _of_thread = threading.local()
 # the largest TLS record: 16 KiB of payload, the header and the cipher's overhead (RFC 5246 6.2.3, RFC 8446 5.2)
 RECORD_MAX = (16 << 10) + 5 + 2048

@@ -14,7 +14,9 @@ from wsrec.receive.direct import DirectTransport, UnknownToDirectError
 from wsrec.receive.ktls import KeysChangedError, KtlsRefused
 from wsrec.receive.opening import start_tls
 from wsrec.receive.tls import Refusal, TlsDetails, TlsTransport
+from wsrec.tls import records
 from wsrec.tls.key_log import KeyLog
+from wsrec.tls.records import RecordError
 
 
 class TlsPolicy:
@@ -95,7 +97,8 @@ class TlsChoice:
 
     If `direct` or `ktls` was requested and is not possible, `stamped` is used. `auto` means `direct` if the system
     provides timestamps, else `ktls`, else `openssl`. A server that refused `ktls` is not asked again while the other
-    mode works, and one that sent what `direct` does not know is read by `stamped` from then on.
+    mode works, and one that sent what `direct` does not know is read by `stamped` from then on; after a record with a
+    wrong tag only the next connection is.
 
     Args:
         policy: the shared settings.
@@ -149,10 +152,14 @@ class TlsChoice:
         """Remember a failure that would also end the next connection, and forget a temporary refusal."""
         if isinstance(error, UnknownToDirectError):
             self._not_direct = Refusal(str(error), direct.HINT)
+        elif isinstance(error, RecordError):
+            # OpenSSL is no less strict about tags, so nobody gains by it; what else it refuses is not all the same
+            self._not_direct = Refusal(str(error), direct.HINT, lasting=error.refusal is not records.Refusal.TAG)
         elif isinstance(error, KeysChangedError):
             self._refusal = Refusal(str(error), "nothing to do if `stamped` is acceptable")
-        elif self._refusal is not None and not self._refusal.lasting:
-            self._refusal = None
+        else:
+            self._refusal = _if_lasting(self._refusal)
+            self._not_direct = _if_lasting(self._not_direct)
 
     def _choose(self, stamped: bool) -> tuple[TlsMode, Refusal | None]:
         """The mode to use, and why it is not `direct` or `ktls` if that was preferred."""
@@ -166,3 +173,7 @@ class TlsChoice:
         if refusal is None:
             return TlsMode.KTLS, None
         return TlsMode.STAMPED if requested is TlsMode.KTLS else TlsMode.OPENSSL, refusal
+
+
+def _if_lasting(refusal: Refusal | None) -> Refusal | None:
+    return refusal if refusal is not None and refusal.lasting else None

@@ -14,10 +14,12 @@ Version = Literal["TLSv1.2", "TLSv1.3"]
 SEQUENCE_MAX = (1 << 64) - 1
 """The last record number: "sequence numbers MUST NOT be allowed to wrap" (RFC 8446 5.3, RFC 5246 6.1)."""
 
-_HANDSHAKE = 22
+_ALERT, _HANDSHAKE = 21, 22
+_HEADER_SIZE = 5
 # ClientHello and ServerHello
 _HELLOS = (1, 2)
-_RANDOM_END = 5 + 4 + 2 + 32
+# type of the message, its size, version, random
+_RANDOM_END = 4 + 2 + 32
 
 
 class CipherSuite(NamedTuple):
@@ -135,16 +137,26 @@ class TrafficKeys:
 
 
 def hello_random(data: bytes | bytearray | memoryview) -> bytes:
-    """The random of the ClientHello or ServerHello that a direction's first record holds (RFC 8446 4.1.2, 5.1).
+    """The random of the ClientHello or ServerHello that a direction begins with (RFC 8446 4.1.2, RFC 5246 7.4.1).
+
+    The message may be spread over several records (5.1), and a warning may come before it (RFC 6066 3).
 
     Raises:
         ValueError: something else, or less of it.
 
     """
-    # type and version of the record, its size, type of the message, its size, version
-    if len(data) < _RANDOM_END or data[0] != _HANDSHAKE or data[5] not in _HELLOS:
+    message = bytearray()
+    place = 0
+    while len(message) < _RANDOM_END and place + _HEADER_SIZE <= len(data):
+        start, size = place + _HEADER_SIZE, int.from_bytes(data[place + 3 : place + _HEADER_SIZE])
+        if data[place] == _HANDSHAKE:
+            message += data[start : start + size]
+        elif data[place] != _ALERT:
+            break
+        place = start + size
+    if len(message) < _RANDOM_END or message[0] not in _HELLOS:
         raise ValueError("the TLS connection does not begin with a hello message")
-    return bytes(data[_RANDOM_END - 32 : _RANDOM_END])
+    return bytes(message[_RANDOM_END - 32 : _RANDOM_END])
 
 
 def tls13_keys(suite: CipherSuite, secret: bytearray) -> TrafficKeys:
