@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +15,8 @@ from websockets.asyncio.server import ServerConnection
 
 import wsrec
 from tests.exchange import sends
+from tests.receive.conftest import frame
+from tests.receive.test_receiver import RawExchange, answer
 from wsrec.client import connecting
 from wsrec.receive import ktls
 from wsrec.receive.direct import UnknownToDirectError
@@ -19,6 +24,33 @@ from wsrec.receive.tls import Refusal
 from wsrec.tls import libcrypto
 
 pytestmark = pytest.mark.usefixtures("core")
+
+
+class BufferedTls:
+    """A server's end of TLS that sends nothing before `flush`: each `sendall` is a record of its own."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        self._sock, self._in, self._out = sock, ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_side=True)
+        self._wait(self._tls.do_handshake)
+        self.flush()
+
+    def sendall(self, data: bytes) -> None:
+        self._tls.write(data)
+
+    def flush(self) -> None:
+        self._sock.sendall(self._out.read())
+
+    def recv(self, size: int) -> bytes:
+        return self._wait(lambda: self._tls.read(size))
+
+    def _wait(self, step: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                self.flush()
+                self._in.write(self._sock.recv(1 << 16))
 
 
 def received(url: str, **options: Any) -> tuple[wsrec.Connection, list[str]]:
@@ -40,6 +72,44 @@ def test_the_mode_is_the_one_that_was_asked_for(exchange, ca_file, mode):
     connection, got = received(exchange(sends(["a", "b"]), tls=True).url, tls=mode, ca_file=ca_file)
     assert got == ["a", "b"]
     assert connection.tls_mode == ("direct" if mode == "auto" and libcrypto.unavailable() is None else mode)
+
+
+@pytest.mark.parametrize("mode", ["direct", "stamped"])
+def test_the_connection_lingers_after_the_callbacks_error_whatever_the_server_goes_on_to_send(authority, ca_file, mode):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    seen: list[object] = []
+
+    def serve(sock: socket.socket) -> None:
+        stream = BufferedTls(sock, context)
+        answer(stream, frame(1, b"data"))
+        stream.flush()
+        close = stream.recv(100)
+        try:
+            for _ in range(50):
+                # many records to a read
+                for _ in range(20):
+                    stream.sendall(frame(1, b"more"))
+                stream.flush()
+                time.sleep(0.001)
+            sock.shutdown(socket.SHUT_WR)
+            seen.append((len(close), sock.recv(100)))
+        except OSError as error:
+            seen.append(error)
+
+    def fail(message: wsrec.Message) -> None:
+        raise ZeroDivisionError
+
+    async def main(url: str) -> None:
+        async with asyncio.timeout(60):
+            connection = await wsrec.connect(url, on_message=fail, tls=mode, ca_file=ca_file, close_timeout=50)
+            with pytest.raises(ZeroDivisionError):
+                await connection.wait_closed()
+
+    with RawExchange(serve) as server:
+        asyncio.run(main(server.url.replace("ws:", "wss:")))
+    # our close frame, 1011 without a reason, and then the end that followed the server's
+    assert seen == [(8, b"")]
 
 
 def test_without_tls_there_is_no_mode(exchange):

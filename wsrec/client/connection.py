@@ -333,12 +333,16 @@ class Connection:
         self._tear_down()
 
     def _drop(self) -> bool:
+        into = self._ring.view[:READ_MAX]
         try:
-            size = self._transport.read(self._ring.view[:READ_MAX])
+            size = left = self._transport.read(into)
+            while left:
+                left = self._transport.more(into)
         except OSError:
-            size = 0
-        if size == 0:
+            left = 0
+        if left == 0:
             self._tear_down()
+            return False
         return bool(size)
 
     def _send(self, frame: Sent | None) -> None:
