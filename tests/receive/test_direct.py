@@ -129,6 +129,26 @@ class TestRecords:
             rig.server.sendall(late[7:])
             assert [slot.payload for slot in rig.read()] == [b"early", b"late"]
 
+    @pytest.mark.parametrize("closed", [True, False], ids=["and then the end", "and nothing else"])
+    def test_records_that_came_in_full_with_the_handshake_need_no_others(self, core, closed):
+        sealed = Sealed(TLS13[0])
+        early = sealed.seal(TICKET, HANDSHAKE) + sealed.seal(text("early")) + sealed.seal(text("too"))
+        with DirectRig(core, early=early + sealed.seal(text("cut off"))[:9]) as rig:
+            if closed:
+                rig.server.close()
+            assert rig.hot.on_readable()
+            assert [(slot.payload, slot.frames_in_read) for slot in rig.reader.take()] == [(b"early", 2), (b"too", 2)]
+            assert (rig.ends, rig.transport.undecrypted) == ([], 9)
+            assert not rig.hot.on_readable()
+            assert (rig.ends, rig.transport.undecrypted) == ([None] * closed, 9)
+
+    def test_an_alert_that_came_with_the_handshake_is_the_reason_of_the_end(self, core):
+        with DirectRig(core, early=Sealed(TLS13[0]).seal(b"\x02\x28", ALERT)) as rig:
+            rig.server.close()
+            rig.hot.on_readable()
+            (end,) = rig.ends
+            assert "handshake_failure" in str(end)
+
     @pytest.mark.parametrize("size", [16_384, 12_345])
     def test_the_largest_into_a_ring_that_is_nearly_full(self, make_rig, size):
         data = b"".join(text(random.Random(n).randbytes(size - 4)) for n in range(40))
@@ -156,15 +176,31 @@ def nothing_left(rig: DirectRig) -> bool:
 class TestEnds:
     """What was whole before the end is recorded, and nothing behind it; what is not decrypted is counted."""
 
+    @pytest.fixture(autouse=True, params=["behind data", "first of its read"])
+    def _place(self, request) -> None:
+        self.first = request.param == "first of its read"
+
     def check(self, rig: DirectRig, wire: bytes, left: int) -> Any:
-        rig.server.sendall(rig.sealed.seal(text("good")) + wire)
-        assert [(slot.payload, slot.frames_in_read) for slot in rig.read()] == [(b"good", 1)]
+        good = rig.sealed.seal(text("good"))
+        slots = []
+        if self.first:
+            rig.server.sendall(good)
+            slots, good = rig.read(), b""
+        rig.server.sendall(good + wire)
+        slots += rig.read()
+        assert [(slot.payload, slot.frames_in_read) for slot in slots] == [(b"good", 1)]
         (end,) = rig.ends
         assert rig.transport.undecrypted == left
         assert nothing_left(rig)
-        # it stays the end
-        rig.hot.on_readable()
+        # it stays the end, whatever comes
+        rig.server.sendall(rig.sealed.seal(text("behind the end")))
+        rig.transport.ciphertext[:] = bytes(len(rig.transport.ciphertext))
+        assert rig.hot.on_readable() is False
         assert rig.ends == [end, end]
+        assert rig.reader.take() == []
+        # nothing was copied or received to be decrypted
+        assert not any(rig.transport.ciphertext)
+        assert rig.transport.undecrypted == left
         return end
 
     @pytest.mark.parametrize("suite", TLS13 + TLS12)
@@ -200,6 +236,13 @@ class TestEnds:
             sealed = Sealed(suite, sequence=rig.sealed.keys.sequence + 1)
             assert self.check(rig, sealed.seal(CLOSE_NOTIFY, ALERT) + b"behind", 6) is None
 
+    def test_more_behind_it_than_a_record(self, make_rig):
+        with make_rig() as rig:
+            rig.client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            behind = random.Random(1).randbytes(40_000)
+            wire = Sealed(TLS13[0], sequence=1).seal(CLOSE_NOTIFY, ALERT) + behind
+            assert self.check(rig, wire, len(behind)) is None
+
     def test_another_alert(self, make_rig):
         with make_rig() as rig:
             end = self.check(rig, Sealed(TLS13[0], sequence=1).seal(b"\x02\x50", ALERT), 0)
@@ -227,6 +270,27 @@ class TestEnds:
             assert [slot.payload for slot in rig.pump()] == [b"good"]
             assert rig.ends == [None]
             assert rig.transport.undecrypted == 20
+
+
+class TestBrokenOff:
+    def test_what_a_consumer_raises_in_the_middle_of_a_read_is_the_reason_of_the_end(self, make_rig):
+        def interrupt(first: int, end: int) -> None:
+            raise KeyboardInterrupt
+
+        with make_rig() as rig:
+            rig.on_batch = interrupt
+            rig.remake()
+            one = rig.sealed.seal(text("one"))
+            left = rig.sealed.seal(text("two")) + rig.sealed.seal(text("three"))[:7]
+            rig.server.sendall(one + left)
+            with pytest.raises(KeyboardInterrupt):
+                rig.hot.on_readable()
+            (end,) = rig.ends
+            assert str(end) == "a read was broken off by KeyboardInterrupt"
+            assert rig.transport.undecrypted == len(left)
+            rig.server.sendall(rig.sealed.seal(text("four")))
+            rig.hot.on_readable()
+            assert rig.ends == [end, end]
 
 
 class TestOtherRecords:

@@ -21,6 +21,7 @@ from wsrec.receive.hotpath import HotPath
 from wsrec.receive.implementation import CompiledHotPath
 from wsrec.receive.ktls import KtlsTransport
 from wsrec.ring.bytering import MIN_RING
+from wsrec.ring.events import EventKind
 from wsrec.ring.slot_flags import Flag
 from wsrec.stages import StampSource
 from wsrec.wire.errors import ProtocolError
@@ -662,6 +663,16 @@ class TestRecords:
             rig.server.sendall(record(b"hand") + record(b"shake\n") + record(text("a")))
             (slot,) = rig.read()
             assert (slot.payload, slot.frame_in_read, slot.frames_in_read) == (b"a", 0, 1)
+
+    def test_an_event_of_a_read_without_frames_is_not_marked_as_the_last_one(self, make_rig):
+        def opening(rig: Rig, data: memoryview) -> int:
+            rig.producer.event(EventKind.CONNECT, text="refused")
+            return len(data)
+
+        with make_rig(by_record=True, opening=opening) as rig:
+            rig.server.sendall(record(b"503"))
+            (slot,) = rig.read()
+            assert slot.flags == Flag.EVENT | Flag.FIN
 
     def test_a_refusal_is_read_once(self, make_rig):
         def opening(rig: Rig, data: memoryview) -> int:

@@ -22,7 +22,7 @@ from wsrec.segments.stream_map cimport wsrec_stream_map, wsrec_map_append, wsrec
 from wsrec.tls._records cimport INCOMPLETE, RecordReader
 
 from wsrec.receive.direct import DirectTransport
-from wsrec.receive.hotpath import MIN_ROOM
+from wsrec.receive.hotpath import MIN_ROOM, broken_off
 from wsrec.receive.ktls import KtlsTransport
 from wsrec.receive.producer import RESERVED_SLOTS
 from wsrec.receive.tls import CIPHERTEXT_MAX, StampedTlsTransport
@@ -146,6 +146,11 @@ cdef uint64_t HAND_OFF_FRAMES = 16
 cdef uint64_t LARGEST_DIFFERENCE = 0xFFFFFFFF
 cdef uint8_t SOURCE_KERNEL = int(StampSource.KERNEL)
 cdef uint8_t SOURCE_ABSENT = int(StampSource.NONE_ABSENT)
+
+
+cdef inline bint is_whole(const uint8_t *data, uint64_t size) noexcept nogil:
+    """Whether `data` begins with a whole TLS record."""
+    return size >= RECORD_HEADER and size - RECORD_HEADER >= (<uint64_t>data[3] << 8 | data[4])
 
 
 cdef class HotPath:
@@ -309,7 +314,7 @@ cdef class HotPath:
         recv_start = wsrec_now(CLOCK)
         if likely(self._fd >= 0 and self._target is not NULL):
             if self._reader is not None and unlikely(self._held[0]):
-                memcpy(&self._ciphertext[0], &self._rest[0], self._held[0])
+                memcpy(&self._ciphertext[0], &self._rest[0], min(self._held[0], <uint64_t>self._rest.shape[0]))
             size = wsrec_receive(self._fd, self._target, self._prepared_room, self._stamped, &kernel, &nic)
             if self._encrypted and size >= 0:
                 try:
@@ -323,7 +328,8 @@ cdef class HotPath:
                 size = -EAGAIN if result is None else result
                 if size == -EAGAIN:
                     self._prepare()
-            elif self._reader is not None and size > 0:
+            elif self._reader is not None and (likely(size > 0) or self._is_held(size)):
+                size = max(size, 0)
                 self._note_stamp(size, kernel, nic)
                 self._record_at, self._record_end = 0, self._held[0] + <uint64_t>size
                 self._taken += <uint64_t>size
@@ -331,7 +337,7 @@ cdef class HotPath:
                     size = self._open_record()
                 except OSError as error:
                     self._on_end(error)
-                    return
+                    return False
                 # Stage 4, RECV_END
                 recv_end = wsrec_now(CLOCK)
                 if size == -EAGAIN:
@@ -455,9 +461,9 @@ cdef class HotPath:
                 return 0
         if unlikely(size != INCOMPLETE):
             error = self._reader.error(size)
-            self._over = True
-            self._transport.hold(self._record_end - self._record_at, error)
+            self._finish(error)
             raise error
+        # less than RECORD_MAX: a record that claims to be longer is refused
         self._held[0] = self._record_end - self._record_at
         if unlikely(self._held[0]):
             memcpy(&self._rest[0], data + self._record_at, self._held[0])
@@ -469,14 +475,26 @@ cdef class HotPath:
         try:
             goes_on = self._transport.on_record(kind, self._view[start : start + size])
         except OSError as error:
-            self._over = True
-            self._transport.hold(self._record_end - self._record_at, error)
+            self._finish(error)
             raise
         self._only_data = not self._transport.partial
         if not goes_on:
-            self._over = True
-            self._transport.hold(self._record_end - self._record_at)
+            self._finish(None)
         return goes_on
+
+    cdef int _finish(self, error) except -1:
+        """The stream has ended; from now on the transport says so, and nothing more is read here."""
+        self._over = True
+        # so that the next read is prepared anew
+        self._prepared_room = 0
+        self._transport.hold(self._record_end - self._record_at, error)
+        return 0
+
+    cdef bint _is_held(self, int64_t size) noexcept:
+        """True if a record is held in full though recvmsg brought nothing (`size`): it came with the handshake."""
+        if size < 0 and errno != EAGAIN:
+            return False
+        return is_whole(&self._rest[0], self._held[0])
 
     cdef int _end_read(self) except -1:
         """Mark the last frame of the read, then pass on its control frames."""
@@ -529,14 +547,14 @@ cdef class HotPath:
                 self._prepared_room = room
                 self._target = NULL
         elif self._reader is not None:
-            # what is decrypted takes no more room than it did before
-            self._prepared_room = min(room, LARGEST_CIPHERTEXT) - self._held[0]
-            self._target = &self._ciphertext[0] + self._held[0]
             if unlikely(self._over):
                 # the transport reports it
                 self._into = self._view[start : start + room]
-                self._prepared_room = room
                 self._target = NULL
+            else:
+                # what is decrypted takes no more room than it did before
+                self._prepared_room = min(room, LARGEST_CIPHERTEXT) - self._held[0]
+                self._target = &self._ciphertext[0] + self._held[0]
         return 0
 
     cdef int _note_stamp(self, int64_t size, uint64_t kernel, uint64_t nic) except -1:
@@ -599,21 +617,30 @@ cdef class HotPath:
             self.frames += count - unit
             if self._on_batch is not None:
                 self._producer.count = count
-                self._on_batch(unit, count)
+                try:
+                    self._on_batch(unit, count)
+                except BaseException as error:
+                    if self._by_record:
+                        self._break_off(broken_off(error))
+                    raise
+        return 0
+
+    cdef int _break_off(self, error) except -1:
+        """End the stream in the middle of a read; see `_hand_off` of the Python class."""
+        if self._reader is not None:
+            self._finish(error)
+        else:
+            self._transport.break_off(error)
+        self._on_end(error)
         return 0
 
     cdef inline bint _is_last(self) noexcept nogil:
         """True if it is known that nothing of this read follows what was just parsed."""
-        cdef uint64_t left = self._record_end - self._record_at
-        cdef const uint8_t *header
         if likely(not self._by_record):
             return True
         if self._reader is None:
             return False
-        if left < RECORD_HEADER:
-            return True
-        header = &self._ciphertext[0] + self._record_at
-        return left - RECORD_HEADER < (<uint64_t>header[3] << 8 | header[4])
+        return not is_whole(&self._ciphertext[0] + self._record_at, self._record_end - self._record_at)
 
     cdef uint64_t _scan(self, uint64_t count) noexcept nogil:
         """Write the slots of whole messages from `_position` on, up to any other or an incomplete frame.

@@ -70,8 +70,8 @@ class DirectTransport(StampedTlsTransport):
         by_record: whether records are decrypted here.
         refusal: after the handshake, why they are not.
         reader: opens them.
-        rest: the beginning of a record that has not come in full; `held` has the number of its bytes. After the end
-            of the stream that number is what was received and not decrypted.
+        rest: the beginning of a record that has not come in full, or what came with the handshake; `held` has the
+            number of its bytes, at most `RECORD_MAX`.
 
     """
 
@@ -91,6 +91,8 @@ class DirectTransport(StampedTlsTransport):
         self._key_updates = 0
         # what of the ciphertext of the read in progress is not decrypted yet
         self._left = self.ciphertext[:0]
+        # bytes behind the end of the stream
+        self._behind = 0
 
     @property
     def partial(self) -> bool:
@@ -105,7 +107,7 @@ class DirectTransport(StampedTlsTransport):
     @property
     def undecrypted(self) -> int:
         """See `Transport.undecrypted`."""
-        return self.held[0]
+        return self.held[0] + self._behind
 
     async def handshake(self) -> TlsDetails:
         """See `TlsTransport.handshake`."""
@@ -186,12 +188,13 @@ class DirectTransport(StampedTlsTransport):
         held = self.held[0]
         self.ciphertext[:held] = self.rest[:held]
         size = self._receive(self.ciphertext[held : min(len(into), CIPHERTEXT_MAX)])
-        if not size:
+        if not size and not records.is_whole(self.rest[:held]):
             # a record cut off by the end of the stream stays in `held`
             self._closed = size == 0
             return size
-        self._taken += size
-        self._left = self.ciphertext[: held + size]
+        # without new bytes what is whole came with the handshake; the end of the stream is found again behind it
+        self._taken += size or 0
+        self._left = self.ciphertext[: held + (size or 0)]
         return self.more(into)
 
     def more(self, into: memoryview) -> int | None:
@@ -219,8 +222,12 @@ class DirectTransport(StampedTlsTransport):
 
     def hold(self, left: int, error: OSError | None = None) -> None:
         """The stream has ended, with `error` or in order; `left` bytes behind that are not decrypted."""
-        self.held[0] = left
+        self.held[0], self._behind = 0, left
         self._closed, self._broken = True, error
+
+    def break_off(self, error: OSError) -> None:
+        """See `Transport.break_off`."""
+        self.hold(len(self._left), error)
 
     def on_record(self, content_type: int, content: memoryview) -> bool:
         """Take a record that is not data; `content` is wiped.

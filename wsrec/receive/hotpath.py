@@ -114,8 +114,10 @@ class HotPath:
         self._part_left = 0
         self._part_first = 0
         self._part_size = ring.capacity // 4
-        # the read in progress: its first slot, and what waits for its end
+        # the read in progress: its first slot, the count behind its last one if that is not marked, and what waits for
+        # its end
         self._first_slot = 0
+        self._unmarked: int | None = None
         self._controls: list[tuple[int, int, int]] = []
         self._failure: ProtocolError | None = None
         # text is validated up to this byte count
@@ -203,9 +205,9 @@ class HotPath:
 
     def _end_read(self) -> None:
         """Mark the last frame of the read, then pass on its control frames."""
-        slots, count = self._producer.slots, self._producer.count
-        if self._transport.by_record and count != self._first_slot:
-            slots.view[((count - 1) & slots.mask) * SLOT_SIZE + FLAGS_OFFSET] |= FLAG_LAST
+        if self._unmarked is not None:
+            self._mark(self._unmarked)
+            self._unmarked = None
         controls, self._controls = self._controls, []
         for opcode, offset, size in controls:
             self._on_control(opcode, bytes(self._ring.slice(offset, size)))
@@ -355,8 +357,10 @@ class HotPath:
         self._handed_off = self._position
         producer = self._producer
         start = first_slot & producer.slots.mask
-        if not self._transport.by_record:
-            producer.slots.view[((count - 1) & producer.slots.mask) * SLOT_SIZE + FLAGS_OFFSET] |= FLAG_LAST
+        if self._transport.by_record:
+            self._unmarked = count
+        else:
+            self._mark(count)
         if count - first_slot == 1:
             # cheaper for a single slot than numpy. Stage 6, HANDOFF
             pack_handoff(producer.slots.view, start * SLOT_SIZE + HANDOFF_OFFSET, now())
@@ -367,9 +371,27 @@ class HotPath:
         producer.count = count
         self.frames += count - first_slot
         if self._on_batch is not None:
-            self._on_batch(first_slot, count)
+            try:
+                self._on_batch(first_slot, count)
+            except BaseException as error:
+                if self._transport.by_record:
+                    # the records behind are lost with the read, so nothing after them can be decrypted
+                    end = broken_off(error)
+                    self._transport.break_off(end)
+                    self._on_end(end)
+                raise
+
+    def _mark(self, count: int) -> None:
+        """Mark the slot before `count` as the last one of its read."""
+        slots = self._producer.slots
+        slots.view[((count - 1) & slots.mask) * SLOT_SIZE + FLAGS_OFFSET] |= FLAG_LAST
 
     def _room(self) -> int:
         """Largest read in bytes: limited by the byte ring, and by the slots that its smallest frames would take."""
         slots = self._producer.slots.free(self._producer.count) - RESERVED_SLOTS
         return min(self._ring.room(self._head), slots * _SMALLEST_FRAME, READ_MAX)
+
+
+def broken_off(error: BaseException) -> ConnectionAbortedError:
+    """Why a connection ends whose consumer raised `error` in the middle of a read."""
+    return ConnectionAbortedError(f"a read was broken off by {type(error).__name__}")

@@ -125,6 +125,10 @@ class Transport(ABC):
         """
         return None
 
+    def break_off(self, error: OSError) -> None:
+        """End the stream with `error` in the middle of a read `by_record`: what `more` has not written is lost."""
+        raise NotImplementedError
+
     def send(self, data: bytes) -> None:
         """Send `data`; what the socket does not take at once is queued.
 

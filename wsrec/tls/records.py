@@ -119,6 +119,11 @@ class Opened(NamedTuple):
     content_type: int
 
 
+def is_whole(data: memoryview) -> bool:
+    """Whether `data` begins with a whole record."""
+    return len(data) >= HEADER and len(data) - HEADER >= int.from_bytes(data[3:HEADER])
+
+
 class RecordReader:
     """Opens the records of one direction, in their order.
 
