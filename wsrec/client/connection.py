@@ -102,6 +102,10 @@ class Connection:
             on_control=self._on_control,
             on_error=self._on_error,
         )
+        # before the hot path is made, which looks at what this begins
+        if captured is not None:
+            captured.begin(self._ring.head)
+            transport.begin_map(self._ring.head)
         self._hot = ChosenHotPath(
             0,
             self._ring,
@@ -116,9 +120,6 @@ class Connection:
         )
         self._waiting = waiting
         self._captured = captured
-        if captured is not None:
-            captured.begin(self._ring.head)
-            transport.begin_map(self._ring.head)
 
     @property
     def closed(self) -> bool:
