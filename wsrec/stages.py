@@ -71,6 +71,7 @@ class StampSource(IntEnum):
     NONE_UNMAPPED = 12
     NONE_REFUSED = 13
     NONE_FORGOTTEN = 14
+    NONE_CONTRADICTED = 15
 
     @property
     def word(self) -> str:
@@ -121,4 +122,5 @@ _REASONS = {
     StampSource.NONE_UNMAPPED: "segments: the place of this frame in its TCP stream is unknown",
     StampSource.NONE_REFUSED: "segments: they cannot be captured here",
     StampSource.NONE_FORGOTTEN: "segments: asked for so late that they were forgotten",
+    StampSource.NONE_CONTRADICTED: "segments: the captured ones contradict the read or one another",
 }

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.effort import examples
-from tests.segments.packets import ACK, FIN, QINQ, RST, SYN, URG, V4, V6, VLAN, Ends, packet, tagged
+from tests.segments.packets import ACK, FIN, PSH, QINQ, RST, SYN, URG, V4, V6, VLAN, Ends, packet, tagged
 from wsrec.segments.segment_ring import BrokenReason, SegmentFlag, SegmentKind, SegmentRing
 
 capture = pytest.importorskip("wsrec.segments._capture", reason="the capture is not compiled")
@@ -34,7 +34,7 @@ class Seen(NamedTuple):
 class Table:
     """A flow table and its ring."""
 
-    def __init__(self, capacity: int = 1 << 12) -> None:
+    def __init__(self, capacity: int = 1 << 12, window: int = 1 << 30) -> None:
         import os
 
         fd = SegmentRing.create("t", capacity)
@@ -42,7 +42,7 @@ class Table:
             self.ring = SegmentRing(fd)
         finally:
             os.close(fd)
-        self.table = capture.FlowTable(self.ring, 16)
+        self.table = capture.FlowTable(self.ring, 16, window)
         self.taken = 0
 
     def watch(self, ends: Ends = V4, *, place: int = 0, flow: int = 1, records: bool = False) -> None:
@@ -211,16 +211,28 @@ class TestOrder:
         table.arrive(99, b"x", 50, RST | ACK)
         assert table.take() == []
 
-    def test_another_syn_only_counts_before_the_first_data(self):
+    @pytest.mark.parametrize("is_behind_data", [False, True])
+    def test_a_second_beginning_that_contradicts_the_first_ends_the_capture_of_the_flow(self, is_behind_data):
         table = Table()
         table.open(100)
         table.arrive(99, b"", 2, SYN | ACK)
         assert table.take() == []
-        table.arrive(499, b"", 3, SYN | ACK)
-        table.arrive(500, b"a", 4)
-        table.arrive(899, b"", 5, SYN | ACK)
-        table.arrive(501, b"b", 6)
-        assert table.take() == [Seen(SegmentKind.OPEN, 0, 0, 3), segment(0, 1, 4), segment(1, 1, 6)]
+        expected = []
+        if is_behind_data:
+            table.arrive(100, b"a", 3)
+            expected = [segment(0, 1, 3)]
+        table.arrive(499, b"", 4, SYN | ACK)
+        table.arrive(500, b"a", 5)
+        table.arrive(99, b"", 6, SYN | ACK)
+        table.arrive(101, b"b", 7)
+        at = int(is_behind_data)
+        assert table.take() == [*expected, Seen(SegmentKind.BROKEN, at, 0, 4, 0, BrokenReason.CONTRADICTED)]
+
+    def test_data_without_an_acknowledgement_is_none(self):
+        table = Table()
+        table.open()
+        table.arrive(0, b"abc", 5, PSH)
+        assert table.take() == []
 
     def test_urgent_data_ends_the_capture_of_the_flow(self):
         table = Table()
@@ -229,6 +241,34 @@ class TestOrder:
         table.arrive(3, b"def", 6, ACK | URG)
         table.arrive(6, b"ghi", 7)
         assert table.take() == [segment(0, 3, 5), Seen(SegmentKind.BROKEN, 3, 0, 6, 0, BrokenReason.URGENT)]
+
+    @pytest.mark.parametrize("flags", [ACK, ACK | URG])
+    def test_what_no_socket_can_accept_is_ignored(self, flags):
+        table = Table(window=50_000)
+        table.open()
+        table.arrive(0, b"a" * 60_000, 5)
+        table.arrive(60_000 + 50_001, b"x", 6, flags)
+        table.arrive(9_998, b"x", 6, flags)
+        table.arrive(60_000, b"bc", 7)
+        assert table.take() == [segment(0, 60_000, 5), segment(60_000, 2, 7)]
+
+    def test_what_goes_on_behind_a_hole_that_was_filled_unseen_counts(self):
+        table = Table(window=50_000)
+        table.open()
+        for at in range(10_000, 200_000, 10_000):
+            table.arrive(at, b"a" * 10_000, at)
+        assert [(seen.offset, seen.stamp) for seen in table.take()] == [
+            (at, at) for at in range(10_000, 200_000, 10_000)
+        ]
+
+    def test_holes_of_the_captures_own_are_no_order(self):
+        table = Table()
+        table.open()
+        table.table.heal(10**9)
+        for now in (10**9 - 1, 10**9):
+            data, protocol = packet(V4, 10 if now < 10**9 else 30, b"abc", ACK)
+            table.table.packet(data, len(data), protocol, 5, now=now)
+        assert [seen.flags for seen in table.take()] == [0, AHEAD]
 
     @pytest.mark.parametrize("distance", [2**30 + 1, 2**31, -(2**30) - 50])
     def test_what_lies_beyond_every_window_is_ignored(self, distance):

@@ -18,7 +18,7 @@ from tests.effort import examples
 from tests.rings import slot
 from wsrec.ring.slot_flags import Flag
 from wsrec.ring.slot_layout import SLOT_DTYPE
-from wsrec.segments.segment_ring import CaptureState, SegmentFlag, SegmentKind, SegmentRing
+from wsrec.segments.segment_ring import BrokenReason, CaptureState, SegmentFlag, SegmentKind, SegmentRing
 from wsrec.segments.stream_map import UNKNOWN_TAIL, MapKind, StreamMap, StreamMapWriter
 from wsrec.stages import SegmentOrder, StampSource
 from wsrec.wire.frames import TEXT
@@ -94,7 +94,7 @@ class Rig:
         flags = int(Flag.FIN | Flag.LAST)
         row = slot(offset=offset, length=length, conn=conn, opcode=TEXT, flags=flags, nic=stamp, source=source)
         # as if what the capture has covered were always behind
-        row["handoff"] = 1 << 61
+        row["handoff"] = row["event"] = 1 << 61
         self.slots.append(row)
         self.expected.append(expected)
 
@@ -339,6 +339,65 @@ class TestNull:
         assert (found["nic"][0], found["source"][0], found["segment_order"][0]) == (UTC, StampSource.KERNEL, 0)
 
 
+class TestContradicted:
+    def joined(self, rig: Rig, **fields):
+        given = {"flags": Flag.FIN, "event": 1 << 61, **fields}
+        row = slot(offset=102, length=10, opcode=TEXT, handoff=1 << 61, **given)
+        found = rig.join.join(
+            Batch(np.array([row], SLOT_DTYPE), pa.array([b"x"], pa.large_binary()), 0), lambda: False
+        ).slots[0]
+        return tuple(int(found[name]) for name in ("nic", "source", "read_stamp", "first_segment", "segment_order"))
+
+    def flow(self, *segments: tuple[int, int, int, int]) -> Rig:
+        """The frame's 12 bytes in segments: from, length, stamp, flags."""
+        rig = Rig.make()
+        flow = plain(rig)
+        for start, length, stamp, flags in segments:
+            rig.record(SegmentKind.SEGMENT, flow.number, flow.begin + start, length, flags, stamp=stamp)
+        return rig
+
+    @pytest.mark.parametrize("late", [0, 1])
+    def test_a_segment_is_not_later_than_the_stamp_of_its_read(self, late):
+        rig = self.flow((0, 12, UTC + late, 0))
+        expected = (0, StampSource.NONE_CONTRADICTED, UTC, 0, 0) if late else (UTC, StampSource.SEGMENT, UTC, UTC, 1)
+        assert self.joined(rig, nic=UTC, source=StampSource.KERNEL) == expected
+
+    @pytest.mark.parametrize("coarse", [False, True])
+    @pytest.mark.parametrize("late", [-(10**9), 10**9])
+    def test_nor_than_the_end_of_a_read_without_one(self, late, coarse):
+        now, flags = time.monotonic_ns(), Flag.FIN | (Flag.COARSE if coarse else 0)
+        took = 30 * 10**9 >> 10 if coarse else 2 * 10**9
+        end = time.time_ns() + (took << 10 if coarse else took) * 2
+        rig = self.flow((0, 12, end + late, 0))
+        nic, source, *_ = self.joined(
+            rig, event=now, recv_start=took, recv_end=took, source=StampSource.NONE_KTLS, flags=flags
+        )
+        expected = (0, StampSource.NONE_CONTRADICTED) if late > 0 else (end + late, StampSource.SEGMENT)
+        assert (nic, source) == expected
+
+    def test_stamps_of_two_clocks_are_not_compared(self):
+        rig = self.flow((0, 12, UTC + 1, SegmentFlag.NIC))
+        found = self.joined(rig, nic=UTC, source=StampSource.KERNEL)
+        assert found == (UTC + 1, StampSource.SEGMENT_NIC, 0, UTC + 1, SegmentOrder.IN_ORDER)
+
+    @pytest.mark.parametrize("flags", [0, SegmentFlag.AHEAD])
+    def test_the_first_byte_came_later_only_where_the_last_was_ahead_of_it(self, flags):
+        rig = self.flow((0, 6, UTC + 5, 0), (6, 6, UTC, flags))
+        nic, _, _, first, _ = self.joined(rig, nic=UTC + 9, source=StampSource.KERNEL)
+        assert (nic, first) == (UTC, UTC + 5 if flags else 0)
+
+    def test_the_first_byte_did_not_come_later_than_the_read(self):
+        rig = self.flow((0, 6, UTC + 5, 0), (6, 6, UTC, SegmentFlag.AHEAD))
+        nic, _, _, first, _ = self.joined(rig, nic=UTC + 3, source=StampSource.KERNEL)
+        assert (nic, first) == (UTC, 0)
+
+    def test_a_connection_with_two_beginnings(self):
+        rig = Rig.make()
+        flow = plain(rig)
+        rig.record(SegmentKind.BROKEN, flow.number, 0, value=BrokenReason.CONTRADICTED)
+        assert self.joined(rig)[:2] == (0, StampSource.NONE_CONTRADICTED)
+
+
 class TestWaits:
     def test_for_a_capture_that_is_behind(self):
         rig = Rig.make()
@@ -352,7 +411,7 @@ class TestWaits:
                 rig.record(SegmentKind.SEGMENT, flow.number, flow.begin, 12, stamp=UTC + 7)
             return False
 
-        row = slot(offset=102, length=10, opcode=TEXT, flags=Flag.FIN, handoff=time.monotonic_ns())
+        row = slot(offset=102, length=10, opcode=TEXT, flags=Flag.FIN, event=1 << 61, handoff=time.monotonic_ns())
         found = rig.join.join(Batch(np.array([row], SLOT_DTYPE), pa.array([b"x"], pa.large_binary()), 0), arrives).slots
         assert (found["nic"].tolist(), found["first_segment"].tolist(), len(polls)) == ([UTC + 7], [UTC + 7], 5)
 
@@ -365,7 +424,7 @@ class TestWaits:
         rig.segments.covered_until.publish(now - behind)
         if why == "ended":
             rig.segments.state.publish(CaptureState.ENDED)
-        row = slot(offset=102, length=10, opcode=TEXT, flags=Flag.FIN, handoff=now)
+        row = slot(offset=102, length=10, opcode=TEXT, flags=Flag.FIN, event=1 << 61, handoff=now)
         batch = Batch(np.array([row], SLOT_DTYPE), pa.array([b"x"], pa.large_binary()), 0)
         rig.join.join(batch, lambda: bool(polls.append(1)) or why == "pressed")
         assert len(polls) == (why == "pressed")
@@ -373,7 +432,7 @@ class TestWaits:
     def test_no_longer_than_the_capture_needs(self):
         rig = Rig.make()
         plain(rig)
-        row = slot(offset=102, length=10, opcode=TEXT, flags=Flag.FIN, handoff=1 << 62)
+        row = slot(offset=102, length=10, opcode=TEXT, flags=Flag.FIN, event=1 << 61, handoff=1 << 62)
         batch = Batch(np.array([row], SLOT_DTYPE), pa.array([b"x"], pa.large_binary()), 0)
 
         def keeps_up() -> bool:
@@ -422,7 +481,7 @@ class TestWriterReplaced:
         while rig.segments.published.read() < 250:
             flow.send(9, 0)
         rig.again()
-        rig.frame(0, flow.head + 2, 10, Expected(*flow.arrived_at(start, start + 11), UTC))
+        rig.frame(0, flow.head + 2, 10, Expected(*flow.arrived_at(start, start + 11), rig.stamp))
         rig.take()
 
     def test_rows_that_it_takes_again_have_the_same_segments(self):

@@ -115,6 +115,7 @@ class TestFiles:
         wide = with_segments(batch.slots)
         wide[received] = filled(batch.slots[received])
         lost = np.flatnonzero(received)[-1]
+        wide["segment_order"][np.flatnonzero(received)[1]] = SegmentOrder.REPEATED
         wide["nic"][lost], wide["segment_order"][lost], wide["source"][lost] = 0, 0, StampSource.NONE_BEHIND
         batch = batch._replace(slots=wide)
         if way != "live":
@@ -129,12 +130,12 @@ class TestFiles:
         assert table["recv_source"].to_pylist() == ["segment"] * 3 + ["user", "user"]
         assert table["nic_to_read_stamp"].to_pylist() == [1, 2, 3, None, None]
         assert table["first_segment_to_nic"].to_pylist() == [50, 50, 50, None, None]
-        assert table["segment_order"].to_pylist() == ["in_order"] * 3 + [None, None]
+        assert table["segment_order"].to_pylist() == ["in_order", "repeated", "in_order", None, None]
         about = work.about(line)
         assert about["stage1"] == {"segment": 3, f"none: {StampSource.NONE_BEHIND.reason}": 1}
         found = SegmentHistograms.from_json(about["segments"])
-        assert (found.durations["nic_to_read_stamp"].sum, found.durations["first_segment_to_nic"].max) == (6, 50)
-        assert found.order == {"in_order": 3}
+        assert (found.durations["nic_to_read_stamp"].sum, found.durations["first_segment_to_nic"].max) == (4, 50)
+        assert found.order == {"in_order": 2, "repeated": 1}
         rows = open_capture(work.out).messages(["nic_time", "first_segment_time"]).read_all()
         times = [rows[name].cast(pa.int64()).to_pylist() for name in rows.column_names]
         stamps = [1_000_000_000_000 + at + OFFSET - 249 - n for n, at in ((1, 1_000), (2, 2_000), (3, 3_000))]

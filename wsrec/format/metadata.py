@@ -83,7 +83,8 @@ class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
         dict[str, Any],
         Meta(
             description="with `--segments`, of this file's rows: a histogram each of `nic_to_read_stamp` and "
-            "`first_segment_to_nic`, and the number of rows by `segment_order`"
+            "`first_segment_to_nic`, without rows whose `segment_order` is `repeated`, and the number of rows by "
+            "`segment_order`"
         ),
     ] = {}
     rows: Annotated[int, Meta(description="rows in this file")] = 0

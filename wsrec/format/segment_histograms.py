@@ -20,6 +20,7 @@ from wsrec.format.stage_histograms import Durations
 from wsrec.histogram import Histogram
 from wsrec.stages import SegmentOrder
 
+_REPEATED = SegmentOrder.REPEATED.word
 _WORDS = {order.word for order in SegmentOrder}
 
 
@@ -27,7 +28,7 @@ class SegmentHistograms:
     """Rows with stage 1 of a captured segment.
 
     Attributes:
-        durations: the histograms of `READ_STAMP` and `FIRST_SEGMENT`.
+        durations: the histograms of `READ_STAMP` and `FIRST_SEGMENT`, of the rows that are not `repeated`.
         order: number of rows by `SegmentOrder.word`.
 
     """
@@ -60,7 +61,11 @@ class SegmentHistograms:
         code, names = words(batch, SEGMENT_ORDER)
         rows = np.bincount(code if counted is None else code[counted], minlength=len(names)).tolist()
         order = {name: count for name, count in zip(names, rows, strict=True) if name is not None}
-        self.add(_durations(batch, READ_STAMP, counted), _durations(batch, FIRST_SEGMENT, counted), order)
+        # TCP may have refused the first arrival of a byte that came again
+        timed = code != (names.index(_REPEATED) if _REPEATED in names else -1)
+        if counted is not None:
+            timed &= counted
+        self.add(_durations(batch, READ_STAMP, timed), _durations(batch, FIRST_SEGMENT, timed), order)
 
     def merge(self, other: SegmentHistograms) -> None:
         """Add the rows of another."""
@@ -100,7 +105,6 @@ class SegmentHistograms:
         return found
 
 
-def _durations(batch: Any, name: str, counted: Flags | None) -> Durations:
+def _durations(batch: Any, name: str, counted: Flags) -> Durations:
     column = batch.column(name)
-    has = known(column)
-    return values(column), has if counted is None else has & counted
+    return values(column), known(column) & counted

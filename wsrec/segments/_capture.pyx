@@ -13,7 +13,8 @@ cdef extern from "_capture_loop.h":
         pass
     int WSREC_OPEN, WSREC_SEGMENT, WSREC_TLS_RECORD, WSREC_LOSS, WSREC_BROKEN
     int WSREC_NIC, WSREC_REPEATED, WSREC_FILLED, WSREC_AHEAD
-    int WSREC_URGENT, WSREC_RECORDS
+    int WSREC_URGENT, WSREC_RECORDS, WSREC_CONTRADICTED
+    int64_t WSREC_WINDOW
     int WSREC_RETIRE_MS
     uint64_t WSREC_MARGIN_NS, WSREC_NO_RECORDS
     ctypedef struct wsrec_output:
@@ -33,7 +34,8 @@ cdef extern from "_capture_loop.h":
         uint32_t *by_port
         wsrec_flow *flows
         uint32_t places
-        uint64_t packets, segments
+        uint64_t packets, segments, heal_until
+        int64_t window
         int64_t nic_limit, nic_offset
         uint32_t nic_rejected
     ctypedef struct wsrec_capture:
@@ -84,7 +86,10 @@ def _check_layout():
         SegmentFlag.NIC: WSREC_NIC, SegmentFlag.REPEATED: WSREC_REPEATED, SegmentFlag.FILLED: WSREC_FILLED,
         SegmentFlag.AHEAD: WSREC_AHEAD,
     }
-    reasons = {BrokenReason.URGENT: WSREC_URGENT, BrokenReason.RECORDS: WSREC_RECORDS}
+    reasons = {
+        BrokenReason.URGENT: WSREC_URGENT, BrokenReason.RECORDS: WSREC_RECORDS,
+        BrokenReason.CONTRADICTED: WSREC_CONTRADICTED,
+    }
     if (
         sizeof(wsrec_segment) != SEGMENT_DTYPE.itemsize
         or here != [SEGMENT_DTYPE.fields[name][1] for name in names]
@@ -108,6 +113,7 @@ cdef class FlowTable:
     Args:
         ring: the segment ring, whose producer it is.
         places: largest number of flows at a time.
+        window: no socket accepts what lies further (bytes) from what it has; at most the largest TCP window.
 
     """
 
@@ -117,7 +123,7 @@ cdef class FlowTable:
     cdef uint8_t[::1] _records
     cdef uint64_t[::1] _words
 
-    def __cinit__(self, ring, uint32_t places):
+    def __cinit__(self, ring, uint32_t places, int64_t window=WSREC_WINDOW):
         cdef wsrec_output *out
         memset(&self._capture, 0, sizeof(self._capture))
         self._table = <wsrec_table *>calloc(1, sizeof(wsrec_table))
@@ -127,6 +133,7 @@ cdef class FlowTable:
         if self._table.flows is NULL:
             raise MemoryError
         self._table.places = places
+        self._table.window = min(window, WSREC_WINDOW)
         self._table.nic_limit = <int64_t>1 << 62
         self._records = ring.view
         self._words = ring.published.words
@@ -255,6 +262,10 @@ cdef class FlowTable:
             error = wsrec_run(&self._capture, self._table)
         if error:
             raise OSError(error, "poll of the packet socket")
+
+    def heal(self, uint64_t until):
+        """Take holes for the capture's own until then (ns, monotonic), as `run` does where packets were dropped."""
+        self._table.heal_until = until
 
     def stop(self):
         """Make `run` return once it has taken all that arrived until now."""

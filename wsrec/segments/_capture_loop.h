@@ -56,6 +56,8 @@ static inline int wsrec_run(wsrec_capture *capture, wsrec_table *table) {
         uint32_t status = __atomic_load_n(&block->hdr.bh1.block_status, __ATOMIC_ACQUIRE);
         if (status & TP_STATUS_USER) {
             uint32_t rejected = table->nic_rejected;
+            /* before its packets are read: the holes in them are of these drops */
+            if (status & TP_STATUS_LOSING) wsrec_statistics(capture, table, asked_utc, now);
             table->out.utc = wsrec_clock_ns(CLOCK_REALTIME);
             table->nic_limit = WSREC_NIC_LIMIT_NS + (int64_t)(now - idle) + (int64_t)WSREC_MARGIN_NS;
             wsrec_block(table, (const uint8_t *)block, capture->block_size, now);
@@ -65,7 +67,6 @@ static inline int wsrec_run(wsrec_capture *capture, wsrec_table *table) {
                 int software = 0;
                 setsockopt(capture->fd, SOL_PACKET, PACKET_TIMESTAMP, &software, sizeof software);
             }
-            if (status & TP_STATUS_LOSING) asked = 0;
         }
         if (now - asked >= WSREC_STATISTICS_NS) {
             wsrec_statistics(capture, table, asked_utc, now);

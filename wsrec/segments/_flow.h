@@ -21,7 +21,7 @@ typedef struct {
 
 enum { WSREC_OPEN = 1, WSREC_SEGMENT, WSREC_TLS_RECORD, WSREC_LOSS, WSREC_BROKEN };
 enum { WSREC_NIC = 1, WSREC_REPEATED = 2, WSREC_FILLED = 4, WSREC_AHEAD = 8 };
-enum { WSREC_URGENT = 1, WSREC_RECORDS = 2 };
+enum { WSREC_URGENT = 1, WSREC_RECORDS = 2, WSREC_CONTRADICTED = 3 };
 
 /* the producer's side of the segment ring */
 typedef struct {
@@ -36,7 +36,7 @@ typedef struct {
 } wsrec_output;
 
 enum { WSREC_HOLES = 64, WSREC_CHUNKS = 1024 };
-#define WSREC_WINDOW ((int64_t)1 << 30)        /* the largest TCP window (RFC 7323 2.3) */
+#define WSREC_WINDOW ((int64_t)1 << 30)        /* the largest TCP window (RFC 7323 2.3); sockets advertise less */
 #define WSREC_NO_RECORDS (~(uint64_t)0)        /* of `records_from`: no TLS records are looked for */
 #define WSREC_CHUNK_BYTES ((uint64_t)8 << 20)  /* payload kept while a hole is open */
 #define WSREC_RECORD_MAX ((1 << 14) + 2048)    /* RFC 5246 6.2.3; RFC 8446 allows less */
@@ -79,8 +79,9 @@ typedef struct {
     uint64_t now;   /* monotonic, ns */
     uint32_t sequence, length, captured;
     const uint8_t *payload; /* `captured` bytes of `length` */
-    uint8_t nic;
+    uint8_t nic, urgent;
     int interface;
+    int64_t window; /* no socket accepts what lies further from what it has */
 } wsrec_arrival;
 
 static inline int wsrec_write(wsrec_output *out, const wsrec_segment *record, uint64_t reserve) {
@@ -247,10 +248,20 @@ static inline void wsrec_cover(wsrec_flow *flow, uint64_t start, uint64_t end) {
     flow->arrived[low].end = end;
 }
 
-/* the server's SYN: stream offsets begin behind it. A later one only counts while there is no data */
+/* nothing more of the flow is told */
+static inline void wsrec_break(wsrec_output *out, wsrec_flow *flow, uint64_t stamp, uint32_t reason) {
+    flow->broken = 1;
+    wsrec_drop_chunks(flow);
+    wsrec_emit(out, flow, WSREC_BROKEN, flow->frontier, 0, stamp, 0, reason);
+}
+
+/* the server's SYN: stream offsets begin behind it. Of two that contradict each other TCP took one, it is not known which */
 static inline void wsrec_opened(wsrec_output *out, wsrec_flow *flow, uint32_t sequence, uint64_t stamp, uint8_t nic,
                                 int interface) {
-    if (flow->open && (flow->frontier || flow->ahead || flow->first == sequence + 1)) return;
+    if (flow->open) {
+        if (flow->first != sequence + 1 && !flow->broken) wsrec_break(out, flow, stamp, WSREC_CONTRADICTED);
+        return;
+    }
     flow->first = sequence + 1;
     flow->open = 1;
     flow->interface = interface;
@@ -270,11 +281,19 @@ static inline void wsrec_arrived(wsrec_output *out, wsrec_flow *flow, const wsre
         && got->length == flow->last_length)
         return;
     position = (int64_t)flow->frontier + (int32_t)(got->sequence - (uint32_t)(flow->first + flow->frontier));
-    if (position > (int64_t)flow->frontier + WSREC_WINDOW || position < (int64_t)flow->frontier - WSREC_WINDOW) return;
+    top = flow->ahead ? flow->arrived[flow->ahead - 1].end : flow->frontier;
+    /* a hole so far behind what arrives in order is not TCP's: the capture did not see what filled it */
+    while (flow->ahead && position > (int64_t)flow->frontier + got->window && position <= (int64_t)top)
+        wsrec_give_up_hole(flow);
+    if (position > (int64_t)flow->frontier + got->window || position < (int64_t)flow->frontier - got->window) return;
     end = (uint64_t)(position + got->length);
     if (position + (int64_t)got->length <= 0) return;
     /* a keep-alive probe repeats one byte, or none (RFC 9293 3.8.4) */
     if (got->length == 1 && end == flow->frontier) return;
+    if (got->urgent) {
+        wsrec_break(out, flow, got->stamp, WSREC_URGENT);
+        return;
+    }
     flow->last_stamp = got->stamp;
     flow->last_sequence = got->sequence;
     flow->last_length = got->length;
@@ -285,7 +304,6 @@ static inline void wsrec_arrived(wsrec_output *out, wsrec_flow *flow, const wsre
         position = 0;
     }
     start = from = (uint64_t)position;
-    top = flow->ahead ? flow->arrived[flow->ahead - 1].end : flow->frontier;
 
     /* in turn: what was there before, and what is new */
     while (from < end) {
@@ -307,7 +325,8 @@ static inline void wsrec_arrived(wsrec_output *out, wsrec_flow *flow, const wsre
             uint64_t skip = from - start;
             if (until <= top) flags |= WSREC_FILLED;
             /* what is new in this segment has no hole before it unless the segment itself has one */
-            if (start > flow->frontier) flags |= WSREC_AHEAD;
+            /* nor is it known of one that the capture's own drops may have made */
+            if (start > flow->frontier && got->now >= flow->heal_until) flags |= WSREC_AHEAD;
             if (got->stamp) wsrec_emit(out, flow, WSREC_SEGMENT, from, until - from, got->stamp, flags, 0);
             wsrec_feed_records(out, flow, from, until, data + (skip < captured ? skip : captured),
                                skip < captured ? (captured - skip < until - from ? (uint32_t)(captured - skip) : (uint32_t)(until - from)) : 0);

@@ -21,6 +21,7 @@ typedef struct {
     uint32_t places;
     uint64_t packets, segments;
     uint64_t heal_until; /* monotonic, ns */
+    int64_t window;      /* see `wsrec_arrival` */
     /* a NIC's stamp further from the system's clock (ns) is not used; how far it was, and whether one was */
     int64_t nic_limit, nic_offset;
     uint32_t nic_rejected;
@@ -124,13 +125,9 @@ static inline void wsrec_packet(wsrec_table *table, const uint8_t *data, uint32_
         wsrec_opened(&table->out, flow, tcp.sequence, stamp, nic, interface);
         tcp.sequence++;
     }
-    if (!tcp.length) return;
+    /* TCP drops data without an acknowledgement (RFC 9293 3.10.7.4) */
+    if (!tcp.length || !(tcp.flags & WSREC_ACK)) return;
     table->segments++;
-    if (tcp.flags & WSREC_URG && flow->open && !flow->broken) {
-        flow->broken = 1;
-        wsrec_drop_chunks(flow);
-        wsrec_emit(&table->out, flow, WSREC_BROKEN, flow->frontier, 0, stamp, 0, WSREC_URGENT);
-    }
     flow->heal_until = table->heal_until;
     got.stamp = stamp;
     got.now = now;
@@ -139,6 +136,8 @@ static inline void wsrec_packet(wsrec_table *table, const uint8_t *data, uint32_
     got.payload = tcp.payload;
     got.captured = tcp.captured;
     got.nic = nic;
+    got.urgent = !!(tcp.flags & WSREC_URG);
+    got.window = table->window;
     got.interface = interface;
     wsrec_arrived(&table->out, flow, &got);
 }

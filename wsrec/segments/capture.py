@@ -16,6 +16,7 @@ import struct
 import threading
 import time
 from collections import deque
+from pathlib import Path
 from typing import NamedTuple
 
 from wsrec.segments import filter as packet_filter
@@ -111,7 +112,7 @@ class Capture:
         except CaptureRefused:
             ring.state.publish(CaptureState.REFUSED)
             raise
-        self._table = FlowTable(ring, MOST_FLOWS)
+        self._table = FlowTable(ring, MOST_FLOWS, _largest_window())
         self._free = list(range(MOST_FLOWS - 1, -1, -1))
         # by local port
         self._flows: dict[int, Flow] = {}
@@ -258,6 +259,20 @@ class Capture:
 
 _MAPPED = bytes(10) + b"\xff\xff"
 _NO_RECORDS = (1 << 64) - 1
+# where the system does not say
+_WINDOW = 16 << 20
+
+
+def _largest_window() -> int:
+    """How many bytes a socket here can be ready to take (tcp(7), socket(7))."""
+    sizes = []
+    for name, factor in (("ipv4/tcp_rmem", 1), ("core/rmem_max", 2)):
+        try:
+            sizes.append(int(Path("/proc/sys/net", name).read_text().split()[-1]) * factor)
+        except (OSError, ValueError, IndexError):
+            # not in every network namespace
+            continue
+    return max(sizes, default=_WINDOW)
 
 
 def _packet_socket() -> socket.socket:

@@ -93,6 +93,8 @@ class BrokenReason(IntEnum):
     """TCP urgent data, which is taken out of the stream."""
     RECORDS = 2
     """The headers of TLS records were not all captured: there are no more `TLS_RECORD`s; segments go on."""
+    CONTRADICTED = 3
+    """A second SYN-ACK with another sequence number: one of them is not the peer's."""
 
 
 class CaptureState(IntEnum):

@@ -159,6 +159,8 @@ def _check_segments(checks: RowChecks, rows: Rows, source: Words) -> None:
     checks.count(
         among(words(rows.table, SEGMENT_ORDER), _ORDERS) != by_segment, f"{SEGMENT_ORDER} does not fit stage 1"
     )
+    late = known(read_stamp) & (values(read_stamp) < 0)
+    checks.count(late, "the segment of stage 1 came later than the read that took it")
     checks.segments.add_rows(rows.table)
 
 

@@ -17,7 +17,7 @@ from wsrec.format.schema import EVENT_SCHEMA, MESSAGE_SCHEMA
 from wsrec.format.segment_histograms import SegmentHistograms
 from wsrec.format.stage_histograms import Durations, StageHistograms
 from wsrec.ring.events import EventKind
-from wsrec.stages import StampSource
+from wsrec.stages import SegmentOrder, StampSource
 from wsrec.writer.disk import Disk
 from wsrec.writer.gather import Slots
 from wsrec.writer.output import Encoder, ParquetOutput
@@ -107,7 +107,10 @@ class FilePair:
             self._stage1[word] = self._stage1.get(word, 0) + int(sources[source])
         if has_segments(slots):
             found = segment_times(slots)
-            self._segments.add(found.read_stamp, found.first_segment, found.counted())
+            # as `SegmentHistograms.add_rows`
+            timed = found.order != SegmentOrder.REPEATED
+            read_stamp, first_segment = ((ns, has & timed) for ns, has in (found.read_stamp, found.first_segment))
+            self._segments.add(read_stamp, first_segment, found.counted())
         self._steps.add(slots["frame_in_read"], step_durations(when), None if received.all() else received)
 
     def event(self, moment: Moment, kind: EventKind, conn: int | None, detail: dict[str, Any]) -> None:

@@ -17,9 +17,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from wsrec.ring.slot_flags import NOT_RECEIVED
+from wsrec.ring.slot_flags import NOT_RECEIVED, Flag
+from wsrec.ring.slot_layout import COARSE_SHIFT
 from wsrec.segments.map_store import MapStore, Places
-from wsrec.segments.segment_ring import CaptureState, SegmentFlag, SegmentRing
+from wsrec.segments.segment_ring import BrokenReason, CaptureState, SegmentFlag, SegmentRing
 from wsrec.segments.segment_store import Found, SegmentStore
 from wsrec.segments.stream_map import StreamMap
 from wsrec.stages import SegmentOrder, StampSource
@@ -35,6 +36,10 @@ _WAIT_NS = 200_000_000
 _POLL_SECONDS = 0.001
 # a capture that has not moved on for so long does not run
 _STALE_NS = 1_000_000_000
+# a read's end is on the monotonic clock: how far the system's may have moved since
+_CLOCK_NS = 10_000_000
+# and that of a NIC at most is from it (`host.timestamping`)
+_NIC_NS = 1_000_000_000 + _CLOCK_NS
 _ALL_DONE: Final = (1 << 48) - 1
 # lengths of payloads (bytes) from which a frame's header is longer (RFC 6455 section 5.2)
 _LENGTH_16, _LENGTH_64 = 126, 1 << 16
@@ -60,6 +65,14 @@ class _Sought(NamedTuple):
         first, last = self.first, self.last
         unseen: Bools = (last.known & ~self.found.known) | (first.own_known & ~self.found_first.known)
         return last.may_come | unseen
+
+
+class _Limits(NamedTuple):
+    """Of segments that are to have brought frames: whether the read's own stamp is of the same clock, and the latest
+    possible stamp: that one, or else when the read ended."""
+
+    same_clock: Bools
+    latest: Uint64s
 
 
 class SegmentJoin:
@@ -132,9 +145,13 @@ class SegmentJoin:
                 break
             time.sleep(_POLL_SECONDS)
         places, found = sought.last, sought.found
-        self._fill(slots, rows, places, found)
+        latest_first = _limits(received, sought.found_first).latest
+        self._fill(slots, rows, places, found, _limits(received, found))
         begun = sought.found_first
         known = begun.known & sought.first.own_known & places.known & (sought.first.flow == places.flow)
+        # later than the last byte only where that came ahead of it
+        known &= begun.stamp <= latest_first
+        known &= (begun.stamp <= found.stamp) | (found.flags & SegmentFlag.AHEAD != 0)
         slots["first_segment"][rows] = np.where(known, begun.stamp, np.uint64(0))
         self._advance(conn, last, places)
 
@@ -144,10 +161,12 @@ class SegmentJoin:
         found_first = self._store.find(of_first.flow, of_first.own)
         return _Sought(of_first, of_last, found_first, self._store.find(of_last.flow, of_last.needed))
 
-    def _fill(self, slots: Slots, rows: npt.NDArray[np.intp], places: Places, found: Found) -> None:
+    def _fill(self, slots: Slots, rows: npt.NDArray[np.intp], places: Places, found: Found, limits: _Limits) -> None:
         """Write stage 1 and its source."""
-        known = places.known & found.known
-        slots["read_stamp"][rows] = slots["nic"][rows]
+        impossible = places.known & found.known & (found.stamp > limits.latest)
+        known = places.known & found.known & ~impossible
+        # stamps of two clocks are not compared
+        slots["read_stamp"][rows] = np.where(known & ~limits.same_clock, np.uint64(0), slots["nic"][rows])
         by_nic = found.flags & SegmentFlag.NIC != 0
         chosen = np.where(by_nic, np.uint8(StampSource.SEGMENT_NIC), np.uint8(StampSource.SEGMENT))
         order = np.full(len(rows), SegmentOrder.IN_ORDER, np.uint8)
@@ -158,7 +177,9 @@ class SegmentJoin:
         ):
             order[found.flags & flag != 0] = word
         if not known.all():
-            chosen = np.where(known, chosen, self._reasons(slots["handoff"][rows], places))
+            reasons = self._reasons(slots["handoff"][rows], places)
+            reasons[impossible] = StampSource.NONE_CONTRADICTED
+            chosen = np.where(known, chosen, reasons)
             order[~known] = 0
         slots["nic"][rows] = np.where(known, found.stamp, np.uint64(0))
         slots["source"][rows] = chosen
@@ -175,6 +196,9 @@ class SegmentJoin:
             reasons[utc >= np.uint64(began)] = StampSource.NONE_DROPPED
         mapped = (places.known & store.has_flow(places.flow)) | places.may_come
         reasons[~mapped] = StampSource.NONE_UNMAPPED
+        forged = [flow for flow, reason in store.broken if reason is BrokenReason.CONTRADICTED]
+        if forged:
+            reasons[places.known & np.isin(places.flow, forged)] = StampSource.NONE_CONTRADICTED
         return reasons
 
     def _advance(self, conn: npt.NDArray[np.uint16], last: Uint64s, places: Places) -> None:
@@ -201,6 +225,15 @@ def _ends(slots: Slots) -> tuple[Uint64s, Uint64s]:
     length, payload = slots["length"], slots["offset"].astype(np.uint64)
     header = np.where(length < _LENGTH_16, np.uint64(2), np.where(length < _LENGTH_64, np.uint64(4), np.uint64(10)))
     return payload - np.minimum(header, payload), payload + length - np.uint64(1)
+
+
+def _limits(slots: Slots, found: Found) -> _Limits:
+    by_nic = found.flags & SegmentFlag.NIC != 0
+    same_clock = slots["source"] == np.where(by_nic, np.uint8(StampSource.NIC), np.uint8(StampSource.KERNEL))
+    shift = np.where(slots["flags"] & Flag.COARSE != 0, np.uint64(COARSE_SHIFT), np.uint64(0))
+    ends = slots["event"] + ((slots["recv_start"].astype(np.uint64) + slots["recv_end"]) << shift)
+    ends += np.where(by_nic, np.uint64(_NIC_NS), np.uint64(_CLOCK_NS)) + np.uint64(time.time_ns() - time.monotonic_ns())
+    return _Limits(same_clock, np.where(same_clock, slots["nic"], ends))
 
 
 def _latest(conn: npt.NDArray[np.uint16], count: Uint64s) -> dict[int, int]:
