@@ -339,6 +339,27 @@ class TestNull:
         assert (found["nic"][0], found["source"][0], found["segment_order"][0]) == (UTC, StampSource.KERNEL, 0)
 
 
+class TestMemory:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_tls_records_that_map_nothing_are_not_kept(self, kind):
+        rig = Rig.make()
+        flow = Flow(rig, Random(1), 0, 100, kind, first=True)
+        for kernel in rig.join._map._kernel.get(0, ()):
+            kernel.is_lost = True
+        flow.push(0)
+        rig.take()
+        for kernel in rig.join._map._kernel.get(0, ()):
+            kernel.is_lost = True
+        end = flow.sent
+        for size in range(100, 200):
+            end += size
+            rig.record(SegmentKind.TLS_RECORD, flow.number, end, size, value=23)
+        rig.frame(0, flow.head + 2, 10, Expected(None, None, 0, UTC))
+        rig.take()
+        assert not rig.join._store.tls
+        assert all(kernel._held is None for kernel in rig.join._map._kernel.get(0, ()))
+
+
 class TestContradicted:
     def joined(self, rig: Rig, **fields):
         given = {"flags": Flag.FIN, "event": 1 << 61, **fields}

@@ -65,10 +65,13 @@ class KernelRecords:
 
         """
         new = store.tls.pop(self.flow, [])
+        if self.is_lost:
+            self._held = None
+            return _NOTHING, _NOTHING, _NOTHING
         held = np.concatenate([*([] if self._held is None else [self._held]), *new]) if new else self._held
         self._held = held
         needed = min(needed, self.stop)
-        if held is None or self.is_lost or needed <= self.count:
+        if held is None or needed <= self.count:
             return _NOTHING, _NOTHING, _NOTHING
         length = held["length"].astype(np.int64)
         begins = held["offset"].astype(np.int64) - length

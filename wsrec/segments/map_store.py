@@ -215,6 +215,11 @@ class MapStore:
             needed: by connection: up to which count in its ring.
 
         """
+        if store.tls:
+            # asked for in case the kernel would decrypt, which it does not
+            for last in self._last.values():
+                if last.kind in (MapKind.PLAIN, MapKind.TLS):
+                    store.tls.pop(last.flow, None)
         for conn, kernel in [(conn, kernel) for conn, kernels in self._kernel.items() for kernel in kernels]:
             count = kernel.count
             ends, offsets, begins = kernel.advance(store, needed.get(conn, 0))
