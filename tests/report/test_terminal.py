@@ -139,6 +139,14 @@ class TestRendering:
         assert "\x1b[" not in rendered(report)
         assert "\x1b[" in rendered(report, force_terminal=True, color_system="standard")
 
+    def test_why_tls_is_not_as_asked_for(self, capture: Capture) -> None:
+        tls = {"mode": "stamped", "fallback": "the server chose \x1b[31mRC4", "version": "TLSv1.2", "cipher": "X"}
+        capture.write(message_columns(10), connections=[{"conn": 0, "tls": tls}])
+        report = collect([capture.out])
+        text = " ".join(rendered(report, 300).split())
+        assert "stamped: TLSv1.2 X, 1 connection, because the server chose" in text
+        assert "\x1b" not in text
+
 
 class TestOneScreen:
     ABOUT: dict[str, Any] = {  # noqa: RUF012

@@ -150,7 +150,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         Option(
             "`direct`: wsrec decrypts record by record, with kernel timestamps; where that cannot be, as `stamped`: "
             "OpenSSL decrypts, with kernel timestamps. `ktls`: the kernel decrypts, without timestamps. `openssl`: "
-            "neither. `auto`: direct if the kernel gives timestamps, else ktls, else openssl.",
+            "OpenSSL reads by itself, without timestamps. `auto`: direct if the kernel gives timestamps, else ktls, "
+            "else openssl.",
             Choice(TlsMode),
         ),
     ] = TlsMode.DIRECT

@@ -90,7 +90,7 @@ def _tls(recording: Recording) -> Text:
         return Text("none known: plain connections, or files that do not say", style="dim")
     parts = [
         f"{clean(each.mode, 20)}: {clean(each.version, 20)} {clean(each.cipher, 60)}, "
-        f"{plural(each.connections, 'connection')}"
+        f"{plural(each.connections, 'connection')}{f', because {clean(each.fallback, 120)}' if each.fallback else ''}"
         for each in recording.tls[:3]
     ]
     more = [f"and {len(recording.tls) - 3:,} more"] if len(recording.tls) > 3 else []

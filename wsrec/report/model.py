@@ -234,12 +234,14 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         mode: `direct`, `stamped`, `ktls` or `openssl`.
+        fallback: why that is not the mode that was asked for; empty if it is.
         version, cipher: of TLS.
         connections: number of connections, each session's own.
 
     """
 
     mode: str
+    fallback: str = ""
     version: str
     cipher: str
     connections: int

@@ -98,7 +98,7 @@ class RecordingTally:
         self._reasons: Counter[str] = Counter()
         self._channels: Counter[str] = Counter()
         self._configs: dict[str, dict[str, Any]] = {}
-        self._tls: dict[tuple[str, str, str], set[tuple[str, int]]] = {}
+        self._tls: dict[tuple[str, str, str, str], set[tuple[str, int]]] = {}
         self._counts = Counts()
         self._gaps_checked = False
         self._compared: Counter[str | None] = Counter()
@@ -130,7 +130,12 @@ class RecordingTally:
         for connection in about.connections:
             tls = connection.get("tls")
             if isinstance(tls, dict):
-                key = str(tls.get("mode")), str(tls.get("version")), str(tls.get("cipher"))
+                key = (
+                    str(tls.get("mode")),
+                    str(tls.get("fallback") or ""),
+                    str(tls.get("version")),
+                    str(tls.get("cipher")),
+                )
                 self._tls.setdefault(key, set()).add((file.session, integer(connection.get("conn"))))
         clock = about.clock
         name = clock.get("clock")
@@ -361,8 +366,8 @@ class RecordingTally:
                 largest_step=self._largest_step,
             ),
             tls=[
-                Tls(mode=mode, version=version, cipher=cipher, connections=len(connections))
-                for (mode, version, cipher), connections in sorted(
+                Tls(mode=mode, fallback=fallback, version=version, cipher=cipher, connections=len(connections))
+                for (mode, fallback, version, cipher), connections in sorted(
                     self._tls.items(), key=lambda item: (-len(item[1]), item[0])
                 )
             ],
