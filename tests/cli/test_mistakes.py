@@ -26,7 +26,7 @@ def run(*words: str, **environment: str) -> Result:
         ((*RECORD, "--rotate", "1x"), " record: --rotate: found '1x', expected a duration (15m), a size"),
         (
             (*RECORD, "--tls", "stampd"),
-            " record: --tls: found 'stampd', expected auto, stamped, ktls or openssl, did you mean `stamped`?",
+            " record: --tls: found 'stampd', expected auto, direct, stamped, ktls or openssl, did you mean `stamped`?",
         ),
         (
             (*RECORD, "--rt-priority", "200"),
@@ -66,7 +66,7 @@ def run(*words: str, **environment: str) -> Result:
         (("feeds", "sohw"), " feeds: no such command 'sohw', did you mean `show`?"),
         (("recrod",), ": no such command 'recrod', did you mean `record`?"),
         (("xyz",), ": no such command 'xyz'; see `wsrec --help`"),
-        (("bench", "saturatd"), " bench: found 'saturatd', expected saturated, paced, recording or all, did you mean "),
+        (("bench", "saturatd"), " bench: found 'saturatd', expected saturated, paced, recording, limits or all, "),
         (("bench", "--only", "pico"), " bench: --only: found 'pico', expected wsrec, "),
         (("bench", "--rate", "0"), " bench: --rate: found '0', expected a number of at least 1"),
         (("replay", "demo", "--speed", "x"), " replay: --speed: found 'x', expected a positive number or max"),
