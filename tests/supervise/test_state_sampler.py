@@ -45,7 +45,7 @@ class Recorder:
         self.space = FreeSpace(out)
         self.supervisor = Supervisor(("two",), [], plans, RecordOptions(out=out, **options), self.log.note)
         for pair in self.supervisor.pairs:
-            pair._create_memory([*pair.plans, *pair.standbys], 64 << 10, len(plans))
+            pair._create_memory([*pair.plans, *pair.standbys], 64 << 10, len(plans), segments=False)
         self.sampler = StateSampler(self.supervisor, self.log, self.space)
 
     def beat(self) -> None:
