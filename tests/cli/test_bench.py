@@ -32,7 +32,8 @@ class TestRun:
         assert "saturated, tcp" in result.stdout
         assert "round 1 of 1: bare-recv" in result.stderr
         written = json.loads(file.read_text())
-        assert [one["name"] for one in written["saturated"]] == ["wsrec-python", "bare-recv"]
+        measured = [(one["name"], one["records"]) for one in written["saturated"]]
+        assert measured == [(name, records) for records in ("lone", "bulk") for name in ("wsrec-python", "bare-recv")]
         assert written["options"]["messages"] == 300
         assert [path.name for path in tmp_path.iterdir()] == ["bench.json"]
 

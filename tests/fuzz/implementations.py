@@ -35,14 +35,26 @@ MAX_MESSAGE = 60_000
 
 
 class _Chunks:
-    """A transport that brings chunk after chunk."""
+    """A transport that brings a chunk a read, or two of them as the records of one."""
 
     stamp, source, read_bytes = 0, int(StampSource.NONE_ABSENT), 0
 
-    def __init__(self, chunks: list[bytes]) -> None:
+    def __init__(self, chunks: list[bytes], *, by_record: bool) -> None:
         self.chunks = chunks
+        self.by_record = by_record
+        self._second = False
 
     def read(self, into: memoryview) -> int:
+        self._second = False
+        return self._take(into)
+
+    def more(self, into: memoryview) -> int | None:
+        if self._second or not self.chunks:
+            return None
+        self._second = True
+        return self._take(into)
+
+    def _take(self, into: memoryview) -> int:
         chunk = self.chunks.pop(0)
         into[: len(chunk)] = chunk
         self.read_bytes = len(chunk)
@@ -68,13 +80,15 @@ class _Bench:
         finally:
             os.close(fd)
 
-    def run(self, chunks: list[bytes], validate_text: bool) -> tuple[list[object], list[object], list[str]]:
+    def run(
+        self, chunks: list[bytes], *, validate_text: bool, by_record: bool
+    ) -> tuple[list[object], list[object], list[str]]:
         """Feed chunks; the slots, the control frames and how it ended."""
         base, count = self._ring.head.read(), self._producer.count
         slots: list[object] = []
         controls: list[object] = []
         ends: list[Exception | None] = []
-        transport = _Chunks(list(chunks))
+        transport = _Chunks(list(chunks), by_record=by_record)
         hot = self._implementation(
             0,
             self._ring,
@@ -124,13 +138,14 @@ def _headers(data: bytes) -> None:
 
 
 def frames(wire: bytes, cuts: Sequence[int], *, validate_text: bool) -> None:
-    """What an exchange sends, in the reads that `cuts` make of it."""
+    """What an exchange sends, in the reads that `cuts` make of it, and in the records of reads."""
     _headers(wire)
     edges = [0, *sorted(cut for cut in cuts if cut < len(wire)), len(wire)]
     chunks = [wire[a:b] for a, b in itertools.pairwise(edges) if a < b]
     chunks = [chunk[at : at + 16_384] for chunk in chunks for at in range(0, len(chunk), 16_384)]
-    seen = [bench.run(chunks, validate_text) for bench in _benches()]
-    assert all(each == seen[0] for each in seen), seen
+    for by_record in (False, True):
+        seen = [bench.run(chunks, validate_text=validate_text, by_record=by_record) for bench in _benches()]
+        assert all(each == seen[0] for each in seen), seen
 
 
 def messages(feed: str, payloads: Sequence[bytes]) -> None:

@@ -24,6 +24,7 @@ COMPILED = (
     "wsrec.segments._capture",
     "wsrec.tls._records",
     "wsrec.writer._gather",
+    "wsrec.writer._stamping",
 )
 """The modules that a build compiles (`pyproject.toml`)."""
 
