@@ -267,10 +267,10 @@ class TestOpening:
 
 class TestStamps:
     def test_never_decrease_within_a_frame(self, rig):
-        before = time.monotonic_ns()
+        before = clock.now()
         for n in range(20):
             rig.feed(text("x" * n) * n)
-        after = time.monotonic_ns()
+        after = clock.now()
         assert len(rig.reader.taken) == 190
         for slot in rig.reader.taken:
             stamps = [slot.event, slot.recv_start, slot.recv_end, slot.parsed, slot.handoff]
@@ -290,7 +290,7 @@ class TestStamps:
     def test_a_frame_of_two_reads_has_those_of_the_second(self, rig):
         data = text("cut here")
         rig.feed(data[:4])
-        between = time.monotonic_ns()
+        between = clock.now()
         (slot,) = rig.feed(data[4:])
         assert slot.event >= between
 
