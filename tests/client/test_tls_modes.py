@@ -139,7 +139,7 @@ def test_a_server_that_sends_what_direct_does_not_know_is_read_by_openssl_from_t
         ):
             modes.append(connection.tls_mode)
             if len(modes) == 1:
-                connection._on_end(UnknownToDirectError(1, "the server sent what only OpenSSL knows"))
+                connection._on_end(UnknownToDirectError("the server sent what only OpenSSL knows", None))
             elif len(modes) == 2:
                 break
 

@@ -60,7 +60,7 @@ def split(data: bytes) -> list[bytes]:
 
 
 @functools.cache
-def _issued(authority: trustme.CA, *, rsa: bool) -> trustme.LeafCert:
+def issued(authority: trustme.CA, *, rsa: bool) -> trustme.LeafCert:
     """A certificate; making an RSA key takes a second."""
     return authority.issue_cert("localhost", key_type=trustme.KeyType.RSA if rsa else trustme.KeyType.ECDSA)
 
@@ -80,7 +80,7 @@ class OpensslServer:
         if shutil.which("openssl") is None:
             pytest.skip("openssl is not installed")
         certificate = folder / "certificate.pem"
-        _issued(authority, rsa="RSA" in suite).private_key_and_cert_chain_pem.write_to_path(str(certificate))
+        issued(authority, rsa="RSA" in suite).private_key_and_cert_chain_pem.write_to_path(str(certificate))
         old = SUITES[suite].version == "TLSv1.2"
         which = ("-tls1_2", "-cipher", suite) if old else ("-tls1_3", "-ciphersuites", suite)
         self._process = subprocess.Popen(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
+
 import pytest
 
 from tests.tls import rfc8448
 from tests.tls.records import OpensslConnection, OpensslServer, client_context, keys_of, opened, split
+from tests.tls.sealed import TLS12
 from wsrec.tls.key_log import CLIENT_SECRET, SERVER_SECRET, KeyLog
 from wsrec.tls.keys import SEQUENCE_MAX, SUITES, tls12_keys, tls13_keys
 from wsrec.tls.post_handshake import Meaning, PostHandshake
@@ -54,10 +57,17 @@ class TestSealer:
         with pytest.raises(ValueError, match="wiped"):
             one.seal(b"x")
 
-    def test_tls_1_2_has_none(self):
-        client, _ = tls12_keys(SUITES["ECDHE-RSA-AES128-GCM-SHA256"], bytearray(48), bytes(32), bytes(32))
+    @pytest.mark.parametrize("name", TLS12)
+    def test_tls_1_2_has_other_records_and_no_key_update(self, name):
+        client, _ = tls12_keys(SUITES[name], bytearray(48), bytes(32), bytes(32))
+        keys, _ = tls12_keys(SUITES[name], bytearray(48), bytes(32), bytes(32))
+        one = Sealer(client, (1 << 64) - 1)
+        records = [one.seal(b"one"), one.seal(b"\2\x14", 21)]
+        assert [opened(keys, record) for record in records] == [(23, b"one"), (21, b"\2\x14")]
+        if SUITES[name].explicit_nonce:
+            assert [record[5:13] for record in records] == [b"\xff" * 8, bytes(8)]
         with pytest.raises(ValueError, match="no KeyUpdate"):
-            Sealer(client)
+            one.key_update()
 
 
 def test_records_are_counted():
@@ -109,6 +119,28 @@ def test_under_tls_1_2_openssl_seals(authority, ca_file, tmp_path):
         (record,) = connection.send(sending.seal(b"to the server\n"))
         assert server.line(b"to ") == b"to the server"
         assert opened(client, record) == (23, b"to the server\n")
-        with pytest.raises(ValueError, match="no KeyUpdate"):
+        with pytest.raises(ValueError, match="no keys"):
             sending.key_update()
+        with pytest.raises(ValueError, match="no keys"):
+            sending.alert(ssl.AlertDescription.ALERT_DESCRIPTION_INTERNAL_ERROR)
         sending.wipe()
+
+
+def test_no_nonce_of_openssls_is_used_again(authority, ca_file, tmp_path):
+    suite, context = "ECDHE-RSA-AES128-GCM-SHA256", client_context(ca_file)
+    context.keylog_filename = str(tmp_path / "keys")
+    with OpensslServer(suite, authority, tmp_path) as server, OpensslConnection(server.port, context) as connection:
+        client, _ = keys_of(connection, suite, tmp_path / "keys")
+        used = [record[5:13] for record in split(connection.sent) if record[0] == 22][-1:]
+        sending = Sending(connection.tls, connection.outgoing, client)
+        for _ in range(3):
+            (record,) = connection.send(sending.seal(b"to the server\n"))
+            used.append(record[5:13])
+        alert = sending.alert(ssl.AlertDescription.ALERT_DESCRIPTION_BAD_RECORD_MAC)
+        assert alert[5:13] not in used
+        assert len(set(used)) == 4
+        connection.send(alert)
+        lines = [server.line(b"")]
+        while b"alert" not in lines[-1]:
+            lines.append(server.line(b""))
+        assert b"alert bad record mac" in lines[-1]

@@ -11,11 +11,11 @@ here ends the connection with the reason, and the next one is made in mode `stam
 
 from __future__ import annotations
 
-import errno
 import socket
 import ssl
 from array import array
 from contextlib import suppress
+from ssl import AlertDescription
 
 from wsrec.net.trust import tls_context
 from wsrec.receive.tls import CIPHERTEXT_MAX, Refusal, StampedTlsTransport, TlsDetails, framing_of
@@ -30,13 +30,14 @@ from wsrec.tls.post_handshake import HANDSHAKE, Meaning, PostHandshake
 from wsrec.tls.records import APPLICATION_DATA, RECORD_MAX
 from wsrec.tls.records_implementation import RecordReader
 from wsrec.tls.sealing import Sending
+from wsrec.tls.violation import TlsViolationError
 
 HINT = "nothing to do if `stamped` is acceptable"
 KEY_UPDATES_MAX = 32
 """Successive KeyUpdates that are followed, as by OpenSSL (MAX_KEY_UPDATE_MESSAGES)."""
 
 
-class UnknownToDirectError(ssl.SSLError):
+class UnknownToDirectError(TlsViolationError):
     """The server sent what only OpenSSL can follow, if anyone: the next connection is for it to read."""
 
 
@@ -144,10 +145,7 @@ class DirectTransport(StampedTlsTransport):
         if keys is None:
             raise ValueError(f"{ssl.OPENSSL_VERSION} did not log the keys of this connection")
         ours, theirs = keys
-        if suite.version == "TLSv1.2":
-            # no server can ask for the next ones
-            ours.wipe()
-        self.begin(theirs, Sending(self._tls, self._outgoing, None if suite.version == "TLSv1.2" else ours))
+        self.begin(theirs, Sending(self._tls, self._outgoing, ours))
 
     def begin(self, keys: TrafficKeys, sending: Sending) -> None:
         """Decrypt from now on with the server's `keys`; both are taken over.
@@ -237,7 +235,7 @@ class DirectTransport(StampedTlsTransport):
 
         Raises:
             UnknownToDirectError: it is not known what to do with it.
-            ssl.SSLError: it ends the connection.
+            ssl.SSLError: it ends the connection; a `TlsViolationError` if the server did wrong.
             ConnectionAbortedError: the server asks for new keys and does not read the answers.
 
         """
@@ -246,11 +244,11 @@ class DirectTransport(StampedTlsTransport):
             if meaning in (Meaning.KEYS_CHANGED, Meaning.KEYS_CHANGED_BOTH):
                 self._change_keys(ours_too=meaning is Meaning.KEYS_CHANGED_BOTH)
         except LibcryptoError as error:
-            raise UnknownToDirectError(error.errno, str(error)) from None
-        except ssl.SSLError as error:
+            raise UnknownToDirectError(str(error), AlertDescription.ALERT_DESCRIPTION_INTERNAL_ERROR) from None
+        except TlsViolationError as error:
             if content_type != HANDSHAKE:
                 raise
-            raise UnknownToDirectError(error.errno, error.strerror) from None
+            raise UnknownToDirectError(str(error), error.alert) from None
         finally:
             wipe(content)
         return meaning is not Meaning.END
@@ -262,7 +260,10 @@ class DirectTransport(StampedTlsTransport):
         # each costs as much as many records: counted are those with nothing else between them
         self._key_updates = self._key_updates + 1 if self.reader.sequence == 1 else 1
         if self._key_updates > KEY_UPDATES_MAX:
-            raise ssl.SSLError(errno.EPROTO, f"the server sent more than {KEY_UPDATES_MAX} TLS KeyUpdates without data")
+            raise TlsViolationError(
+                f"the server sent more than {KEY_UPDATES_MAX} TLS KeyUpdates without data",
+                AlertDescription.ALERT_DESCRIPTION_UNEXPECTED_MESSAGE,
+            )
         former, self._keys = self._keys, self._keys.next()
         former.wipe()
         self.reader.change_keys(self._keys)
@@ -277,12 +278,24 @@ class DirectTransport(StampedTlsTransport):
                 pass
 
     def close(self) -> None:
-        """See `Transport.close`; wipes the keys."""
+        """See `StampedTlsTransport.close`; wipes the keys."""
         super().close()
         if self._keys is not None and self._sending is not None:
             self._keys.wipe()
             self._sending.wipe()
             self.reader.wipe()
+
+    def _alert(self) -> bytes:
+        """See `StampedTlsTransport._alert`; OpenSSL does not know what was received."""
+        if not self.by_record:
+            return super()._alert()
+        if self._sending is None or not isinstance(self._broken, TlsViolationError) or self._broken.alert is None:
+            return b""
+        try:
+            return self._sending.alert(self._broken.alert)
+        except (OSError, ValueError, OverflowError):
+            # the connection ends anyway, and for a reason that is known
+            return b""
 
     def _seal(self, data: bytes) -> bytes:
         return super()._seal(data) if self._sending is None else self._sending.seal(data)

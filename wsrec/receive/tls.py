@@ -196,6 +196,19 @@ class StampedTlsTransport(TlsTransport):
         """See `Transport.send`."""
         super().send(self._seal(data))
 
+    def close(self) -> None:
+        """See `Transport.close`; before that the server is told what it did wrong, if that ended the stream."""
+        if self.fileno >= 0 and (alert := self._alert()) and not self.unsent:
+            # it is broken already
+            with suppress(OSError):
+                self._sock.send(alert)
+        super().close()
+
+    def _alert(self) -> bytes:
+        """What is left to be sent when the stream has ended in error: the alert with the reason (RFC 8446 6.2)."""
+        # OpenSSL has one for an end without close_notify too, which is none of the server's mistakes here
+        return b"" if self._closed else self._outgoing.read()
+
     def _seal(self, data: bytes) -> bytes:
         """Encrypt what is to be sent."""
         self._tls.write(data)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import errno
 import ssl
 from enum import Enum
+from ssl import AlertDescription
 from typing import NoReturn
 
 from wsrec.tls.keys import Version
+from wsrec.tls.violation import TlsViolationError
 
 ALERT, HANDSHAKE, APPLICATION_DATA = 21, 22, 23
 """Content types of records (RFC 8446 5.1)."""
@@ -27,6 +29,7 @@ _TICKET_MAX = 4 + 4 + 1 + 255 + 2 + 65_535 + 2 + 65_534
 
 _WARNING, _FATAL = 1, 2
 _CLOSE_NOTIFY, _USER_CANCELED, _NO_RENEGOTIATION = 0, 90, 100
+_UNEXPECTED = AlertDescription.ALERT_DESCRIPTION_UNEXPECTED_MESSAGE
 
 
 class Meaning(Enum):
@@ -65,7 +68,8 @@ class PostHandshake:
         """Take the content of a record.
 
         Raises:
-            ssl.SSLError: an alert that ends the connection, or a record or message that is not allowed here.
+            TlsViolationError: a record or message that is not allowed here.
+            ssl.SSLError: an alert that ends the connection.
 
         """
         if self.partial and self._tls13 and content_type != HANDSHAKE:
@@ -82,7 +86,7 @@ class PostHandshake:
     def _alert(self, content: bytes) -> Meaning:
         # neither split nor several in a record (RFC 8446 5.1); OpenSSL asks the same of TLS 1.2
         if len(content) != 2:
-            _refuse(f"a TLS alert of {len(content)} bytes")
+            _refuse(f"a TLS alert of {len(content)} bytes", AlertDescription.ALERT_DESCRIPTION_DECODE_ERROR)
         level, description = content
         if self._tls13 or level == _WARNING:
             if description == _CLOSE_NOTIFY:
@@ -92,7 +96,7 @@ class PostHandshake:
             if description == _USER_CANCELED if self._tls13 else description != _NO_RENEGOTIATION:
                 return Meaning.NOTHING
         elif level != _FATAL:
-            _refuse(f"a TLS alert of level {level}")
+            _refuse(f"a TLS alert of level {level}", AlertDescription.ALERT_DESCRIPTION_ILLEGAL_PARAMETER)
         try:
             name = ssl.AlertDescription(description).name.removeprefix("ALERT_DESCRIPTION_").lower()
         except ValueError:
@@ -135,11 +139,16 @@ class PostHandshake:
             # a renegotiation is declined by silence (RFC 5246 7.4.1.1)
             allowed = kind == _HELLO_REQUEST and length == 0
         if not allowed:
-            _refuse(f"a TLS handshake message {kind} of {length} bytes, which {self._version} does not allow here")
+            known = kind in ((_NEW_SESSION_TICKET, KEY_UPDATE) if self._tls13 else (_HELLO_REQUEST,))
+            _refuse(
+                f"a TLS handshake message {kind} of {length} bytes, which {self._version} does not allow here",
+                AlertDescription.ALERT_DESCRIPTION_DECODE_ERROR if known else _UNEXPECTED,
+            )
 
     def _key_update(self, request: int, *, last: bool) -> Meaning:
         if request not in (0, 1):
-            _refuse(f"a TLS KeyUpdate of value {request}")
+            # RFC 8446 4.6.3
+            _refuse(f"a TLS KeyUpdate of value {request}", AlertDescription.ALERT_DESCRIPTION_ILLEGAL_PARAMETER)
         if not last:
             # what follows would be sealed with the old keys (RFC 8446 5.1)
             _refuse("a TLS KeyUpdate that does not end its record")
@@ -148,5 +157,5 @@ class PostHandshake:
         return Meaning.KEYS_CHANGED_BOTH if request else Meaning.KEYS_CHANGED
 
 
-def _refuse(what: str) -> NoReturn:
-    raise ssl.SSLError(errno.EPROTO, f"the server sent {what}")
+def _refuse(what: str, alert: AlertDescription = _UNEXPECTED) -> NoReturn:
+    raise TlsViolationError(f"the server sent {what}", alert)

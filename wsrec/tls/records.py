@@ -9,12 +9,13 @@ Source: RFC 8446 5.1 to 5.5 (TLS 1.3); RFC 5246 6.2, RFC 5288 3, RFC 7905 2 (TLS
 from __future__ import annotations
 
 import errno
-import ssl
 from enum import IntEnum
+from ssl import AlertDescription
 from typing import NamedTuple
 
 from wsrec.tls.keys import SEQUENCE_MAX, TrafficKeys, Version
 from wsrec.tls.libcrypto import NONCE_SIZE, TAG_SIZE, Aead, wipe
+from wsrec.tls.violation import TlsViolationError
 
 HEADER = 5
 """Bytes of a record's header: content type, version, length."""
@@ -83,8 +84,19 @@ _REASONS: dict[Refusal, tuple[str, str, str]] = {
     Refusal.SEQUENCE_END: ("more TLS records than one key may have", "5.3", "6.1"),
 }
 
+# all others are of what came at the wrong time
+_ALERTS = {
+    Refusal.VERSION: AlertDescription.ALERT_DESCRIPTION_PROTOCOL_VERSION,
+    Refusal.TOO_LONG: AlertDescription.ALERT_DESCRIPTION_RECORD_OVERFLOW,
+    Refusal.PLAINTEXT_TOO_LONG: AlertDescription.ALERT_DESCRIPTION_RECORD_OVERFLOW,
+    # one that cannot be decrypted, for whatever reason, is of one kind
+    Refusal.TOO_SHORT: AlertDescription.ALERT_DESCRIPTION_BAD_RECORD_MAC,
+    Refusal.TAG: AlertDescription.ALERT_DESCRIPTION_BAD_RECORD_MAC,
+    Refusal.SEQUENCE_END: AlertDescription.ALERT_DESCRIPTION_INTERNAL_ERROR,
+}
 
-class RecordError(ssl.SSLError):
+
+class RecordError(TlsViolationError):
     """The server sent a record that TLS forbids; the connection has to end.
 
     Attributes:
@@ -94,12 +106,13 @@ class RecordError(ssl.SSLError):
 
     def __init__(self, refusal: Refusal, version: Version) -> None:
         if refusal == Refusal.WIPED:
-            super().__init__(errno.EPIPE, "the keys of this TLS connection are wiped")
+            super().__init__("the keys of this TLS connection are wiped", None, errno.EPIPE)
         else:
             what, of_tls13, of_tls12 = _REASONS[refusal]
             rfc, section = ("RFC 8446", of_tls13) if version == "TLSv1.3" else ("RFC 5246", of_tls12)
             super().__init__(
-                errno.EPROTO, f"the server sent {what}" + (f" ({rfc}, section {section})" if section else "")
+                f"the server sent {what}" + (f" ({rfc}, section {section})" if section else ""),
+                _ALERTS.get(refusal, AlertDescription.ALERT_DESCRIPTION_UNEXPECTED_MESSAGE),
             )
         self.refusal = refusal
 

@@ -1,20 +1,24 @@
-"""Records that are sealed here: only from the moment on when a server has asked for our next keys (TLS 1.3).
+"""Records that are sealed here: once a server has asked for our next keys (TLS 1.3), and a fatal alert.
 
-Until then OpenSSL seals what is sent. It cannot be told of the request, as it does not see what is received, so its
-sealing is taken over where it stands: the records that it gave to send are counted.
+Until then OpenSSL seals what is sent. It cannot be told of the request or of the server's mistake, as it does not see
+what is received, so its sealing is taken over where it stands: the records that it gave to send are counted.
 
-Source: RFC 8446 4.6.3, 5.1, 5.2, 5.3.
+Source: RFC 8446 4.6.3, 5.1 to 5.3, 6.2; RFC 5246 6.2, 7.2.2, RFC 5288 3.
 """
 
 from __future__ import annotations
 
+import errno
 import ssl
+from contextlib import suppress
 
 from wsrec.tls.keys import SEQUENCE_MAX, TrafficKeys
 from wsrec.tls.libcrypto import TAG_SIZE, Aead, wipe
-from wsrec.tls.post_handshake import APPLICATION_DATA, HANDSHAKE, KEY_UPDATE
+from wsrec.tls.post_handshake import ALERT, APPLICATION_DATA, HANDSHAKE, KEY_UPDATE
 
 RECORD_HEADER_SIZE = 5
+_EXPLICIT_NONCE = 8
+_FATAL = 2
 _PLAINTEXT_MAX = 1 << 14
 _UPDATE_NOT_REQUESTED = bytes((KEY_UPDATE, 0, 0, 1, 0))
 
@@ -40,8 +44,8 @@ class Sending:
 
     Args:
         tls, outgoing: OpenSSL's end, after the handshake and with nothing left to send.
-        keys: the client's, of its first record after the handshake; taken over, and wiped by `wipe`. None under
-            TLS 1.2, where no server can ask for new ones.
+        keys: the client's, of its first record after the handshake; taken over, and wiped by `wipe`. None if neither
+            `alert` nor `key_update` will be called.
 
     """
 
@@ -72,15 +76,23 @@ class Sending:
         """The answer to a server that asked for a KeyUpdate; everything later is sealed with the next keys.
 
         Raises:
-            ValueError: TLS 1.2 has no such thing, or `wipe` was called.
+            ValueError: TLS 1.2 has no such thing, there are no keys, or `wipe` was called.
             LibcryptoError: libcrypto refused.
 
         """
-        if self._sealer is None:
-            if self._keys is None:
-                raise ValueError("TLS 1.2 has no KeyUpdate")
-            self._sealer = Sealer(self._keys)
-        return self._sealer.key_update()
+        return self._taken_over().key_update()
+
+    def alert(self, description: ssl.AlertDescription) -> bytes:
+        """The record of a fatal alert, behind which nothing may be sent.
+
+        Raises:
+            ValueError: there are no keys, or `wipe` was called.
+            ssl.SSLError: OpenSSL refused.
+            LibcryptoError: libcrypto refused.
+            OverflowError: the record numbers are used up.
+
+        """
+        return self._taken_over().seal(bytes((_FATAL, description)), ALERT)
 
     def wipe(self) -> None:
         """Wipe the keys."""
@@ -89,23 +101,48 @@ class Sending:
         elif self._keys is not None:
             self._keys.wipe()
 
+    def _taken_over(self) -> Sealer:
+        """What seals from now on, in place of OpenSSL."""
+        if self._sealer is None:
+            if self._keys is None:
+                raise ValueError("there are no keys to seal with")
+            explicit = self._explicit_nonce() if self._keys.suite.explicit_nonce else 0
+            self._sealer = Sealer(self._keys, explicit)
+        return self._sealer
+
+    def _explicit_nonce(self) -> int:
+        """The next part of a nonce that OpenSSL would choose: a nonce of its own must not be used again.
+
+        OpenSSL seals a close_notify to tell it, which is not sent.
+
+        Raises:
+            ssl.SSLError: OpenSSL refused.
+
+        """
+        # it goes on to wait for the server's
+        with suppress(ssl.SSLWantReadError):
+            self._tls.unwrap()
+        explicit = self._outgoing.read()[RECORD_HEADER_SIZE : RECORD_HEADER_SIZE + _EXPLICIT_NONCE]
+        if len(explicit) < _EXPLICIT_NONCE:
+            raise ssl.SSLError(errno.EPROTO, "OpenSSL did not seal a close_notify")
+        return int.from_bytes(explicit) + 1
+
 
 class Sealer:
     """Seals records with the client's keys.
 
     Args:
-        keys: of TLS 1.3, at the number of the next record; taken over, and wiped by `wipe`.
+        keys: at the number of the next record; taken over, and wiped by `wipe`.
+        explicit: the part of the nonce that the next record carries (RFC 5288 3), from which they are counted.
 
     Raises:
-        ValueError: keys of TLS 1.2, where no server can ask for new ones.
         LibcryptoError: libcrypto refused.
 
     """
 
-    def __init__(self, keys: TrafficKeys) -> None:
-        if keys.version != "TLSv1.3":
-            raise ValueError(f"{keys.version} has no KeyUpdate")
+    def __init__(self, keys: TrafficKeys, explicit: int = 0) -> None:
         self._keys = keys
+        self._explicit = explicit
         self._aead = Aead(keys.suite.cipher, keys.key)
 
     def seal(self, content: bytes | bytearray | memoryview, content_type: int = APPLICATION_DATA) -> bytes:
@@ -127,10 +164,12 @@ class Sealer:
 
         Raises:
             LibcryptoError: libcrypto refused.
-            ValueError: `wipe` was called.
+            ValueError: TLS 1.2 has no such thing, or `wipe` was called.
             OverflowError: the record numbers are used up.
 
         """
+        if self._keys.version != "TLSv1.3":
+            raise ValueError(f"{self._keys.version} has no KeyUpdate")
         record = self.seal(_UPDATE_NOT_REQUESTED, HANDSHAKE)
         former, self._keys = self._keys, self._keys.next()
         former.wipe()
@@ -147,12 +186,25 @@ class Sealer:
         keys = self._keys
         if keys.sequence == SEQUENCE_MAX:
             raise OverflowError("the TLS record numbers are used up")
-        # TLSInnerPlaintext: the content's type behind it, and no padding (RFC 8446 5.2)
-        inner = bytes(content) + bytes((content_type,))
-        header = b"\x17\x03\x03" + (len(inner) + TAG_SIZE).to_bytes(2)
-        # the first nonce is the IV itself
-        nonce = keys.nonce()
-        sealed = self._aead.seal(nonce, header, inner)
+        version, explicit = b"\x03\x03", b""
+        if keys.version == "TLSv1.3":
+            # TLSInnerPlaintext: the content's type behind it, and no padding (RFC 8446 5.2)
+            inner = bytes(content) + bytes((content_type,))
+            start = bytes((APPLICATION_DATA,)) + version
+            aad = start + (len(inner) + TAG_SIZE).to_bytes(2)
+        else:
+            # RFC 5246 6.2.3.3
+            inner = bytes(content)
+            start = bytes((content_type,)) + version
+            aad = keys.sequence.to_bytes(8) + start + len(inner).to_bytes(2)
+        if keys.suite.explicit_nonce:
+            explicit = (self._explicit % (1 << 64)).to_bytes(_EXPLICIT_NONCE)
+            nonce = keys.iv + explicit
+            self._explicit += 1
+        else:
+            # the first is the IV itself
+            nonce = keys.nonce()
+        body = explicit + self._aead.seal(nonce, aad, inner)
         wipe(nonce)
         keys.sequence += 1
-        return header + sealed
+        return start + len(body).to_bytes(2) + body
