@@ -334,7 +334,7 @@ class Reading:
             while (opened := self._reader.open(data[place:], into[self.found_size :])) is not None:
                 place += opened.consumed
                 handed_out = self.found_size + opened.size
-                if opened.content_type != APPLICATION_DATA or self._post.partial:
+                if opened.content_type != APPLICATION_DATA or self._post.forbids_data:
                     meaning = self._post.take(opened.content_type, into[self.found_size : handed_out])
                     handed_out = self.found_size
                     if meaning in (Meaning.KEYS_CHANGED, Meaning.KEYS_CHANGED_BOTH):

@@ -37,6 +37,8 @@ from wsrec.ring.bytering import MIN_RING
 from wsrec.ring.events import EventKind
 from wsrec.ring.slot_flags import Flag
 from wsrec.tls.key_log import KeyLog
+from wsrec.tls.keys import TrafficKeys
+from wsrec.tls.libcrypto import LibcryptoError
 from wsrec.tls.records import ALERT, APPLICATION_DATA, HANDSHAKE, RECORD_MAX, RecordError, Refusal
 from wsrec.tls.records_implementation import CompiledRecordReader, PythonRecordReader
 from wsrec.tls.sealing import Sending
@@ -324,6 +326,14 @@ class TestOtherRecords:
         with make_rig(TLS12[0]) as rig:
             rig.server.sendall(rig.sealed.seal(bytes(4), HANDSHAKE) + rig.sealed.seal(text("data")))
             assert [slot.payload for slot in rig.read()] == [b"data"]
+            assert not rig.ends
+
+    def test_data_within_a_hello_request_is_not_lost(self, make_rig):
+        """It may begin at any time, and come in any records (RFC 5246 6.2.1, 7.4.1.1)."""
+        with make_rig(TLS12[0]) as rig:
+            wire = rig.sealed.seal(bytes(3), HANDSHAKE) + rig.sealed.seal(text("one"))
+            rig.server.sendall(wire + rig.sealed.seal(bytes(1), HANDSHAKE) + rig.sealed.seal(text("two")))
+            assert [slot.payload for slot in rig.read()] == [b"one", b"two"]
             assert not rig.ends
 
     def test_reads_of_nothing_else_are_no_reads(self, make_rig):
@@ -697,6 +707,18 @@ class TestFallback:
                 wrapped.recv(100)
 
         return RawExchange(handler)
+
+    def test_keys_that_libcrypto_does_not_take_are_wiped(self, make_rig, monkeypatch):
+        def refuses(keys: TrafficKeys) -> None:
+            raise LibcryptoError("libcrypto refuses")
+
+        with make_rig() as rig:
+            theirs, ours = Sealed(TLS13[0]).receiving(), Sealed(TLS13[0]).receiving()
+            parts = [part for keys in (theirs, ours) for part in (keys.key, keys.iv, keys.secret)]
+            monkeypatch.setattr(direct, "RecordReader", refuses)
+            with pytest.raises(LibcryptoError):
+                rig.transport.begin(theirs, Sending(rig.transport._tls, rig.transport._outgoing, ours))
+            assert not any(any(part) for part in parts)
 
     def test_more_behind_the_handshake_than_it_keeps_is_left_to_openssl(self, make_rig):
         with make_rig() as rig:

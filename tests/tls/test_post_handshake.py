@@ -46,6 +46,7 @@ class TestTls13:
         messages = PostHandshake("TLSv1.3")
         for record in records[:-1]:
             messages.take(HANDSHAKE, wrap(record))
+            assert messages.forbids_data is messages.partial
             if messages.partial:
                 for content_type, content in ((APPLICATION_DATA, b"data"), (ALERT, b"\1\0")):
                     with pytest.raises(ssl.SSLError, match="in the middle of a TLS handshake message"):
@@ -125,6 +126,7 @@ class TestTls12:
         assert messages.take(HANDSHAKE, bytes(8)) is Meaning.NOTHING
         assert messages.take(HANDSHAKE, bytes(3)) is Meaning.NOTHING
         assert messages.partial
+        assert not messages.forbids_data
         # it may begin at any time (RFC 5246 7.4.1.1)
         assert messages.take(APPLICATION_DATA, b"data") is Meaning.NOTHING
         assert messages.take(HANDSHAKE, bytes(1)) is Meaning.NOTHING

@@ -477,7 +477,7 @@ cdef class HotPath:
         except OSError as error:
             self._finish(error)
             raise
-        self._only_data = not self._transport.partial
+        self._only_data = not self._transport.forbids_data
         if not goes_on:
             self._finish(None)
         return goes_on

@@ -96,9 +96,9 @@ class DirectTransport(StampedTlsTransport):
         self._behind = 0
 
     @property
-    def partial(self) -> bool:
-        """Whether a handshake message has come in part, so that a record of data is one for `on_record`."""
-        return self._post_handshake.partial
+    def forbids_data(self) -> bool:
+        """Whether a record of data is not allowed now, and so one for `on_record`."""
+        return self._post_handshake.forbids_data
 
     @property
     def taken(self) -> int:
@@ -159,7 +159,12 @@ class DirectTransport(StampedTlsTransport):
             keys.wipe()
             sending.wipe()
             raise ValueError(f"the server sent {self._incoming.pending} bytes together with its handshake")
-        self.reader = RecordReader(keys)
+        try:
+            self.reader = RecordReader(keys)
+        except BaseException:
+            keys.wipe()
+            sending.wipe()
+            raise
         self._keys, self._sending = keys, sending
         self._post_handshake = PostHandshake(keys.version)
         # what came with the server's last handshake message: OpenSSL has not looked at it
@@ -202,7 +207,7 @@ class DirectTransport(StampedTlsTransport):
         try:
             while (opened := self.reader.open(self._left, into)) is not None:
                 self._left = self._left[opened.consumed :]
-                if opened.content_type == APPLICATION_DATA and not self.partial:
+                if opened.content_type == APPLICATION_DATA and not self.forbids_data:
                     if opened.size:
                         if self.flow is not None:
                             offset = self.flow.offset + self._taken - len(self._left)

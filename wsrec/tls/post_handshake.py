@@ -51,8 +51,7 @@ class PostHandshake:
         version: of TLS.
 
     Attributes:
-        partial: whether a handshake message has begun that is not there in full. Under TLS 1.3 no application data may
-            come then: give such a record to `take` too.
+        partial: whether a handshake message has begun that is not there in full.
 
     """
 
@@ -64,6 +63,11 @@ class PostHandshake:
         # bytes of the message's body that are still to come
         self._missing = 0
 
+    @property
+    def forbids_data(self) -> bool:
+        """Whether no application data may come now (RFC 8446 5.1): `take` refuses it. Under TLS 1.2 it always may."""
+        return self.partial and self._tls13
+
     def take(self, content_type: int, content: bytes | bytearray | memoryview) -> Meaning:
         """Take the content of a record.
 
@@ -72,8 +76,7 @@ class PostHandshake:
             ssl.SSLError: an alert that ends the connection.
 
         """
-        if self.partial and self._tls13 and content_type != HANDSHAKE:
-            # RFC 8446 5.1
+        if self.forbids_data and content_type != HANDSHAKE:
             _refuse(f"a record of type {content_type} in the middle of a TLS handshake message")
         if content_type == APPLICATION_DATA:
             return Meaning.NOTHING

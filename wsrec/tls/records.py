@@ -201,7 +201,11 @@ class RecordReader:
             raise ValueError(f"a TLS record needs {size} bytes of room, not {len(into)}")
         body = data[HEADER : HEADER + length]
         explicit, ciphertext, tag = body[: self._explicit], body[self._explicit : -TAG_SIZE], body[-TAG_SIZE:]
-        if not self._aead.open(self._nonce(explicit), self._aad(data, size), ciphertext, tag, into):
+        nonce = self._nonce(explicit)
+        is_right = self._aead.open(nonce, self._aad(data, size), ciphertext, tag, into)
+        # the first is the IV itself
+        wipe(nonce)
+        if not is_right:
             raise self._refuse(Refusal.TAG)
         content_type = outer
         if self._tls13:
@@ -262,12 +266,15 @@ class RecordReader:
         self._aead = Aead(keys.suite.cipher, keys.key)
         self.sequence = keys.sequence
 
-    def _nonce(self, explicit: memoryview) -> bytes:
+    def _nonce(self, explicit: memoryview) -> bytearray:
         """RFC 8446 5.3, RFC 7905 2: the IV, XORed with the record's number."""
         if explicit:
             # RFC 5288 3: a salt, and the part that each record has
-            return bytes(self._iv) + bytes(explicit)
-        return bytes(a ^ b for a, b in zip(self._iv, self.sequence.to_bytes(NONCE_SIZE), strict=True))
+            return self._iv + explicit
+        nonce = bytearray(self._iv)
+        for place, byte in enumerate(self.sequence.to_bytes(NONCE_SIZE)):
+            nonce[place] ^= byte
+        return nonce
 
     def _aad(self, data: memoryview, size: int) -> bytes:
         """RFC 8446 5.2: the header; RFC 5246 6.2.3.3: number, type, version, and the plaintext's length."""
