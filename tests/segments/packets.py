@@ -47,12 +47,26 @@ def packet(
     if ":" not in ends.remote:
         total = 0 if jumbo else 20 + len(tcp)
         header = struct.pack("!BBHHHBBH", 0x45, 0, total, 1, 0x4000, 64, 6, 0)
-        return header + ends.remote_address + socket.inet_aton(ends.local) + tcp, IP
+        return with_checksum(header + ends.remote_address + socket.inet_aton(ends.local) + tcp), IP
     there, here = ends.remote_address, socket.inet_pton(socket.AF_INET6, ends.local)
     if jumbo:
         hop = struct.pack("!BBBBI", 6, 0, 0xC2, 4, 8 + len(tcp))
         return struct.pack("!IHBB", 6 << 28, 0, 0, 64) + there + here + hop + tcp, IPV6
     return struct.pack("!IHBB", 6 << 28, len(tcp), 6, 64) + there + here + tcp, IPV6
+
+
+def with_checksum(data: bytes) -> bytes:
+    """A packet of IPv4 with the checksum of its header."""
+    size = (data[0] & 15) * 4
+    return data[:10] + struct.pack("!H", checksum(data[:10] + b"\0\0" + data[12:size])) + data[12:]
+
+
+def checksum(data: bytes) -> int:
+    """RFC 1071."""
+    total = sum(struct.unpack(f"!{len(data) // 2 + len(data) % 2}H", data + b"\0" * (len(data) % 2)))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
 
 
 def tagged(data: bytes, protocol: int, *tags: int) -> tuple[bytes, int]:

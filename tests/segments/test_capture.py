@@ -17,8 +17,13 @@ import pytest
 from tests.segments import libpcap
 from tests.segments.tun import FAR, PORT, TunServer
 from wsrec.host import timestamping
+from wsrec.net.resolver import Address
+from wsrec.receive.flow_map import Framing
+from wsrec.receive.segments import Attempt
+from wsrec.segments import filter as packet_filter
 from wsrec.segments.capture import Capture, Flow, unavailable
 from wsrec.segments.segment_ring import CaptureState, SegmentFlag, SegmentKind, SegmentRing
+from wsrec.segments.stream_map import MapKind, StreamMap, StreamMapWriter
 
 pytestmark = pytest.mark.skipif(
     (refusal := unavailable()) is not None, reason=f"no segments can be captured here: {refusal and refusal.reason}"
@@ -42,9 +47,16 @@ def capture(ring) -> Iterator[Capture]:
 class Peer:
     """A TCP server that sends what it is told to, and a client of it under capture."""
 
-    def __init__(self, capture: Capture, host: str = "127.0.0.1", *, records: bool = False) -> None:
+    def __init__(
+        self,
+        capture: Capture,
+        host: str = "127.0.0.1",
+        *,
+        records: bool = False,
+        listening: socket.socket | None = None,
+    ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.listening = socket.create_server((host, 0), family=family)
+        self.listening = socket.create_server((host, 0), family=family) if listening is None else listening
         self.client = socket.socket(family)
         self.client.bind(("", 0))
         self.port = self.client.getsockname()[1]
@@ -93,8 +105,9 @@ class TestLoopback:
     @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
     def test_every_byte_has_the_stamp_that_libpcap_has(self, capture, ring, host, tmp_path):
         file = tmp_path / "lo.pcap"
-        with libpcap.recording(file, "lo", "tcp"):
-            peer = Peer(capture, host)
+        listening = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        with libpcap.recording(file, "lo", f"tcp port {listening.getsockname()[1]}"):
+            peer = Peer(capture, host, listening=listening)
             sizes = [1, 10, 1448, 70_000, 300_000, 3]
             peer.send(*(bytes(size) for size in sizes))
             peer.receive(sum(sizes))
@@ -157,6 +170,59 @@ class TestLoopback:
         assert [len(stamps(rows, peer.flow)) for peer in peers if peer.flow] == list(range(1, 41))
         for peer in peers:
             peer.close()
+
+
+class TestRecords:
+    def test_what_is_not_needed_any_more_is_neither_kept_nor_looked_at(self, capture, ring):
+        """A connection that the kernel was to decrypt, and does not."""
+        peer, other = Peer(capture, records=True), Peer(capture, records=True)
+        assert peer.flow is not None
+        record = bytes([23, 3, 3, 0, 5]) + b"hello"
+        for one in (peer, other):
+            one.send(record)
+        assert (settled(ring)["kind"] == SegmentKind.TLS_RECORD).sum() == 2
+        capture.without_records(peer.flow)
+        assert {port: keep == packet_filter.WHOLE for port, keep in capture._keep.items()} == {
+            peer.port: False,
+            other.port: True,
+        }
+        for one in (peer, other):
+            one.send(record)
+        rows = settled(ring)
+        assert rows["flow"][rows["kind"] == SegmentKind.TLS_RECORD].tolist().count(peer.flow.number) == 1
+        assert (rows["kind"] == SegmentKind.TLS_RECORD).sum() == 3
+        assert len(stamps(rows, peer.flow)) == 20
+        capture.end(peer.flow)
+        settled(ring)
+        capture.sweep()
+        assert list(capture._keep) == [other.port]
+        peer.close()
+        other.close()
+
+    @pytest.mark.parametrize(
+        ("kind", "of", "is_needed"),
+        [
+            (MapKind.KERNEL, Framing(22, 17), True),
+            # the cipher has no constant overhead: nothing could be mapped
+            (MapKind.KERNEL, None, False),
+            (MapKind.TLS, Framing(22, 17), False),
+        ],
+    )
+    def test_a_connection_that_the_kernel_does_not_decrypt_after_all_needs_none(self, capture, kind, of, is_needed):
+        fds = StreamMap.create("t"), StreamMap.create("t")
+        stream_map = StreamMap(fds[0])
+        attempt = Attempt(capture, StreamMapWriter(stream_map), 5, records=True, tunnel=False)
+        with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as client:
+            attempt.prepare(client, Address(socket.AF_INET, listening.getsockname()))
+            client.connect(listening.getsockname())
+            attempt.reached(client)
+            flow = attempt.claim()
+            assert list(capture._keep.values()) == [packet_filter.WHOLE]
+            flow.begin(kind, StreamMap(fds[1]).published, 0, of)
+            assert list(capture._keep.values()) == [packet_filter.WHOLE if is_needed else packet_filter.HEADERS]
+            flow.close()
+        for fd in fds:
+            os.close(fd)
 
 
 class TestOrder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -12,7 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.effort import examples
-from tests.segments.packets import ACK, FIN, PSH, QINQ, RST, SYN, URG, V4, V6, VLAN, Ends, packet, tagged
+from tests.segments.packets import (
+    ACK,
+    FIN,
+    PSH,
+    QINQ,
+    RST,
+    SYN,
+    URG,
+    V4,
+    V6,
+    VLAN,
+    Ends,
+    checksum,
+    packet,
+    tagged,
+    with_checksum,
+)
 from wsrec.segments.segment_ring import BrokenReason, SegmentFlag, SegmentKind, SegmentRing
 
 capture = pytest.importorskip("wsrec.segments._capture", reason="the capture is not compiled")
@@ -113,7 +130,7 @@ class TestOrder:
     @staticmethod
     def fast(table: Table, sequence: int, size: int, stamp: int) -> None:
         data, protocol = packet(V4, sequence, b"", ACK)
-        data = data[:2] + struct.pack("!H", 40 + size) + data[4:]
+        data = with_checksum(data[:2] + struct.pack("!H", 40 + size) + data[4:])
         table.table.packet(data, 40 + size, protocol, stamp)
         table.ring.released.publish(table.ring.published.read())
         table.taken = table.ring.published.read()
@@ -286,6 +303,94 @@ class TestOrder:
         assert table.take() == [segment(0, 5, 5)]
 
 
+class TestRefused:
+    """What TCP certainly refuses is no arrival."""
+
+    @pytest.mark.parametrize("ends", [V4, V6], ids=["ipv4", "ipv6"])
+    @pytest.mark.parametrize("kept", [1 << 20, 64], ids=["whole", "cut"])
+    def test_a_segment_with_a_wrong_checksum_that_nobody_has_checked(self, ends, kept):
+        table = Table()
+        table.open(0, ends)
+        data, protocol = packet(ends, 0, b"a" * 33)
+        at = len(data) - 33 - 20
+        pseudo = data[12:20] if ends is V4 else data[8:40]
+        right = bytearray(data)
+        struct.pack_into("!H", right, at + 16, checksum(pseudo + struct.pack("!HH", 6, 53) + data[at:]))
+        wrong = bytearray(right)
+        wrong[-1] ^= 1
+        table.table.packet(bytes(wrong[:kept]), len(data), protocol, 5, checked=False)
+        # where its content was not captured, it cannot be known
+        seen = [] if kept > 64 else [segment(0, 33, 5)]
+        assert table.take() == seen
+        table.table.packet(bytes(right[:kept]), len(data), protocol, 6, checked=False)
+        assert table.take() == [segment(0, 33, 6, REPEATED if seen else 0)]
+
+    def test_a_header_of_ipv4_with_a_wrong_checksum(self):
+        table = Table()
+        table.open()
+        data, protocol = packet(V4, 0, b"abc")
+        spoiled = bytearray(data)
+        spoiled[8] ^= 1
+        table.table.packet(bytes(spoiled), len(data), protocol, 5)
+        table.arrive(0, b"abc", 6)
+        assert table.take() == [segment(0, 3, 6)]
+
+    def test_what_is_for_another_address_of_this_machine(self):
+        """As of a machine that forwards: the same peer, the same port, another address."""
+        table = Table()
+        table.open()
+        other = V4._replace(local="10.0.0.99")
+        table.arrive(0, b"abc", 5, ends=other)
+        table.arrive(499, b"", 5, SYN | ACK, ends=other)
+        table.arrive(0, b"abc", 6)
+        assert table.take() == [segment(0, 3, 6)]
+
+    @staticmethod
+    def stamped(table: Table, sequence: int, payload: bytes, value: int | None, flags: int = ACK, now: int = 0) -> None:
+        option = b"" if value is None else b"\1\1\x08\x0a" + struct.pack("!II", value, 0)
+        if flags & SYN:
+            option = b"\x02\x04\x05\xb4" + option
+        data, protocol = packet(V4, sequence, payload, flags, options=option)
+        table.table.packet(data, len(data), protocol, 5 + (value or 0), now=now)
+
+    @pytest.mark.parametrize("first", [1000, 2**32 - 2])
+    def test_a_segment_of_an_earlier_connection_by_its_timestamp(self, first):
+        table = Table()
+        table.watch()
+        self.stamped(table, 99, b"", first, SYN | ACK)
+        table.take()
+        # as Linux has it, one tick is none
+        for value, is_taken in ((first - 2, False), (first - 1, True), (first + 5, True), (None, True)):
+            self.stamped(table, 100, b"abc", value & 2**32 - 1 if value is not None else None)
+            assert bool(table.take()) is is_taken, value
+        # such a one is gone after two minutes, and timestamps may have gone around
+        self.stamped(table, 103, b"abc", first - 2, now=120 * 10**9)
+        assert len(table.take()) == 1
+
+    def test_timestamps_that_begin_with_nothing_or_twice_say_nothing_wrong(self):
+        for beginnings, value in (((0,), 2**32 - 10), ((1000, 10), 500), ((1000, None), 500), ((None,), 5)):
+            table = Table()
+            table.watch()
+            for beginning in beginnings:
+                self.stamped(table, 99, b"", beginning, SYN | ACK)
+            table.take()
+            self.stamped(table, 100, b"abc", value)
+            assert table.take() == [segment(0, 3, 5 + value)]
+
+    @pytest.mark.parametrize(
+        "options",
+        [b"\x08\x0a\0\0", b"\x08\0\0\0", b"\x03\x01\0\0", b"\x03\xff\0\0", b"\1\1\1\x08", b"\0\x08\x0a\0" + bytes(8)],
+    )
+    def test_options_that_are_none(self, options):
+        table = Table()
+        table.watch()
+        self.stamped(table, 99, b"", 1000, SYN | ACK)
+        table.take()
+        data, protocol = packet(V4, 100, b"abc", options=options)
+        table.table.packet(data, len(data), protocol, 5)
+        assert table.take() == [segment(0, 3, 5)]
+
+
 class TestFlows:
     def test_others_at_the_same_port_are_not_of_the_flow(self):
         table = Table()
@@ -361,7 +466,7 @@ class TestPackets:
         for at, value in ((0, 0x44), (0, 0x65), (6, 0x20), (7, 1), (9, 17), (32, 0x40), (32, 0xF0), (2, 0xFF)):
             changed = bytearray(data)
             changed[at] = value
-            table.table.packet(changed, len(data), protocol, 5)
+            table.table.packet(with_checksum(bytes(changed)), len(data), protocol, 5)
         assert table.take() == []
 
 
@@ -395,6 +500,26 @@ class TestLoss:
         assert table.take() == [segment(13, 7, 5000, REPEATED)]
         table.arrive(19_993, b"x" * 7, 5001)
         assert [one.flags & REPEATED for one in table.take()] == [0]
+
+    def test_forged_holes_cost_little_and_only_until_the_stream_has_passed_them(self):
+        """Each of the forged has one byte, anywhere in the window; meanwhile the stream goes on in order."""
+        table = Table(1 << 14, window=1 << 20)
+        table.open()
+        choose = random.Random(1)
+        forged = sorted(choose.sample(range(5_000, 1 << 20), 300))
+        for number, at in enumerate(forged):
+            table.arrive(at, b"x", number + 1)
+        table.take()
+        size, told = 1000, 0
+        for at in range(0, 1_100_000, size):
+            table.arrive(at, b"a" * size, 10_000 + at)
+            told += sum(one.length for one in table.take() if not one.flags & REPEATED)
+            if at < 5_000:
+                assert told == at + size
+        # of the smallest holes, not from the beginning to the end
+        assert told > 500_000
+        table.arrive(1_100_000, b"b" * 10, 9)
+        assert table.take() == [segment(1_100_000, 10, 9)]
 
 
 @st.composite

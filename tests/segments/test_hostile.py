@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.effort import examples
-from tests.segments.packets import ACK, SYN, V4, V6, packet, tagged
+from tests.segments.packets import ACK, SYN, V4, V6, packet, tagged, with_checksum
 from tests.segments.test_flow import Table
 from wsrec.segments.segment_ring import SegmentKind
 
 # struct tpacket_block_desc up to the first packet; tpacket3_hdr and sockaddr_ll (linux/if_packet.h)
+CHECKED = 1 << 7
 _BLOCK_HEADER, _PACKET_HEADER, _ADDRESS = 48, 48, 20
 
 
@@ -29,7 +30,7 @@ def block(packets: list[tuple[bytes, int]], *, room: int = 0) -> bytearray:
         net = _PACKET_HEADER + _ADDRESS + 4
         size = -(-(net + len(content)) // 16) * 16
         follows = size if number < len(packets) - 1 else 0
-        header = struct.pack("=6IHH", follows, 7, 5 + number, len(content), len(content), 0, net, net)
+        header = struct.pack("=6IHH", follows, 7, 5 + number, len(content), len(content), CHECKED, net, net)
         address = struct.pack("=H", 17) + struct.pack("!H", protocol)
         data += header.ljust(_PACKET_HEADER, b"\0") + address.ljust(_ADDRESS + 4, b"\0") + content
         data += bytes(size - net - len(content))
@@ -87,9 +88,13 @@ class TestMutations:
                 # mostly in the headers
                 at = min(int(choose.expovariate(1 / 30)), len(spoiled) - 1)
                 spoiled[at] = choose.choice([0, 255, choose.randrange(256), spoiled[at] ^ 1 << choose.randrange(8)])
+            if protocol == 0x0800 and choose.random() < 0.7 and spoiled[0] & 15 >= 5:
+                # else most would be dropped for it
+                spoiled = bytearray(with_checksum(bytes(spoiled)))
             kept = spoiled[: choose.choice([len(spoiled), choose.randrange(len(spoiled) + 1)])]
             length = choose.choice([len(data), len(data), len(kept), choose.randrange(1 << 18), (1 << 32) - 1])
-            table.table.packet(kept, length, choose.choice([protocol, protocol, 0x8100, choose.randrange(65536)]), 5)
+            kind, checked = choose.choice([protocol, protocol, 0x8100, choose.randrange(65536)]), choose.random() < 0.8
+            table.table.packet(kept, length, kind, 5, checked=checked)
         consistent(table)
 
     @given(seed=st.integers(0, 2**32 - 1))

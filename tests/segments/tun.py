@@ -10,7 +10,7 @@ import subprocess
 import threading
 from collections.abc import Iterable
 
-from tests.segments.packets import ACK, SYN, Ends, packet
+from tests.segments.packets import ACK, SYN, Ends, checksum, packet
 
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 1, 0x1000
 NEAR, FAR, PORT = "10.97.3.1", "10.97.3.2", 443
@@ -68,15 +68,6 @@ class TunServer:
         found = bytearray(data)
         struct.pack_into("!I", found, 28, self._acknowledges)
         struct.pack_into("!H", found, 34, 65535)
-        struct.pack_into("!H", found, 10, _checksum(bytes(found[:20])))
         pseudo = bytes(found[12:20]) + struct.pack("!HH", socket.IPPROTO_TCP, len(found) - 20)
-        struct.pack_into("!H", found, 36, _checksum(pseudo + bytes(found[20:])))
+        struct.pack_into("!H", found, 36, checksum(pseudo + bytes(found[20:])))
         os.write(self._fd, found)
-
-
-def _checksum(data: bytes) -> int:
-    """RFC 1071."""
-    total = sum(struct.unpack(f"!{len(data) // 2 + len(data) % 2}H", data + b"\0" * (len(data) % 2)))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF

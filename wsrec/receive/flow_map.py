@@ -10,11 +10,10 @@ import fcntl
 import socket
 import struct
 import termios
-from collections.abc import Callable
 from typing import NamedTuple
 
 from wsrec.ring.counter import Counter
-from wsrec.segments.capture import Flow
+from wsrec.segments.capture import Capture, Flow
 from wsrec.segments.stream_map import UNKNOWN_TAIL, MapKind, StreamMapWriter
 
 # struct tcp_info of linux/tcp.h: tcpi_state, and tcpi_bytes_received, since Linux 4.1
@@ -82,21 +81,19 @@ class FlowMap:
         conn: number of the connection.
         flow: the captured flow; None if it is not captured.
         offset: stream offset of the first byte that the transport reads.
-        end: ends the capture of the flow.
+        capture: captures the flow.
 
     Attributes:
         writer, conn, flow, offset: as given.
 
     """
 
-    def __init__(
-        self, writer: StreamMapWriter, conn: int, flow: Flow | None, offset: int, end: Callable[[Flow], None]
-    ) -> None:
+    def __init__(self, writer: StreamMapWriter, conn: int, flow: Flow | None, offset: int, capture: Capture) -> None:
         self.writer = writer
         self.conn = conn
         self.flow = flow
         self.offset = offset
-        self._end = end
+        self._capture = capture
         self._head: Counter | None = None
         self._framing: Framing | None = None
         # where the last record ended
@@ -125,6 +122,8 @@ class FlowMap:
         unknown = kind is MapKind.KERNEL and (of is None or self.flow is None or not self.flow.records)
         if self.flow is None or offset is None or unknown:
             kind, offset = MapKind.UNMAPPED, 0
+        if kind is not MapKind.KERNEL and self.flow is not None and self.flow.records:
+            self._capture.without_records(self.flow)
         overhead, tail = of or (0, 0)
         self._head, self._framing, self._until = head, of, offset
         self.writer.append(kind, self.conn, self.number, head.read(), offset, tail=tail, overhead=overhead)
@@ -152,4 +151,4 @@ class FlowMap:
     def close(self) -> None:
         """The connection has ended: its capture ends as well."""
         if self.flow is not None:
-            self._end(self.flow)
+            self._capture.end(self.flow)

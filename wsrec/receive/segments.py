@@ -138,7 +138,7 @@ class Attempt:
         flow = None if self._offset is None else self._reached
         if flow is not None:
             del self._flows[flow.port]
-        return FlowMap(self._writer, self._conn, flow, self._offset or 0, self._capture.end)
+        return FlowMap(self._writer, self._conn, flow, self._offset or 0, self._capture)
 
     def close(self) -> None:
         """End the capture of the sockets that are not used."""

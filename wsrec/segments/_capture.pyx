@@ -47,7 +47,7 @@ cdef extern from "_capture_loop.h":
         uint64_t cpu_ns, dropped, frozen
     void wsrec_packet(
         wsrec_table *table, const uint8_t *data, uint32_t captured, uint32_t length, uint16_t protocol, uint64_t stamp,
-        uint8_t nic, int interface, uint64_t now
+        uint8_t nic, int interface, uint64_t now, uint8_t checked
     ) noexcept nogil
     void wsrec_block(wsrec_table *table, const uint8_t *block, uint32_t size, uint64_t now) noexcept nogil
     int wsrec_announce(wsrec_output *out) noexcept nogil
@@ -209,7 +209,7 @@ cdef class FlowTable:
         wsrec_put32(&self._table.by_port[port], place + 1)
 
     def records_from(self, uint32_t place, uint64_t offset):
-        """Look for TLS records from this stream offset on, which has not arrived yet."""
+        """Look for TLS records from this stream offset on, which has not arrived yet; from 2**64 - 1 on: for none."""
         if place >= self._table.places:
             raise ValueError("no such place")
         wsrec_put(&self._table.flows[place].records_from, offset)
@@ -225,11 +225,11 @@ cdef class FlowTable:
 
     def packet(
         self, const uint8_t[::1] data, uint32_t length, uint16_t protocol, uint64_t stamp, bint nic=False,
-        uint64_t now=0, int interface=1
+        uint64_t now=0, int interface=1, bint checked=True
     ):
         """Take one packet, as `run` does: what was captured of its `length` bytes from the network layer on."""
         cdef const uint8_t *start = &data[0] if len(data) else NULL
-        wsrec_packet(self._table, start, <uint32_t>len(data), length, protocol, stamp, nic, interface, now)
+        wsrec_packet(self._table, start, <uint32_t>len(data), length, protocol, stamp, nic, interface, now, checked)
         self._publish()
 
     def block(self, const uint8_t[::1] data, uint64_t now=0):

@@ -52,13 +52,17 @@ typedef struct {
     uint32_t id;
     uint16_t conn, port, remote_port;
     uint8_t version; /* of IP: 4 or 6 */
-    uint8_t remote[16];
+    uint8_t remote[16], local[16]; /* the latter: of the SYN */
     uint8_t open, broken;
+    /* the timestamp of the SYN (RFC 7323 section 3), if it has one, and when it came (monotonic, ns) */
+    uint8_t has_timestamp;
+    uint32_t timestamp;
+    uint64_t opened;
     int interface; /* the one that showed the SYN first: others show the same packets again */
     uint32_t first; /* sequence number of offset 0 */
     uint64_t frontier;
     uint32_t ahead; /* intervals behind the frontier: sorted, apart from one another */
-    struct { uint64_t start, end; } arrived[WSREC_HOLES];
+    struct { uint64_t start, end; } arrived[WSREC_HOLES + 1];
     uint64_t heal_until; /* until then (monotonic, ns) holes are given up: the capture lost packets */
     /* the last segment, to know it again where another device shows it */
     uint64_t last_stamp;
@@ -168,6 +172,7 @@ static inline void wsrec_parse_records(wsrec_output *out, wsrec_flow *flow, uint
 static inline void wsrec_feed_records(wsrec_output *out, wsrec_flow *flow, uint64_t start, uint64_t end,
                                       const uint8_t *data, uint32_t captured) {
     uint64_t from = __atomic_load_n(&flow->records_from, __ATOMIC_ACQUIRE);
+    if (from == WSREC_NO_RECORDS) wsrec_drop_chunks(flow);
     if (from == WSREC_NO_RECORDS || flow->records_broken) return;
     if (flow->at < from) flow->at = from;
     if (end <= flow->at) return;
@@ -206,6 +211,25 @@ static inline void wsrec_give_up_hole(wsrec_flow *flow) {
     memmove(flow->arrived, flow->arrived + 1, --flow->ahead * sizeof *flow->arrived);
 }
 
+/* the smallest hole is given up: its bytes count as arrived, and those of them that still come as repeated */
+static inline void wsrec_give_up_smallest(wsrec_flow *flow) {
+    uint32_t at, chosen = 0;
+    uint64_t least = flow->arrived[0].start - flow->frontier;
+    for (at = 1; at < flow->ahead; at++) {
+        uint64_t size = flow->arrived[at].start - flow->arrived[at - 1].end;
+        if (size < least) {
+            least = size;
+            chosen = at;
+        }
+    }
+    if (!chosen) {
+        wsrec_give_up_hole(flow);
+        return;
+    }
+    flow->arrived[chosen - 1].end = flow->arrived[chosen].end;
+    memmove(flow->arrived + chosen, flow->arrived + chosen + 1, (--flow->ahead - chosen) * sizeof *flow->arrived);
+}
+
 /* make [start, end) part of what has arrived */
 static inline void wsrec_cover(wsrec_flow *flow, uint64_t start, uint64_t end) {
     uint32_t low, high;
@@ -229,15 +253,6 @@ static inline void wsrec_cover(wsrec_flow *flow, uint64_t start, uint64_t end) {
         if (flow->arrived[high].end > end) end = flow->arrived[high].end;
     }
     if (low == high) {
-        if (flow->ahead == WSREC_HOLES) {
-            wsrec_give_up_hole(flow);
-            if (!low) {
-                /* it was the first of all: behind the new frontier or within */
-                wsrec_cover(flow, start, end);
-                return;
-            }
-            low--;
-        }
         memmove(flow->arrived + low + 1, flow->arrived + low, (flow->ahead - low) * sizeof *flow->arrived);
         flow->ahead++;
     } else if (high > low + 1) {
@@ -246,6 +261,7 @@ static inline void wsrec_cover(wsrec_flow *flow, uint64_t start, uint64_t end) {
     }
     flow->arrived[low].start = start;
     flow->arrived[low].end = end;
+    if (flow->ahead > WSREC_HOLES) wsrec_give_up_smallest(flow);
 }
 
 /* nothing more of the flow is told */

@@ -185,6 +185,14 @@ class Capture:
         """Look for TLS records of a flow from this stream offset on; None: not yet."""
         self._table.records_from(flow.place, _NO_RECORDS if offset is None else offset)
 
+    def without_records(self, flow: Flow) -> None:
+        """Look for TLS records of a flow no more: of its packets only the headers are kept."""
+        self.records_from(flow, None)
+        current = self._flows.get(flow.port)
+        if current is not None and current.number == flow.number and current.records:
+            self._flows[flow.port] = current._replace(records=False)
+            self._set_filter()
+
     def end(self, flow: Flow) -> None:
         """End the capture of a flow: as soon as all is taken that has arrived until now."""
         self._ending.append((flow, time.monotonic_ns()))
@@ -198,7 +206,8 @@ class Capture:
             flow, _ = self._ending.popleft()
             self._table.remove(flow.place)
             self._ended.append((flow, time.monotonic_ns()))
-            if self._flows.get(flow.port) == flow:
+            current = self._flows.get(flow.port)
+            if current is not None and current.number == flow.number:
                 del self._flows[flow.port]
                 changed = True
         if changed:
