@@ -69,16 +69,19 @@ def test_each_row_has_the_arrival_of_its_own_segment(wsrec, exchange, ca_file, t
     _, *ends = ends
     stage1, begun = (table[name].cast(pa.int64()).to_pylist() for name in ("nic_time", "first_segment_time"))
     by_row = {row["seq"]: times for row, times in zip(table.to_pylist(), zip(stage1, begun, strict=True), strict=True)}
-    wanted = {end - 1: by_row[row["seq"]][0] for end, row in zip(ends, rows, strict=True)}
+    # a busy machine acknowledges late, and is sent some again: then it is not known which TCP took
+    again = {byte for byte, arrived in reference.arrivals.items() if len(arrived) > 1}
+    bounds = [(end - tail - size, end - 1) for end, size in zip(ends, sizes, strict=True)]
+    certain = [number for number, bytes_of in enumerate(bounds) if again.isdisjoint(bytes_of)]
+    rows, bounds = [rows[number] for number in certain], [bounds[number] for number in certain]
+    assert len(rows) > BURST
+    wanted = {last: by_row[row["seq"]][0] for (_, last), row in zip(bounds, rows, strict=True)}
     assert None not in wanted.values()
     assert reference.differences(wanted) == []
-    firsts = {end - tail - size: by_row[row["seq"]][1] for end, size, row in zip(ends, sizes, rows, strict=True)}
+    firsts = {first: by_row[row["seq"]][1] for (first, _), row in zip(bounds, rows, strict=True)}
     assert reference.differences(firsts) == []
     assert {row["recv_source"] for row in rows} == {"segment"}
-    # a busy machine acknowledges late, and is sent some again
-    again = {end - 1 for end, row in zip(ends, rows, strict=True) if row["segment_order"] != "in_order"}
-    assert {row["segment_order"] for row in rows} <= {"in_order", "repeated"}
-    assert all(len(reference.arrivals[byte]) > 1 for byte in again)
+    assert {row["segment_order"] for row in rows} == {"in_order"}
     off = [row["nic_to_read_stamp"] for row in rows]
     if tls in (TlsMode.OPENSSL, TlsMode.KTLS):
         assert set(off) == {None}

@@ -119,7 +119,7 @@ cdef class Message:
     def arrival(self):
         """When its first and its last byte arrived; to be awaited, also after the callback, but within two seconds."""
         cdef uint64_t first = self._first if self._assembled else first_byte(&self._slot)
-        return self.connection._arrival(first, self._slot.offset + self._slot.length - 1, self._slot.handoff)
+        return self.connection._arrival(first, self._slot.offset + self._slot.length - 1, self.stamps, self.source)
 
     def __bytes__(self):
         self._check()

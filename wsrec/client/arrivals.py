@@ -21,6 +21,7 @@ from wsrec.host.clock import now
 from wsrec.receive.segments import Attempt
 from wsrec.ring.counter import Counter
 from wsrec.segments.capture import Capture, CaptureRefused
+from wsrec.segments.evidence import Reads, judge
 from wsrec.segments.map_store import MapStore
 from wsrec.segments.segment_ring import SegmentFlag, SegmentRing
 from wsrec.segments.segment_store import SegmentStore
@@ -36,6 +37,7 @@ _WAIT_NS = 1_000_000_000
 # seconds between two readings, and while an arrival is waited for
 _IDLE, _POLL = 0.1, 0.004
 _ALL: Final = (1 << 48) - 1
+_ALL_TIME: Final = 1 << 63
 _CONNECTIONS: Final = 1 << 16
 
 
@@ -58,11 +60,23 @@ class Arrival(NamedTuple):
 
 
 class Sought(NamedTuple):
-    """What is asked of a message: counts in its byte ring, and when it was handed off (ns, stage clock)."""
+    """What is asked of a message.
+
+    Attributes:
+        first, last: counts of its first and last byte in the byte ring.
+        handoff: when it was handed off, ns on the stage clock.
+        read: when the read of its last byte ended, ns on the stage clock.
+        stamp: that came with this read, ns since the epoch; 0 without one.
+        source: of this stamp.
+
+    """
 
     first: int
     last: int
     handoff: int
+    read: int
+    stamp: int
+    source: StampSource
 
 
 class _Waiting(NamedTuple):
@@ -224,7 +238,8 @@ class Follower:
             self._free.append(conn)
         self._map.follow_kernel(self._store, self._joined)
         self._map.forget(self._joined)
-        self._store.forget({}, time.monotonic_ns())
+        unneeded = dict.fromkeys(self._map.unmapped(), _ALL)
+        self._store.forget(unneeded, time.monotonic_ns(), self._map.earliest())
 
     def _read(self) -> None:
         self._map.read(self._joined)
@@ -254,6 +269,7 @@ class Follower:
             asyncio.get_running_loop().call_later(_POLL, self._poll)
 
     def _answer(self, due: list[_Waiting]) -> None:
+        covered = _ALL_TIME if self._capture.stopped else self._store.ring.covered_until.read()
         self._read()
         conn = np.array([one.conn for one in due], np.uint16)
         first = np.array([one.sought.first for one in due], np.uint64)
@@ -264,8 +280,12 @@ class Follower:
         self._map.follow_kernel(self._store, needed)
         of_first, of_last = self._map.places(conn, first), self._map.places(conn, last)
         begun, found = self._store.find(of_first.flow, of_first.own), self._store.find(of_last.flow, of_last.needed)
-        known = of_last.known & found.known
-        with_first = known & begun.known & of_first.own_known & (of_first.flow == of_last.flow)
+        reads = _reads([one.sought for one in due], covered)
+        judged = judge(found, reads)
+        known = of_last.known & judged.accepted
+        with_first = known & judge(begun, reads).accepted & of_first.own_known & (of_first.flow == of_last.flow)
+        # later than the last byte only where that came ahead of it
+        with_first &= (begun.stamp <= found.stamp) | (found.flags & SegmentFlag.AHEAD != 0)
         has_flow = of_last.known & self._store.has_flow(of_last.flow)
         for number, one in enumerate(due):
             if known[number]:
@@ -276,6 +296,8 @@ class Follower:
                     _order(flags).word,
                     StampSource.SEGMENT_NIC if flags & SegmentFlag.NIC else StampSource.SEGMENT,
                 )
+            elif of_last.known[number] and judged.contradicted[number]:
+                arrival = _without(StampSource.NONE_CONTRADICTED)
             else:
                 mapped = bool(has_flow[number] | of_last.may_come[number])
                 arrival = _without(self._reason(one.sought.handoff, mapped=mapped))
@@ -316,6 +338,17 @@ def join(processors: set[int] | None, logger: logging.Logger | logging.LoggerAda
                 logger.warning("capturing segments was refused: %s; %s", *error.refusal)
             return Captured(None)
     return Captured(_OF_LOOP[loop])
+
+
+def _reads(sought: list[Sought], covered: int) -> Reads:
+    """The reads that took messages; all that arrived before `covered` (stage clock) was looked at."""
+    offset = time.time_ns() - time.monotonic_ns()
+    return Reads(
+        np.array([one.stamp for one in sought], np.uint64),
+        np.array([one.source for one in sought], np.uint8),
+        np.array([one.read + offset for one in sought], np.uint64),
+        np.array([one.handoff < covered for one in sought], np.bool_),
+    )
 
 
 def _without(reason: StampSource) -> Arrival:

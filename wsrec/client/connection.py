@@ -20,6 +20,7 @@ from wsrec.client.arrivals import Arrival, Captured, Sought
 from wsrec.client.errors import ConnectionClosed
 from wsrec.client.implementation import Consumer, Message
 from wsrec.client.pings import Pings
+from wsrec.client.stamps import Stamps
 from wsrec.options.record import TlsMode
 from wsrec.receive.implementation import HotPath as ChosenHotPath
 from wsrec.receive.producer import Producer
@@ -29,6 +30,7 @@ from wsrec.receive.waiting import Waiting
 from wsrec.ring.bytering import ByteRing
 from wsrec.ring.mirror import PAGE
 from wsrec.ring.slotring import SlotRing
+from wsrec.stages import StampSource
 from wsrec.wire import deflate, frames
 from wsrec.wire.deflate import Inflater
 from wsrec.wire.errors import ProtocolError
@@ -213,11 +215,11 @@ class Connection:
         if self._error is not None:
             raise self._error
 
-    def _arrival(self, first: int, last: int, handoff: int) -> Coroutine[Any, Any, Arrival]:
+    def _arrival(self, first: int, last: int, stamps: Stamps, source: StampSource) -> Coroutine[Any, Any, Arrival]:
         """The arrival of a message whose bytes have these counts in the ring."""
         if self._captured is None:
             raise ValueError("when a message's segments arrived is known with wsrec.connect(..., segments=True)")
-        return self._captured.arrival(Sought(first, last, handoff))
+        return self._captured.arrival(Sought(first, last, stamps.handoff, stamps.recv_end, stamps.nic or 0, source))
 
     async def _open(self) -> None:
         """Perform the opening handshake."""

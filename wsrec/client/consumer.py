@@ -125,7 +125,8 @@ class Message:
         """
         slot = self._slot
         first = first_byte(slot) if self._first is None else self._first
-        arrival: Coroutine[Any, Any, Arrival] = self.connection._arrival(first, slot[0] + slot[7] - 1, self._handoff)
+        last = slot[0] + slot[7] - 1
+        arrival: Coroutine[Any, Any, Arrival] = self.connection._arrival(first, last, self.stamps, self.source)
         return arrival
 
     def __bytes__(self) -> bytes:

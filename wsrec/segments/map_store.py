@@ -218,7 +218,7 @@ class MapStore:
         if store.tls:
             # asked for in case the kernel would decrypt, which it does not
             for last in self._last.values():
-                if last.kind in (MapKind.PLAIN, MapKind.TLS):
+                if last.kind != MapKind.KERNEL:
                     store.tls.pop(last.flow, None)
         for conn, kernel in [(conn, kernel) for conn, kernels in self._kernel.items() for kernel in kernels]:
             count = kernel.count
@@ -289,14 +289,34 @@ class MapStore:
         if not len(self._spans):
             return
         conns, of = np.unique(self._spans["conn"], return_inverse=True)
-        until = np.array([joined.get(conn, 0) for conn in conns.tolist()], np.uint64)
-        kept = self._spans["until"] > until[of]
-        # what began a flow holds for all of it
-        last = np.array([(conn << 32) | last.flow for conn, last in self._last.items()], np.uint64)
-        of_flow = (self._spans["conn"].astype(np.uint64) << np.uint64(32)) | self._spans["flow"]
-        kept |= (self._spans["kind"] <= max(_BEGINS)) & np.isin(of_flow, last)
+        until = np.array([joined.get(conn, 0) for conn in conns.tolist()], np.uint64)[of]
+        kept = self._spans["until"] > until
+        # what begins a flow holds up to the next one
+        begins = np.flatnonzero(self._spans["kind"] <= max(_BEGINS))
+        begins = begins[np.argsort(_key(self._spans["conn"][begins], self._spans["count"][begins]), kind="stable")]
+        has_next = self._spans["conn"][begins][1:] == self._spans["conn"][begins][:-1]
+        stop = np.where(has_next, self._spans["count"][begins][1:], np.uint64(1 << _COUNT_BITS))
+        kept[begins] |= np.append(stop, np.uint64(1 << _COUNT_BITS))[: len(begins)] > until[begins]
         if not kept.all():
             self._spans, self._key = self._spans[kept], None
+
+    def earliest(self) -> dict[int, int]:
+        """By connection: its earliest flow of which rows may come."""
+        mapped = self._spans[self._spans["flow"] > 0]
+        conns, of = np.unique(mapped["conn"], return_inverse=True)
+        flows = np.full(len(conns), np.iinfo(np.uint32).max, np.uint32)
+        np.minimum.at(flows, of, mapped["flow"])
+        found: dict[int, int] = dict(zip(conns.tolist(), flows.tolist(), strict=True))
+        for conn, kernels in self._kernel.items():
+            for kernel in kernels:
+                found[conn] = min(found.get(conn, kernel.flow), kernel.flow)
+        return found
+
+    def unmapped(self) -> list[int]:
+        """The flows whose bytes cannot be mapped, and no row needs."""
+        flows = self._spans["flow"][(self._spans["kind"] == MapKind.UNMAPPED) & (self._spans["flow"] > 0)]
+        unmapped: list[int] = np.unique(flows).tolist()
+        return unmapped
 
 
 def _has_bytes(spans: Records) -> Bools:

@@ -79,7 +79,7 @@ class SegmentFlag(IntFlag):
     NIC = 0x01
     """`stamp` is the NIC's, else the kernel's."""
     REPEATED = 0x02
-    """These bytes had arrived before: the first arrival is the one that counts."""
+    """These bytes had arrived before, or are of a hole that was given up: see `evidence`."""
     FILLED = 0x04
     """These bytes filled a hole: later ones had arrived before them (lost, or overtaken on the way)."""
     AHEAD = 0x08

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from wsrec.ring.slot_flags import NOT_RECEIVED, Flag
 from wsrec.ring.slot_layout import COARSE_SHIFT
+from wsrec.segments.evidence import Judged, Reads, judge, unproved
 from wsrec.segments.map_store import MapStore, Places
 from wsrec.segments.segment_ring import BrokenReason, CaptureState, SegmentFlag, SegmentRing
 from wsrec.segments.segment_store import Found, SegmentStore
@@ -34,12 +35,10 @@ Uint64s = npt.NDArray[np.uint64]
 # longer than a running capture is behind (`SegmentRing.covered_until`)
 _WAIT_NS = 200_000_000
 _POLL_SECONDS = 0.001
+# the same once all segments are there, but it is to be seen whether they came again
+_SETTLE_SECONDS = 0.005
 # a capture that has not moved on for so long does not run
 _STALE_NS = 1_000_000_000
-# a read's end is on the monotonic clock: how far the system's may have moved since
-_CLOCK_NS = 10_000_000
-# and that of a NIC at most is from it (`host.timestamping`)
-_NIC_NS = 1_000_000_000 + _CLOCK_NS
 _ALL_DONE: Final = (1 << 48) - 1
 # lengths of payloads (bytes) from which a frame's header is longer (RFC 6455 section 5.2)
 _LENGTH_16, _LENGTH_64 = 126, 1 << 16
@@ -59,20 +58,17 @@ class _Sought(NamedTuple):
             for column, values in zip(mine, theirs, strict=True):
                 column[rows] = values
 
+    def unproved(self, reads: Reads) -> Bools:
+        """Which were found, but may turn out to have come again before they were read."""
+        first, last = unproved(self.found_first, reads), unproved(self.found, reads)
+        return (last & self.last.known) | (first & self.first.own_known)
+
     @property
     def may_come(self) -> Bools:
         """Which may still be found."""
         first, last = self.first, self.last
         unseen: Bools = (last.known & ~self.found.known) | (first.own_known & ~self.found_first.known)
         return last.may_come | unseen
-
-
-class _Limits(NamedTuple):
-    """Of segments that are to have brought frames: whether the read's own stamp is of the same clock, and the latest
-    possible stamp: that one, or else when the read ended."""
-
-    same_clock: Bools
-    latest: Uint64s
 
 
 class SegmentJoin:
@@ -88,10 +84,9 @@ class SegmentJoin:
     def __init__(self, ring: SegmentRing, stream_map: StreamMap, capacity: int) -> None:
         self._store, self._map = SegmentStore(ring), MapStore(stream_map)
         self._slot_memory = np.empty(capacity, SEGMENT_SLOT_DTYPE)
-        # by connection: the count in its ring behind the last row, and its flow; by flow: the offset behind it
+        # by connection: the count in its ring behind the last row; its flow, and the stream offset behind it
         self._joined: dict[int, int] = {}
-        self._flow_of: dict[int, int] = {}
-        self._done: dict[int, int] = {}
+        self._done: dict[int, tuple[int, int]] = {}
 
     def join(self, batch: Batch, is_pressed: Callable[[], bool]) -> Batch:
         """The batch with what the segments say of its slots; the next call overwrites it.
@@ -116,9 +111,8 @@ class SegmentJoin:
     def release(self) -> None:
         """Release what was read in the rings, and forget what is not needed any more: the batch is in the journal."""
         self._map.forget(self._joined)
-        self._store.forget(self._done, time.monotonic_ns())
-        for flow in [flow for flow, offset in self._done.items() if offset == _ALL_DONE]:
-            del self._done[flow]
+        done = dict(self._done.values()) | dict.fromkeys(self._map.unmapped(), _ALL_DONE)
+        self._store.forget(done, time.monotonic_ns(), self._map.earliest())
 
     def _join(self, slots: Slots, rows: npt.NDArray[np.intp], is_pressed: Callable[[], bool]) -> None:
         received = slots if len(rows) == len(slots) else slots[rows]
@@ -127,8 +121,9 @@ class SegmentJoin:
         needed = _latest(conn, last + np.uint64(1))
         until = time.monotonic_ns() + _WAIT_NS
         sought: _Sought | None = None
-        # what is still to be found
+        # what is still to be found, and what a repetition may still be found of
         left = np.arange(len(rows))
+        reads, unsure = _reads(received), np.empty(0, np.intp)
         while True:
             covered, now = self._store.ring.covered_until.read(), time.monotonic_ns()
             has_ended = self._store.ring.state.read() == CaptureState.ENDED
@@ -140,17 +135,23 @@ class SegmentJoin:
                     sought = part
                 else:
                     sought.put(left, part)
-            left = np.flatnonzero(sought.may_come & (received["handoff"] >= covered))
-            if has_ended or now - covered > _STALE_NS or now >= until or not len(left) or is_pressed():
+                unsure = np.flatnonzero(sought.unproved(reads))
+            late = np.bool_(not has_ended) & (received["handoff"] >= covered)
+            left, open_ = np.flatnonzero(sought.may_come & late), unsure[late[unsure]]
+            is_over = has_ended or now - covered > _STALE_NS or now >= until or not (len(left) or len(open_))
+            if is_over or is_pressed():
                 break
-            time.sleep(_POLL_SECONDS)
-        places, found = sought.last, sought.found
-        latest_first = _limits(received, sought.found_first).latest
-        self._fill(slots, rows, places, found, _limits(received, found))
-        begun = sought.found_first
-        known = begun.known & sought.first.own_known & places.known & (sought.first.flow == places.flow)
+            time.sleep(_POLL_SECONDS if len(left) else _SETTLE_SECONDS)
+        if len(unsure):
+            # what came again meanwhile
+            sought.put(unsure, self._seek(conn[unsure], first[unsure], last[unsure]))
+        reads = reads._replace(covered=~late)
+        places, found, begun = sought.last, sought.found, sought.found_first
+        self._fill(slots, rows, places, found, judge(found, reads))
+        known = (
+            judge(begun, reads).accepted & sought.first.own_known & places.known & (sought.first.flow == places.flow)
+        )
         # later than the last byte only where that came ahead of it
-        known &= begun.stamp <= latest_first
         known &= (begun.stamp <= found.stamp) | (found.flags & SegmentFlag.AHEAD != 0)
         slots["first_segment"][rows] = np.where(known, begun.stamp, np.uint64(0))
         self._advance(conn, last, places)
@@ -161,12 +162,11 @@ class SegmentJoin:
         found_first = self._store.find(of_first.flow, of_first.own)
         return _Sought(of_first, of_last, found_first, self._store.find(of_last.flow, of_last.needed))
 
-    def _fill(self, slots: Slots, rows: npt.NDArray[np.intp], places: Places, found: Found, limits: _Limits) -> None:
+    def _fill(self, slots: Slots, rows: npt.NDArray[np.intp], places: Places, found: Found, judged: Judged) -> None:
         """Write stage 1 and its source."""
-        impossible = places.known & found.known & (found.stamp > limits.latest)
-        known = places.known & found.known & ~impossible
+        known = places.known & judged.accepted
         # stamps of two clocks are not compared
-        slots["read_stamp"][rows] = np.where(known & ~limits.same_clock, np.uint64(0), slots["nic"][rows])
+        slots["read_stamp"][rows] = np.where(known & ~judged.same_clock, np.uint64(0), slots["nic"][rows])
         by_nic = found.flags & SegmentFlag.NIC != 0
         chosen = np.where(by_nic, np.uint8(StampSource.SEGMENT_NIC), np.uint8(StampSource.SEGMENT))
         order = np.full(len(rows), SegmentOrder.IN_ORDER, np.uint8)
@@ -178,7 +178,7 @@ class SegmentJoin:
             order[found.flags & flag != 0] = word
         if not known.all():
             reasons = self._reasons(slots["handoff"][rows], places)
-            reasons[impossible] = StampSource.NONE_CONTRADICTED
+            reasons[places.known & judged.contradicted] = StampSource.NONE_CONTRADICTED
             chosen = np.where(known, chosen, reasons)
             order[~known] = 0
         slots["nic"][rows] = np.where(known, found.stamp, np.uint64(0))
@@ -209,15 +209,8 @@ class SegmentJoin:
         for number, count in zip(conns.tolist(), last[at].tolist(), strict=True):
             self._joined[number] = count + 1
         known = places.known[at]
-        ends = zip(
-            conns[known].tolist(), places.flow[at][known].tolist(), places.begin[at][known].tolist(), strict=True
-        )
-        for number, flow, offset in ends:
-            before = self._flow_of.get(number)
-            if before is not None and before != flow:
-                self._done[before] = _ALL_DONE
-            self._flow_of[number] = flow
-            self._done[flow] = offset
+        ends = zip(places.flow[at][known].tolist(), places.begin[at][known].tolist(), strict=True)
+        self._done.update(zip(conns[known].tolist(), ends, strict=True))
 
 
 def _ends(slots: Slots) -> tuple[Uint64s, Uint64s]:
@@ -227,13 +220,12 @@ def _ends(slots: Slots) -> tuple[Uint64s, Uint64s]:
     return payload - np.minimum(header, payload), payload + length - np.uint64(1)
 
 
-def _limits(slots: Slots, found: Found) -> _Limits:
-    by_nic = found.flags & SegmentFlag.NIC != 0
-    same_clock = slots["source"] == np.where(by_nic, np.uint8(StampSource.NIC), np.uint8(StampSource.KERNEL))
+def _reads(slots: Slots) -> Reads:
+    """The reads that brought frames; none is covered yet."""
     shift = np.where(slots["flags"] & Flag.COARSE != 0, np.uint64(COARSE_SHIFT), np.uint64(0))
     ends = slots["event"] + ((slots["recv_start"].astype(np.uint64) + slots["recv_end"]) << shift)
-    ends += np.where(by_nic, np.uint64(_NIC_NS), np.uint64(_CLOCK_NS)) + np.uint64(time.time_ns() - time.monotonic_ns())
-    return _Limits(same_clock, np.where(same_clock, slots["nic"], ends))
+    ends += np.uint64(time.time_ns() - time.monotonic_ns())
+    return Reads(slots["nic"].copy(), slots["source"].copy(), ends, np.zeros(len(slots), np.bool_))
 
 
 def _latest(conn: npt.NDArray[np.uint16], count: Uint64s) -> dict[int, int]:
