@@ -7,9 +7,11 @@ data of their own have tests of their own.
 from __future__ import annotations
 
 import configparser
+import gc
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,18 @@ def programs() -> list[Any]:
     return [pytest.param(each, id=str(each)) for each in others if str(each.page.relative_to(ROOT)) not in OWN_TESTS]
 
 
+@pytest.fixture
+def collector() -> Iterator[None]:
+    """The garbage collector, which a program may switch off, and keep from all that is there."""
+    yield
+    if not gc.isenabled():
+        gc.enable()
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+
+
+@pytest.mark.usefixtures("collector")
 @pytest.mark.parametrize("block", programs())
 def test_programs(block: Block, capture: Capture, monkeypatch: pytest.MonkeyPatch):
     capture.write(message_columns(50))

@@ -101,6 +101,12 @@ class TestStageClock:
         assert abs(counter.off) <= 1
         assert abs(kept.check()) <= 1
 
+    def test_until_the_end_of_its_context(self, counter):
+        with StageClock() as kept:
+            assert kept.name == TSC
+        assert kept.name == MONOTONIC
+        assert counter.base == (0, 0, 0)
+
     def test_not_where_the_processor_does_not(self, counter, monkeypatch):
         monkeypatch.setattr(counter, "invariant", lambda: False)
         assert StageClock().name == MONOTONIC
@@ -173,8 +179,7 @@ class TestStageClock:
 @pytest.mark.skipif(clock.counter is None, reason="the compiled clock was not built here")
 class TestTheRealCounter:
     def test_follows_clock_monotonic_and_never_goes_back(self):
-        kept = StageClock()
-        try:
+        with StageClock() as kept:
             if kept.name != TSC:
                 pytest.skip(f"no trusted counter here: {kept.refusal}")
             stamps = []
@@ -185,5 +190,3 @@ class TestTheRealCounter:
                 time.sleep(0.51)
                 kept.check()
             assert stamps == sorted(stamps)
-        finally:
-            clock.counter.follow(0, 0, 0)

@@ -114,14 +114,13 @@ def measure(placement: Placement, frame: bytes, count: int, rate: float, *, wait
         waiting: whether the receiver waits for the kernel, or polls all the time.
 
     """
-    # maps the counter, as a receiver process does
-    StageClock()
     key, iv = os.urandom(SUITE.key_size), os.urandom(SUITE.iv_size)
     record = sealed(key, iv, 0, frame)
     opener = compiled.Opener(SUITE.cipher, key, iv)
     sent, moments = np.zeros(count, np.int64), np.zeros((count, len(_STEPS) + 1), np.int64)
     ring, slots, published = bytearray(_BUFFER), np.zeros(8 * _SLOTS, np.uint64), np.zeros(8, np.uint64)
-    with connected() as (sender, receiver), select.epoll() as epoll:
+    # the clock maps the counter, as a receiver process does
+    with StageClock(), connected() as (sender, receiver), select.epoll() as epoll:
         epoll.register(receiver, select.EPOLLIN)
 
         def send() -> None:

@@ -67,8 +67,8 @@ def unavailable_reason() -> str | None:
 def operations(placement: Placement) -> list[Operation]:
     """Time single operations on the receiver's processor, and between it and the sender's."""
     # maps the counter, as a receiver process does
-    StageClock()
-    found = together((placement.receiver, _single))[0]
+    with StageClock():
+        found = together((placement.receiver, _single))[0]
     if placement.receiver is not None and placement.receiver != placement.sender:
         found += _between(placement)
     return [Operation(name, ns) for name, ns in found]

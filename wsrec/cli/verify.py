@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from wsrec.cli.command import Command, CommandError
 from wsrec.cli.output_format import Column, Listing, OutputFormat, output_format, print_listing
 from wsrec.config.click_options import click_options, settled, taken
 from wsrec.config.click_types import FolderType
-from wsrec.engine.allocator import allocator
+from wsrec.engine.allocator import chosen
 from wsrec.engine.choose import engine_for
 from wsrec.engine.work import EngineError
 from wsrec.format.folders import cannot_read
@@ -47,6 +46,7 @@ _ENGINE = declared(EngineOptions)
     help="Folder for what was proved. [default: $XDG_CACHE_HOME/wsrec/proved, or ~/.cache/wsrec/proved]",
 )
 @click_options(_ENGINE)
+@chosen()
 def verify(
     paths: tuple[Path, ...], quiet: bool, again: bool, memory: Path | None, form: OutputFormat, **given: Any
 ) -> None:
@@ -73,7 +73,6 @@ def verify(
     --jobs or --spark failed; 74 standard output cannot be written.
     """
     options = taken(EngineOptions, settled(_ENGINE, given))
-    os.environ.update(allocator())
     folder = memory or default_folder()
     known = None if folder is None else Memory(folder, again=again)
     try:

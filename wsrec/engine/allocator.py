@@ -7,7 +7,9 @@ it is chosen in the environment, before pyarrow is imported.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 _VARIABLE, _NAME = "ARROW_DEFAULT_MEMORY_POOL", "jemalloc"
 
@@ -15,3 +17,19 @@ _VARIABLE, _NAME = "ARROW_DEFAULT_MEMORY_POOL", "jemalloc"
 def allocator() -> dict[str, str]:
     """The environment variable that chooses it, or what the user has chosen."""
     return {_VARIABLE: os.environ.get(_VARIABLE, _NAME)}
+
+
+@contextlib.contextmanager
+def chosen() -> Iterator[None]:
+    """Choose it for this process, if Arrow has not begun yet; afterwards the environment is as it was."""
+    before = os.environ.get(_VARIABLE)
+    os.environ.update(allocator())
+    try:
+        import pyarrow as pa
+
+        # looks at the variable now, and never again
+        pa.default_memory_pool()
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_VARIABLE, None)

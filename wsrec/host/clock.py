@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from wsrec.units import system_error
 
@@ -90,7 +90,8 @@ def step(previous: Anchor, current: Anchor) -> int:
 class StageClock:
     """The stage clock of this process: selects, calibrates and checks it against CLOCK_MONOTONIC.
 
-    One per process, because there is one mapping of the counter.
+    One per process, because there is one mapping of the counter, which every stamp of the process goes by. As a context
+    manager it ends with the context: the clock of the process is CLOCK_MONOTONIC again.
 
     Attributes:
         name: `TSC` or `CLOCK_MONOTONIC`.
@@ -108,6 +109,13 @@ class StageClock:
         if self.refusal is None:
             self._calibrate()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.name == TSC:
+            self._give_up()
+
     def check(self) -> int:
         """Compare the counter with CLOCK_MONOTONIC and correct its rate; returns the error (ns, positive: ahead).
 
@@ -123,8 +131,7 @@ class StageClock:
         since_ticks, since_ns = self._since
         elapsed = monotonic - since_ns
         if (off := self._off_raw(ticks, raw)) is not None:
-            counter.follow(0, 0, 0)
-            self.name = MONOTONIC
+            self._give_up()
             self.refusal = f"the counter was {off / 1e6:+.3f} ms off CLOCK_MONOTONIC_RAW"
             return error
         if elapsed >= _RATE_MIN_NS:
@@ -146,6 +153,10 @@ class StageClock:
             self._raw_rate = ((ticks - since_ticks) << _RATE_SHIFT) // elapsed
             self._raw_since = (ticks, raw)
         return None
+
+    def _give_up(self) -> None:
+        counter.follow(0, 0, 0)
+        self.name = MONOTONIC
 
     def _calibrate(self) -> None:
         first_ticks, first_ns, first_raw = counter.sample()

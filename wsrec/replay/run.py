@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from wsrec.replay.tls import self_signed
 
 if TYPE_CHECKING:
     from wsrec.replay.source import Source
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(options: ReplayOptions, announce: Callable[[Endpoint], None], *, stop_on: int | None = None) -> None:
@@ -42,7 +44,19 @@ def run(options: ReplayOptions, announce: Callable[[Endpoint], None], *, stop_on
         from wsrec.replay.source import Source
 
         source = Source(options.sources)
-    uvloop.run(_serve(options, source, announce, stop_on))
+    with contextlib.nullcontext() if stop_on is not None else _handlers_kept():
+        uvloop.run(_serve(options, source, announce, stop_on))
+
+
+@contextlib.contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Give the signals of this process back as they were: a closed loop of uvloop keeps them, and drops them."""
+    before = {number: signal.getsignal(number) for number in _STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 async def _serve(
@@ -53,7 +67,7 @@ async def _serve(
     if stop_on is not None:
         loop.add_reader(stop_on, _stop_reading, loop, stop_on, stop)
     else:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _STOPPING:
             loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         exchange = await stack.enter_async_context(_exchange(options, source))
