@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import os
-import re
 import shutil
 import signal
 import tempfile
@@ -22,71 +21,96 @@ from rich.console import Console
 
 import wsrec
 from tests.conftest import Wsrec
+from tests.writer.test_recovery import interrupted
 from wsrec.cli.main import main
 from wsrec.format.unfinished_rows import UnfinishedRows
 from wsrec.report.collect import collect
 from wsrec.report.terminal import print_report
+from wsrec.ring.slot_flags import CONTROL_RECORD
+from wsrec.writer.journal_reader import JournalReader
+from wsrec.writer.recovery import recover
 
-SECOND = 1_000_000_000
+__all__ = ["interrupted"]
+
 COLUMNS = ["feed", "session", "seq", "recv_time", "handoff_monotonic", "text"]
+
+
+@contextlib.contextmanager
+def recorder_of_the_demo(out: Path, *options: str) -> Iterator[None]:
+    """Records the demo, which has begun."""
+    recorder = Wsrec().start("record", "demo", *options, "--out", out, "--quiet")
+    try:
+        until = time.monotonic() + 60
+        while not last_journalled(out):
+            assert recorder.poll() is None, recorder.communicate()
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        yield
+    finally:
+        recorder.terminate()
+        recorder.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A recording of the demo that goes on while it is read, a file every two seconds."""
+    """A recording of the demo that goes on while it is read, and finishes no file meanwhile."""
     out = tmp_path_factory.mktemp("running") / "out"
-    recorder = Wsrec().start("record", "demo", "--rotate", "2s", "--out", out, "--quiet")
-    try:
-        until = time.monotonic() + 60
-        while not list(out.glob(".wsrec/*/journal-*.arrows")):
-            assert recorder.poll() is None, recorder.communicate()
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        time.sleep(1)
+    with recorder_of_the_demo(out):
         yield out
-    finally:
-        recorder.terminate()
-        recorder.communicate(timeout=60)
+
+
+def last_journalled(recording: Path) -> int:
+    """Hand-off (stage clock, ns) of the last message in the journals; 0 without one."""
+    last = 0
+    for path in recording.glob(".wsrec/*/journal-*.arrows"):
+        # without a beginning yet, or finished meanwhile
+        with contextlib.suppress(pa.ArrowInvalid, FileNotFoundError):
+            for batch in JournalReader(path):
+                messages = batch.slots[batch.slots["flags"] & CONTROL_RECORD == 0]
+                last = max(last, *messages["handoff"].tolist(), 0)
+    return last
 
 
 def rows_of(capture: wsrec.Capture) -> pa.Table:
     return capture.messages(COLUMNS).read_all()
 
 
-def test_each_row_is_there_once_and_in_order_while_files_land(recording):
+def test_each_row_is_there_once_and_in_order_while_files_land(tmp_path):
     before: list[str] = []
     landed: set[Path] = set()
-    until = time.monotonic() + 60
-    while len(landed) < 2 and time.monotonic() < until:
-        asked = time.time_ns()
-        capture = wsrec.open_capture(recording)
-        table = rows_of(capture)
-        assert table["seq"].to_pylist() == list(range(len(table)))
-        order = table["handoff_monotonic"].to_pylist()
-        assert order == sorted(order)
-        texts = table["text"].to_pylist()
-        assert texts[: len(before)] == before
-        assert table["recv_time"][-1].value > asked - 2 * SECOND
-        assert [each.recording for each in capture.unfinished] == [True]
-        before = texts
-        landed = set((recording / "messages").rglob("*.parquet"))
+    with recorder_of_the_demo(tmp_path, "--rotate", "2s"):
+        until = time.monotonic() + 60
+        while len(landed) < 2 and time.monotonic() < until:
+            journalled = last_journalled(tmp_path)
+            capture = wsrec.open_capture(tmp_path)
+            table = rows_of(capture)
+            assert table["seq"].to_pylist() == list(range(len(table)))
+            order = table["handoff_monotonic"].to_pylist()
+            assert order == sorted(order)
+            assert max(order, default=0) >= journalled
+            texts = table["text"].to_pylist()
+            assert texts[: len(before)] == before
+            assert [each.recording for each in capture.unfinished] == [True]
+            before = texts
+            landed = set((tmp_path / "messages").rglob("*.parquet"))
+        # without them if so requested
+        finished = wsrec.open_capture(tmp_path, running=False)
+        assert finished.unfinished == []
+        assert all(path.is_relative_to(tmp_path) for kind in ("messages", "events") for path in finished.paths(kind))
     assert len(landed) >= 2
     assert len(before) > 100
 
 
-def test_a_file_that_lands_takes_the_place_of_its_copy_which_goes_with_its_reader(recording):
-    copies = UnfinishedRows([recording])
-    until = time.monotonic() + 60
-    # none if the journal was finished before its copy was begun
-    while not copies.files("messages", ()) and time.monotonic() < until:
-        copies = UnfinishedRows([recording])
-    own = copies.files("messages", ())[-1]
-    assert own.exists()
-    final = next(recording.glob("messages/*")) / own.relative_to(own.parents[2])
-    assert own in copies.files("messages", set((recording / "messages").rglob("*.parquet")) - {final})
-    assert own not in copies.files("messages", [final])
+def test_a_file_that_lands_takes_the_place_of_its_copy_which_goes_with_its_reader(interrupted):
+    copies = UnfinishedRows([interrupted])
+    one, other = copies.files("messages", ())
+    assert one.exists()
+    recover(interrupted, lambda _: None)
+    landed = sorted((interrupted / "messages").rglob("*.parquet"))
+    assert copies.files("messages", landed[:1]) == [other]
+    assert copies.files("messages", landed) == []
     del copies
-    assert not own.exists()
+    assert not one.exists()
 
 
 def test_events_and_metadata_are_those_of_a_recording(recording):
@@ -100,28 +124,19 @@ def test_events_and_metadata_are_those_of_a_recording(recording):
     assert all(Path(name).is_relative_to(recording) for name in capture.dataset().files)
 
 
-def test_only_finished_files_if_asked(recording):
-    capture = wsrec.open_capture(recording, running=False)
-    assert capture.unfinished == []
-    assert all(path.is_relative_to(recording) for kind in ("messages", "events") for path in capture.paths(kind))
-
-
 @pytest.mark.filterwarnings("ignore::wsrec.RepeatedFileWarning")
 def test_of_two_copies_with_other_rows_neither_is_read_and_both_folders_are_named(recording, tmp_path):
-    said = ""
-    # a file may be finished between the two, which is then no copy of journals
-    for number in range(20):
-        with contextlib.suppress(shutil.Error):
-            for name in ("one", "two"):
-                shutil.copytree(recording, tmp_path / str(number) / name)
-                time.sleep(0.3)
-        try:
-            wsrec.open_capture(tmp_path / str(number))
-        except wsrec.CaptureError as error:
-            said = str(error)
-        if "is unfinished there and in" in said:
-            break
-    assert re.search(r"one: session \S+ is unfinished there and in \S+two, with other rows; neither was read", said)
+    for name in ("one", "two"):
+        shutil.copytree(recording, tmp_path / name)
+        # what is journalled next is in the second one only
+        until, last = time.monotonic() + 60, last_journalled(recording)
+        while last_journalled(recording) == last and time.monotonic() < until:
+            time.sleep(0.05)
+    with pytest.raises(
+        wsrec.CaptureError,
+        match=r"one: session \S+ is unfinished there and in \S+two, with other rows; neither was read",
+    ):
+        wsrec.open_capture(tmp_path)
 
 
 def test_the_report_says_that_it_is_running(recording):
@@ -135,51 +150,70 @@ def test_the_report_says_that_it_is_running(recording):
 
 
 def test_tables_of_what_is_not_finished_say_so(recording, tmp_path):
-    until = time.monotonic() + 60
-    # none if all that was journalled was finished before it was read
-    while True:
-        result = CliRunner().invoke(main, ["export", str(recording), "--tables", "trades", "--out", str(tmp_path)])
-        assert result.exit_code == 0, result.output
-        files = sorted(tmp_path.rglob("*.parquet"))
-        marks = [json.loads(pq.read_metadata(each).metadata[b"wsrec.unfinished"]) for each in files]
-        if True in marks or time.monotonic() > until:
-            break
-    assert marks.index(True) == len(marks) - 1
+    with recorder_of_the_demo(tmp_path / "finished"):
+        pass
+    sources, out = [str(recording), str(tmp_path / "finished")], tmp_path / "tables"
+    result = CliRunner().invoke(main, ["export", *sources, "--tables", "trades", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    session = next(recording.glob(".wsrec/*/journal-*.arrows")).parent.name
+    marks = {
+        each.name.startswith(session): json.loads(pq.read_metadata(each).metadata[b"wsrec.unfinished"])
+        for each in out.rglob("*.parquet")
+    }
+    assert marks == {True: True, False: False}
     assert "of sessions that are not finished: export them again when they are" in result.output
 
 
-def processes(place: Path) -> list[int]:
-    """The processes that have this folder in their arguments, once they are at work."""
-    found = []
+STOPPING = """
+import os, signal, sys
+
+class Stop:
+    def find_spec(self, name, *_):
+        if name == "wsrec.writer.pipeline":
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+if "wsrec.writer.unfinished_rows" in sys.orig_argv:
+    sys.meta_path.insert(0, Stop())
+"""
+
+
+def processes(place: Path) -> dict[int, str]:
+    """The processes that have this folder in their arguments, and the state of each (proc(5))."""
+    found = {}
     for each in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            is_one = f"{place}/".encode() in (each / "cmdline").read_bytes()
-            found += [int(each.name)] if is_one and "libarrow" in (each / "maps").read_text() else []
+            if f"{place}/".encode() in (each / "cmdline").read_bytes():
+                found[int(each.name)] = (each / "stat").read_text().rpartition(") ")[2][0]
     return found
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_reader_that_is_ended_leaves_nothing_running(recording, tmp_path, number, wsrec):
-    reader = wsrec.start("report", recording, env={**os.environ, "TMPDIR": str(tmp_path)})
-    until = time.monotonic() + 20
-    while not (children := processes(tmp_path)):
+    copies, code = tmp_path / "copies", tmp_path / "code"
+    copies.mkdir()
+    code.mkdir()
+    # what makes the copies stops itself when it begins: it would be done at any time
+    (code / "sitecustomize.py").write_text(STOPPING)
+    environment = {**os.environ, "TMPDIR": str(copies)}
+    reader = wsrec.start("report", recording, env={**environment, "PYTHONPATH": str(code)})
+    until = time.monotonic() + 60
+    while "T" not in processes(copies).values():
         assert reader.poll() is None, reader.communicate()
         assert time.monotonic() < until
         time.sleep(0.01)
-    # it would read for long
-    os.kill(children[0], signal.SIGSTOP)
     reader.send_signal(number)
     reader.communicate(timeout=60)
-    while processes(tmp_path) and time.monotonic() < until:
+    until = time.monotonic() + 60
+    while processes(copies) and time.monotonic() < until:
         time.sleep(0.02)
-    assert processes(tmp_path) == []
+    assert processes(copies) == {}
     if number == signal.SIGTERM:
         assert reader.returncode == 128 + number
     else:
         # until somebody reads again
-        assert len(list(tmp_path.iterdir())) == 1
-        assert wsrec.run("report", recording, env={**os.environ, "TMPDIR": str(tmp_path)}).returncode == 0
-    assert list(tmp_path.iterdir()) == []
+        assert len(list(copies.iterdir())) == 1
+        assert wsrec.run("report", recording, env=environment).returncode == 0
+    assert list(copies.iterdir()) == []
 
 
 def test_only_copies_that_nobody_holds_are_removed(recording, tmp_path, monkeypatch):
