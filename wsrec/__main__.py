@@ -14,6 +14,7 @@ hold_signals()
 
 from wsrec.cli.main import main  # noqa: E402
 from wsrec.pandas_blocker import block_pandas  # noqa: E402
+from wsrec.quick_end import end_quickly  # noqa: E402
 
 
 def run() -> None:
@@ -24,6 +25,8 @@ def run() -> None:
     except SystemExit as ended:
         end_as_interrupted(ended.code)
         raise
+    finally:
+        end_quickly()
 
 
 if __name__ == "__main__":

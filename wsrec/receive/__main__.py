@@ -2,6 +2,9 @@
 
 import sys
 
+from wsrec.quick_end import end_quickly
 from wsrec.receive.process import main
 
-sys.exit(main())
+status = main()
+end_quickly()
+sys.exit(status)

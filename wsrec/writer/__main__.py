@@ -6,6 +6,9 @@ from wsrec.pandas_blocker import block_pandas
 
 block_pandas()
 
-from wsrec.writer.process import main  # noqa: E402 (pyarrow imports pandas while it is imported)
+from wsrec.quick_end import end_quickly  # noqa: E402 (pyarrow imports pandas while it is imported)
+from wsrec.writer.process import main  # noqa: E402
 
-sys.exit(main())
+status = main()
+end_quickly()
+sys.exit(status)
