@@ -369,7 +369,7 @@ class TestMemory:
         """As where a server ends each connection soon, of which some cannot be mapped and others never have a row."""
         rig = Rig.make()
         head = 100
-        for number in range(600):
+        for number in range(200):
             flow = Flow(rig, Random(number), 0, head, KINDS[number % 3], first=True)
             if number % 4 == 1:
                 rig.map.append(MapKind.UNMAPPED, 0, flow.number, head, 0)
@@ -399,6 +399,31 @@ class TestMemory:
         }
         assert {name: len(held) for name, held in kept.items() if len(held) > 30} == {}
         assert len(rig.join._map) < 30
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_flows_without_a_row_do_not_pile_up(self, kind):
+        """As of a server that answers each attempt with an error: it goes through the byte ring, and has no row."""
+        rig = Rig.make()
+        for number in range(150):
+            Flow(rig, Random(number), 0, 100 + number, kind, first=True)
+            rig.frame(1, 102, 10, Expected(None, None, 0, UTC))
+            rig.take()
+        assert len(rig.join._map) < 100
+        assert sum(map(len, rig.join._map._kernel.values())) < 100
+        # the last of them is mapped
+        flow = Flow(rig, Random(1), 0, 1000, kind, first=True)
+        flow.push(0)
+        rig.take()
+
+    def test_flows_whose_numbers_have_come_around_are_told_apart(self):
+        rig = Rig.make()
+        for number in (1, 1 + (1 << 16)):
+            rig.record(SegmentKind.SEGMENT, number, 0, 10, stamp=UTC + number)
+        store = SegmentStore(rig.segments)
+        store.read(0)
+        flows = np.array([1, 1 + (1 << 16)], np.uint32)
+        found = store.find(flows, np.zeros(2, np.uint64))
+        assert not (found.known & (found.stamp != np.uint64(UTC) + flows)).any()
 
     def test_what_is_of_a_flow_that_cannot_be_mapped_is_not_kept(self):
         rig = Rig.make()

@@ -304,8 +304,6 @@ static inline void wsrec_arrived(wsrec_output *out, wsrec_flow *flow, const wsre
     if (position > (int64_t)flow->frontier + got->window || position < (int64_t)flow->frontier - got->window) return;
     end = (uint64_t)(position + got->length);
     if (position + (int64_t)got->length <= 0) return;
-    /* a keep-alive probe repeats one byte, or none (RFC 9293 3.8.4) */
-    if (got->length == 1 && end == flow->frontier) return;
     if (got->urgent) {
         wsrec_break(out, flow, got->stamp, WSREC_URGENT);
         return;

@@ -22,6 +22,8 @@ Bools = npt.NDArray[np.bool_]
 Records = npt.NDArray[Any]
 
 _COUNT_BITS: Final = 48
+# of a connection whose flows end before one has a row
+_MOST_FLOWS: Final = 64
 _BEGINS: Final = (MapKind.PLAIN, MapKind.TLS, MapKind.KERNEL, MapKind.UNMAPPED)
 
 SPAN_DTYPE: Final = np.dtype(
@@ -280,12 +282,12 @@ class MapStore:
 
         """
         self.map.released.publish(self._read)
-        for conn, kernels in [*self._kernel.items()]:
-            left = [kernel for kernel in kernels if kernel.stop > joined.get(conn, 0)]
+        for number, kernels in [*self._kernel.items()]:
+            left = [kernel for kernel in kernels if kernel.stop > joined.get(number, 0)]
             if left:
-                self._kernel[conn] = left
+                self._kernel[number] = left[-_MOST_FLOWS:]
             else:
-                del self._kernel[conn]
+                del self._kernel[number]
         if not len(self._spans):
             return
         conns, of = np.unique(self._spans["conn"], return_inverse=True)
@@ -293,10 +295,13 @@ class MapStore:
         kept = self._spans["until"] > until
         # what begins a flow holds up to the next one
         begins = np.flatnonzero(self._spans["kind"] <= max(_BEGINS))
-        begins = begins[np.argsort(_key(self._spans["conn"][begins], self._spans["count"][begins]), kind="stable")]
-        has_next = self._spans["conn"][begins][1:] == self._spans["conn"][begins][:-1]
-        stop = np.where(has_next, self._spans["count"][begins][1:], np.uint64(1 << _COUNT_BITS))
-        kept[begins] |= np.append(stop, np.uint64(1 << _COUNT_BITS))[: len(begins)] > until[begins]
+        conn, count = self._spans["conn"][begins], self._spans["count"][begins]
+        order = np.argsort(_key(conn, count), kind="stable")
+        begins, conn, count = begins[order], conn[order], count[order]
+        following = np.searchsorted(conn, conn, side="right") - 1 - np.arange(len(conn))
+        stop = np.where(following > 0, np.append(count[1:], np.uint64(0)), np.uint64(1 << _COUNT_BITS))
+        kept[begins] |= stop > until[begins]
+        kept[begins[following >= _MOST_FLOWS]] = False
         if not kept.all():
             self._spans, self._key = self._spans[kept], None
 

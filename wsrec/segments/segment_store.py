@@ -179,7 +179,8 @@ class SegmentStore:
         wanted = _key(flow, byte)
         at = np.maximum(np.searchsorted(key, wanted, side="right") - 1, 0)
         start = key[at]
-        known = (start <= wanted) & (wanted - start < records["length"][at])
+        # numbers of flows come around in a key
+        known = (start <= wanted) & (wanted - start < records["length"][at]) & (records["flow"][at] == flow)
         flags, again = records["flags"][at], self._repeats.since(wanted)
         flags = np.where(again < NEVER, flags | np.uint8(SegmentFlag.REPEATED), flags)
         return Found(known, records["stamp"][at], flags, again)
