@@ -73,7 +73,7 @@ class Life:
         self,
         url: str,
         ca_file: str | None = None,
-        tls: TlsMode = TlsMode.DIRECT,
+        tls: TlsMode | None = TlsMode.DIRECT,
         *,
         idle_timeout: float | None = None,
         **options: Any,

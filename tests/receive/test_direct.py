@@ -21,12 +21,14 @@ from websockets.utils import accept_key
 
 import wsrec
 from tests.effort import examples
+from tests.exchange import sends
 from tests.receive.conftest import Rig, frame, readable, text
 from tests.receive.test_connection import Life
-from tests.receive.test_receiver import RawExchange, answer
+from tests.receive.test_receiver import RawExchange, answer, plan, receive
 from tests.receive.test_tls import make
 from tests.tls.records import OpensslServer, opened, split
 from tests.tls.sealed import TLS12, TLS13, Sealed
+from wsrec import ipc
 from wsrec.net.trust import tls_context
 from wsrec.options.record import TlsMode
 from wsrec.receive import direct
@@ -43,6 +45,8 @@ from wsrec.tls.records import ALERT, APPLICATION_DATA, HANDSHAKE, RECORD_MAX, Re
 from wsrec.tls.records_implementation import CompiledRecordReader, PythonRecordReader
 from wsrec.tls.sealing import Sending
 from wsrec.tls.violation import TlsViolationError
+
+__all__ = ["receive"]
 
 TEXT = 1
 TICKET = b"\x04" + (60).to_bytes(3) + bytes(60)
@@ -596,7 +600,7 @@ class Reading:
 HELLO = text("hello") + frame(8, b"\x03\xe8")
 
 
-def record(exchange: RawExchange, ca_file: Any, tls: TlsMode) -> Life:
+def record(exchange: RawExchange, ca_file: Any, tls: TlsMode | None) -> Life:
     async def run() -> Life:
         life = Life(exchange.url.replace("ws:", "wss:"), str(ca_file), tls=tls)
         await asyncio.wait_for(life.task, 60)
@@ -628,23 +632,43 @@ class TestFallback:
             assert (detail["mode"], detail["fallback"]) == ("direct", None)
             assert life.reader.received()[0] == (TEXT, b"hello")
 
-    def test_a_cipher_that_is_not_known_is_read_by_stamped_on_the_same_connection(self, authority, ca_file):
+    @pytest.mark.parametrize(("tls", "warnings"), [(TlsMode.DIRECT, 1), (None, 0), (TlsMode.AUTO, 0)])
+    def test_a_cipher_that_is_not_known_is_read_by_stamped_on_the_same_connection(
+        self, authority, ca_file, capfd, tls, warnings
+    ):
         with self.serve(authority, ciphers="ECDHE+AES256+SHA384:!AESGCM") as server:
-            life = record(server, ca_file, TlsMode.DIRECT)
+            life = record(server, ca_file, tls)
             (detail,) = life.events(EventKind.TLS)
             assert detail["mode"] == "stamped"
             assert re.fullmatch(r"the server chose TLSv1.2 ECDHE-\w+-AES256-SHA384, .*", detail["fallback"])
             assert life.reader.received()[0] == (TEXT, b"hello")
             assert server.accepted == 1
+            said = capfd.readouterr().err
+            # of whom asked for it by name
+            assert said.count(f"--tls direct is not possible, using stamped: {detail['fallback']}") == warnings
+            assert said.upper().count("WARNING") == warnings
 
-    @pytest.mark.parametrize("tls", [TlsMode.DIRECT, TlsMode.AUTO])
+    @pytest.mark.parametrize("tls", [TlsMode.DIRECT, TlsMode.AUTO, None])
     def test_a_machine_that_cannot_uses_stamped_and_says_why(self, authority, ca_file, monkeypatch, capfd, tls):
+        """The receiver warns once, not each connection."""
         monkeypatch.setattr("wsrec.tls.libcrypto.unavailable", lambda: "no libcrypto here")
         with self.serve(authority) as server:
             life = record(server, ca_file, tls)
             (detail,) = life.events(EventKind.TLS)
             assert (detail["mode"], detail["fallback"]) == ("stamped", "no libcrypto here")
             assert "WARNING" not in capfd.readouterr().err.upper()
+
+    @pytest.mark.parametrize(("tls", "level"), [(TlsMode.DIRECT, "warning"), (None, "info")])
+    def test_a_receiver_of_that_machine_says_so_as_loudly_as_it_was_asked(
+        self, receive, exchange, ca_file, tmp_path, monkeypatch, tls, level
+    ):
+        (tmp_path / "sitecustomize.py").write_text("import _ssl\n_ssl.__file__ = '/nowhere.so'\n")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+        receiver = receive(plan(exchange(sends(["a"]), tls=True).url), until_close=True, ca_file=str(ca_file), tls=tls)
+        assert receiver.ended() == 0
+        said = [line for line in receiver.lines() if isinstance(line, ipc.LogLine) and "--tls direct" in line.message]
+        assert [line.level for line in said] == [level]
+        assert "is not possible here, using stamped: the library of OpenSSL" in said[0].message
 
     @pytest.mark.parametrize(
         ("error", "modes"),

@@ -12,7 +12,7 @@ from wsrec.options.record import TlsMode, WaitStrategy, WorkerOptions
 from wsrec.receive.implementation import CompiledHotPath
 
 TRANSPORTS = ("tcp", "tls")
-DEFAULT_TLS = WorkerOptions().tls
+DEFAULT_TLS = WorkerOptions().tls or TlsMode.DIRECT
 BARE = "bare-recv"
 BARE_EVP = "bare-evp"
 

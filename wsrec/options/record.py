@@ -146,15 +146,16 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = WaitStrategy.EPOLL
     tls: Annotated[
-        TlsMode,
+        TlsMode | None,
         Option(
             "`direct`: wsrec decrypts record by record, with kernel timestamps; where that cannot be, as `stamped`: "
             "OpenSSL decrypts, with kernel timestamps. `ktls`: the kernel decrypts, without timestamps. `openssl`: "
             "OpenSSL reads by itself, without timestamps. `auto`: direct if the kernel gives timestamps, else ktls, "
             "else openssl.",
             Choice(TlsMode),
+            default="direct",
         ),
-    ] = TlsMode.DIRECT
+    ] = None
     segments: Annotated[
         bool,
         Option(

@@ -189,11 +189,14 @@ class Receiver:
             # nobody asked for locked memory, and most users may not lock it: cron would mail every recording of theirs
             level: Literal["info", "warning"] = "info" if request == "memory" else "warning"
             ipc.emit(ipc.LogLine(level=level, message=message, hint=refusal.hint, kind=EventKind.PRIVILEGE))
-        if job.options.tls is TlsMode.KTLS and (unable := self._tls.unable):
-            ipc.warn(f"--tls ktls is not possible here, using stamped: {unable.reason}", unable.hint)
-        if job.options.tls is TlsMode.DIRECT and (unable := self._tls.not_direct):
-            # nothing is lost but speed, and most users have not asked for it
-            ipc.info(f"--tls direct is not possible here, using stamped: {unable.reason}; {unable.hint}")
+        mode, unable = self._tls.mode, self._tls.unable or self._tls.not_direct
+        if unable is not None and mode is not TlsMode.AUTO:
+            message = f"--tls {mode} is not possible here, using stamped: {unable.reason}"
+            if self._tls.named is not None:
+                ipc.warn(message, unable.hint)
+            else:
+                # nothing is lost but speed, and nobody has asked for it
+                ipc.info(f"{message}; {unable.hint}")
         pinned = processor(job.cpu) if job.cpu is not None else None
         for what, hint in troubles(
             pinned, spins=job.options.wait is not WaitStrategy.EPOLL, realtime=job.options.rt_priority is not None

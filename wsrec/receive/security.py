@@ -8,7 +8,6 @@ from typing import Any
 from websockets.uri import WebSocketURI
 
 from wsrec import ipc
-from wsrec.options.record import TlsMode
 from wsrec.receive.producer import Producer
 from wsrec.receive.tls import Refusal
 from wsrec.receive.tls_choice import TlsChoice, TlsPolicy
@@ -62,12 +61,14 @@ class Security:
         self._choice.learn(error)
 
     def _warn(self, refusal: Refusal | None) -> None:
-        # limits of the machine are reported once for all connections, and `auto` requested nothing specific
-        if refusal in (None, self._policy.unable, self._reported) or self._policy.mode is not TlsMode.KTLS:
+        # limits of the machine are reported once for all connections
+        policy = self._policy
+        if policy.named is None or refusal in (None, policy.unable, policy.not_direct, self._reported):
             return
         assert refusal is not None
         self._reported = refusal
-        ipc.warn(f"--tls ktls is not possible, using stamped: {refusal.reason}", refusal.hint, conn=self._conn)
+        what = f"--tls {policy.named} is not possible, using stamped: {refusal.reason}"
+        ipc.warn(what, refusal.hint, conn=self._conn)
 
 
 def _common_name(name: Any) -> str | None:

@@ -23,10 +23,12 @@ class TlsPolicy:
     """TLS settings that connections share; `close` wipes the key logs.
 
     Args:
-        mode: the requested mode.
+        mode: the requested mode; None: `direct`, which nobody asked for by name.
         ca_file: PEM file trusted in addition to the system's certificates.
 
     Attributes:
+        mode: the requested mode.
+        named: that mode, if somebody who asked for it is to be told where it is not used.
         context: verifies certificates and host names.
         direct_context: the same for `direct`; None if not requested or not possible.
         direct_key_log: its key log.
@@ -40,8 +42,10 @@ class TlsPolicy:
 
     """
 
-    def __init__(self, mode: TlsMode, ca_file: str | None) -> None:
-        self.mode = mode
+    def __init__(self, mode: TlsMode | None, ca_file: str | None) -> None:
+        # `auto` asks for nothing specific, and the others are always possible
+        self.named = mode if mode in (TlsMode.DIRECT, TlsMode.KTLS) else None
+        self.mode = mode = mode or TlsMode.DIRECT
         self.context = tls_context(ca_file)
         self._ca_file = ca_file
         self.direct_key_log: KeyLog | None = None
