@@ -54,7 +54,7 @@ def machine(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
     compileall.compile_dir(ROOT / "wsrec", quiet=2)
     # neither can write where the machine sees this one's files
     plugins = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
-    tests = [f"{HERE}/test_ktls.py::{name}" for name in ("TestKernel", "TestRecords")]
+    tests = [*(f"{HERE}/test_ktls.py::{name}" for name in ("TestKernel", "TestRecords")), "tests/client/test_ktls.py"]
     # a recording with the clock's, as starting one takes a minute there
     tests.append("--deselect=" + tests[0] + "::test_a_whole_recording")
     tests_of_ktls = shlex.join([sys.executable, "-m", "pytest", "-q", *plugins, *tests])
