@@ -15,8 +15,8 @@ HEAD = """\
 # Line coverage
 
 Written by `scripts/coverage --publish`. It runs the tests of these rooms alone, in two shares: Python by those of the
-rooms themselves (rooms that are tested through whole recordings are not measured), Cython by those of the hot path, the
-field reader, the consumer, the gatherer and the clock. CI fails below {python} % of Python and {cython} % of Cython.
+rooms themselves (rooms that are tested through whole recordings are not measured), Cython by those of the compiled
+modules. CI fails below {python} % of Python and {cython} % of Cython.
 
 """
 
