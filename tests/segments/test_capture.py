@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import socket
@@ -168,6 +169,37 @@ class TestLoopback:
             peer.send(bytes(number + 1))
         rows = settled(ring)
         assert [len(stamps(rows, peer.flow)) for peer in peers if peer.flow] == list(range(1, 41))
+        for peer in peers:
+            peer.close()
+
+    def test_more_ports_than_the_kernel_has_memory_for_a_filter_of(self, capture, ring, monkeypatch):
+        """net.core.optmem_max, of 20 KiB before Linux 6.7."""
+        from wsrec.segments import capture as module
+
+        attach, refused = module._attach, []
+
+        def limited(sock: socket.socket, code: bytes) -> None:
+            if packet_filter.instructions(code) > 100:
+                refused.append(code)
+                raise OSError(errno.ENOMEM, "Cannot allocate memory")
+            attach(sock, code)
+
+        monkeypatch.setattr(module, "_attach", limited)
+        peers = [Peer(capture) for _ in range(60)]
+        assert refused
+        for peer in peers:
+            peer.send(b"abc")
+        rows = settled(ring)
+        assert [len(stamps(rows, peer.flow)) for peer in peers if peer.flow] == [3] * 60
+        # each step with another filter that is refused
+        ended, kept = peers[0].flow, peers[1].flow
+        assert ended is not None
+        assert kept is not None
+        capture.end(ended)
+        settled(ring)
+        capture.sweep()
+        peers[1].send(b"de")
+        assert len(stamps(settled(ring), kept)) == 5
         for peer in peers:
             peer.close()
 

@@ -16,6 +16,7 @@ import struct
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -235,9 +236,16 @@ class Capture:
         keep = {
             port: packet_filter.WHOLE if flow.records else packet_filter.HEADERS for port, flow in self._flows.items()
         }
-        if keep != self._keep:
+        if keep == self._keep:
+            return
+        try:
             _attach(self._socket, packet_filter.program(keep))
-            self._keep = keep
+        except OSError:
+            # memory for filters is limited (net.core.optmem_max): before Linux 6.7 to some 270 ports. If not even the
+            # one that passes all TCP is taken, the last one stays: what is new is not captured, and goes on without
+            with suppress(OSError):
+                _attach(self._socket, packet_filter.program(keep, most=0))
+        self._keep = keep
 
     def _run(self) -> None:
         """The thread: it makes the ring itself, because the kernel's timer stays on the processor that does."""

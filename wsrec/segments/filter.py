@@ -49,11 +49,12 @@ _DROP = _Instruction(_RET, 0, 0, 0)
 _SEARCH = _Instruction(_JA, 0, 0, 0xFFFFFFFF)
 
 
-def program(ports: Mapping[int, int]) -> bytes:
+def program(ports: Mapping[int, int], most: int = MOST_PORTS) -> bytes:
     """The program, as an array of `struct sock_filter`.
 
     Args:
-        ports: local port -> bytes to keep of its packets. With more than `MOST_PORTS` all TCP packets pass.
+        ports: local port -> bytes to keep of its packets.
+        most: with more ports all TCP packets pass; at most `MOST_PORTS`.
 
     """
     # an inner tag of two is left in the packet: its protocol is behind it
@@ -71,7 +72,7 @@ def program(ports: Mapping[int, int]) -> bytes:
     ]
     search = len(code)
     code = [one._replace(value=search - place - 1) if one is _SEARCH else one for place, one in enumerate(code)]
-    if len(ports) > MOST_PORTS:
+    if len(ports) > most:
         code.append(_Instruction(_RET, 0, 0, max(ports.values())))
     else:
         code += _search(sorted(ports.items()))
