@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,9 +16,11 @@ from tests.rings import payloads, slot
 from wsrec.ring.events import Event, EventKind
 from wsrec.ring.slot_flags import Flag
 from wsrec.ring.slot_layout import SLOT_DTYPE
+from wsrec.stages import StampSource
 from wsrec.wire.frames import BINARY, CONTINUATION, PING, TEXT
 from wsrec.writer.batch import Batch
 from wsrec.writer.reassembly import Reassembler
+from wsrec.writer.segment_slots import with_segments
 
 FIN = int(Flag.FIN)
 PART = 0
@@ -170,3 +173,12 @@ class TestReceiverDied:
         restart = Event(EventKind.RESTART).encode()
         assert joined(reassembler, Frame(restart, TEXT, EVENT | FIN)) == [restart]
         assert not reassembler.pending
+
+
+@pytest.mark.parametrize("clock", [StampSource.SEGMENT, StampSource.SEGMENT_NIC])
+def test_the_first_segment_is_not_of_another_clock_than_stage_1(clock):
+    parts = batch(Frame(b"a", TEXT, PART), Frame(b"b", CONTINUATION))
+    slots = with_segments(parts.slots)
+    slots["first_segment"], slots["source"] = [500, 900], [StampSource.SEGMENT, clock]
+    found, _ = Reassembler().join(parts._replace(slots=slots))
+    assert found["first_segment"].tolist() == [500 if clock is StampSource.SEGMENT else 0]

@@ -530,6 +530,13 @@ class TestContradicted:
         nic, _, _, first, _ = self.joined(rig, nic=UTC + 9, source=StampSource.KERNEL)
         assert (nic, first) == (UTC, UTC + 5 if flags else 0)
 
+    @pytest.mark.parametrize("nic", [(0, 1), (1, 0), (1, 1)])
+    def test_the_first_byte_has_no_stamp_of_another_clock_than_the_last(self, nic):
+        """A NIC that does not stamp every packet, or whose clock was given up meanwhile."""
+        rig = self.flow((0, 6, UTC, nic[0]), (6, 6, UTC + 5, nic[1]))
+        found, _, _, first, _ = self.joined(rig, source=StampSource.NONE_KTLS)
+        assert (found, first) == (UTC + 5, UTC if nic[0] == nic[1] else 0)
+
     def test_the_first_byte_did_not_come_later_than_the_read(self):
         rig = self.flow((0, 6, UTC + 5, 0), (6, 6, UTC, SegmentFlag.AHEAD))
         nic, _, _, first, _ = self.joined(rig, nic=UTC + 3, source=StampSource.KERNEL)

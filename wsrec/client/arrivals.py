@@ -284,7 +284,8 @@ class Follower:
         judged = judge(found, reads)
         known = of_last.known & judged.accepted
         with_first = known & judge(begun, reads).accepted & of_first.own_known & (of_first.flow == of_last.flow)
-        # later than the last byte only where that came ahead of it
+        # stamps of two clocks are not compared; later than the last byte only where that came ahead of it
+        with_first &= (begun.flags ^ found.flags) & SegmentFlag.NIC == 0
         with_first &= (begun.stamp <= found.stamp) | (found.flags & SegmentFlag.AHEAD != 0)
         has_flow = of_last.known & self._store.has_flow(of_last.flow)
         for number, one in enumerate(due):

@@ -34,6 +34,8 @@ class _Open:
     flags: int
     slots: int
     first_segment: int
+    # of the slot's stage 1, and so the clock of both
+    source: int
     # growing: joining a list of parts at the end would need twice the memory
     data: bytearray
 
@@ -45,7 +47,7 @@ class Reassembler:
     """Joins fragments of messages across batches.
 
     A reassembled message has the stamps of the slot that completed it, and opcode, RSV1 and first segment of the one
-    that began it.
+    that began it; no first segment if that is by another clock.
 
     Attributes:
         joined: for the last batch: the slots that went into the row of a later one, by key.
@@ -89,7 +91,8 @@ class Reassembler:
             begun = None if opcode >= _FIRST_CONTROL else self._open.get(key)
             if not flag & FLAG_FIN:
                 if begun is None:
-                    self._open[key] = begun = _Open(opcode, flag & FLAG_RSV1, 0, int(first[row]), bytearray())
+                    began, clock = int(first[row]), int(slots["source"][row])
+                    self._open[key] = begun = _Open(opcode, flag & FLAG_RSV1, 0, began, clock, bytearray())
                 begun.slots += 1
                 begun.data += payload
                 continue
@@ -99,7 +102,7 @@ class Reassembler:
                 payload = memoryview(begun.data).toreadonly()
                 slots["opcode"][row] = begun.opcode
                 slots["flags"][row] |= begun.flags
-                first[row] = begun.first_segment
+                first[row] = begun.first_segment if begun.source == slots["source"][row] else 0
                 del self._open[key]
             if flag & FLAG_EVENT and (event := Event.decode(payload)).kind is EventKind.DISCONNECT:
                 self._discard((event.conn or 0, 0))

@@ -151,7 +151,8 @@ class SegmentJoin:
         known = (
             judge(begun, reads).accepted & sought.first.own_known & places.known & (sought.first.flow == places.flow)
         )
-        # later than the last byte only where that came ahead of it
+        # stamps of two clocks are not compared; later than the last byte only where that came ahead of it
+        known &= found.known & ((begun.flags ^ found.flags) & SegmentFlag.NIC == 0)
         known &= (begun.stamp <= found.stamp) | (found.flags & SegmentFlag.AHEAD != 0)
         slots["first_segment"][rows] = np.where(known, begun.stamp, np.uint64(0))
         self._advance(conn, last, places)
