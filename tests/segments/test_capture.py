@@ -159,6 +159,7 @@ class TestLoopback:
             capture.close()
             assert ring.state.read() == CaptureState.ENDED
             assert peer.flow.number == number
+            assert ring.former.read() == number - 1
             # all that had arrived is there
             assert len(stamps(ring.run(0, ring.published.read()), peer.flow)) == 3
             peer.close()

@@ -572,6 +572,14 @@ class TestContradicted:
         assert found == (UTC, StampSource.SEGMENT, UTC, UTC, SegmentOrder.REPEATED)
         assert self.joined(rig, nic=UTC + 7, source=StampSource.KERNEL)[:2] == (0, StampSource.NONE_CONTRADICTED)
 
+    @pytest.mark.parametrize("stamp", [0, UTC])
+    def test_what_a_capture_that_was_killed_had_not_looked_at_may_have_come_again(self, stamp):
+        """The next one, of the next receiver, is ahead of the read, but does not know."""
+        rig = self.flow((0, 12, UTC, 0))
+        rig.segments.former.publish(rig.flows)
+        found = self.joined(rig, nic=stamp, source=StampSource.KERNEL if stamp else StampSource.NONE_KTLS)
+        assert found[:2] == ((UTC, StampSource.SEGMENT) if stamp else (0, StampSource.NONE_BEHIND))
+
     def test_a_connection_with_two_beginnings(self):
         rig = Rig.make()
         flow = plain(rig)

@@ -124,6 +124,7 @@ class Capture:
         self._started = threading.Event()
         self._failure: OSError | None = None
         self._memory: mmap.mmap | None = None
+        ring.former.publish(ring.flows.read())
         self._thread = threading.Thread(target=self._run, name="segments", daemon=True)
         self._thread.start()
         self._started.wait()

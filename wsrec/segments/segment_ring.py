@@ -18,6 +18,7 @@ Shared memory, one page of header and then the ring:
     line 4   state: by the producer, `CaptureState`
     line 5   flows: by the producer, the last flow's number
     line 6   dropped: by the producer, packets that the kernel's ring or this one had no room for
+    line 7   former: by the producer, see `SegmentRing`
 """
 
 from __future__ import annotations
@@ -128,6 +129,8 @@ class SegmentRing:
         state: a `CaptureState`.
         flows: number of the last flow.
         dropped: packets that were dropped.
+        former: number of the last flow of captures before the one that runs: what `covered_until` says is not of these,
+            whose last packets went with a receiver that was killed. Written before `covered_until` moves on.
 
     Raises:
         ValueError: the shared memory is not a segment ring of this version.
@@ -148,6 +151,7 @@ class SegmentRing:
         self.state = Counter(words, 4)
         self.flows = Counter(words, 5)
         self.dropped = Counter(words, 6)
+        self.former = Counter(words, 7)
 
     @staticmethod
     def create(name: str, capacity: int = DEFAULT_SEGMENTS) -> int:

@@ -145,8 +145,9 @@ class SegmentJoin:
         if len(unsure):
             # what came again meanwhile
             sought.put(unsure, self._seek(conn[unsure], first[unsure], last[unsure]))
-        reads = reads._replace(covered=~late)
         places, found, begun = sought.last, sought.found, sought.found_first
+        # what a capture before this one had not looked at is gone
+        reads = reads._replace(covered=~late & (places.flow > self._store.ring.former.read()))
         self._fill(slots, rows, places, found, judge(found, reads))
         known = (
             judge(begun, reads).accepted & sought.first.own_known & places.known & (sought.first.flow == places.flow)
