@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import signal
 import ssl
 import time
 
@@ -15,6 +16,7 @@ from wsrec.replay.live import MarketExchange
 from wsrec.replay.market import Market
 from wsrec.replay.message import SourceError
 from wsrec.replay.recording import RecordingExchange
+from wsrec.replay.run import _handlers_kept
 from wsrec.replay.server import ServeError, serve
 from wsrec.replay.source import Source
 from wsrec.replay.tls import TlsError, self_signed
@@ -349,3 +351,17 @@ class TestMarket:
                 return client.close_code
 
         assert run(test()) == 1011
+
+
+def test_the_signals_of_the_process_are_given_back_where_python_has_no_handler(monkeypatch):
+    """One that was installed from C cannot be: the default is better than a loop that is closed."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr("wsrec.replay.run.signal.getsignal", lambda number: None)
+            with _handlers_kept():
+                pass
+        assert {signal.getsignal(number) for number in before} == {signal.SIG_DFL}
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -269,7 +269,8 @@ class Follower:
             asyncio.get_running_loop().call_later(_POLL, self._poll)
 
     def _answer(self, due: list[_Waiting]) -> None:
-        covered = _ALL_TIME if self._capture.stopped else self._store.ring.covered_until.read()
+        is_whole = self._capture.stopped and not self._capture.failed
+        covered = _ALL_TIME if is_whole else self._store.ring.covered_until.read()
         self._read()
         conn = np.array([one.conn for one in due], np.uint16)
         first = np.array([one.sought.first for one in due], np.uint64)

@@ -56,7 +56,8 @@ def _handlers_kept() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # None: it was not installed from Python, which cannot give it back
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 async def _serve(

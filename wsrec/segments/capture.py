@@ -224,6 +224,11 @@ class Capture:
         """True once all that had arrived when it was stopped is in the ring."""
         return not self._thread.is_alive()
 
+    @property
+    def failed(self) -> bool:
+        """Whether its thread ended in error, so that what had arrived was not all looked at."""
+        return self._failure is not None
+
     def close(self) -> None:
         """Stop, wait for the thread, and release the packet socket."""
         self.stop()
