@@ -21,14 +21,11 @@ def allocator() -> dict[str, str]:
 
 @contextlib.contextmanager
 def chosen() -> Iterator[None]:
-    """Choose it for this process, if Arrow has not begun yet; afterwards the environment is as it was."""
+    """Choose it for this process, if Arrow begins in this context; afterwards the environment is as it was."""
     before = os.environ.get(_VARIABLE)
     os.environ.update(allocator())
     try:
-        import pyarrow as pa
-
-        # looks at the variable now, and never again
-        pa.default_memory_pool()
+        # nothing is imported here: Arrow looks at the variable when its first buffer is made, if any is
         yield
     finally:
         if before is None:
