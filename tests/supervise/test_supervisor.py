@@ -249,9 +249,12 @@ class TestKilled:
     def test_the_output_stays_locked_until_the_writer_has_ended(self, recording):
         work = recording()
         writer = work.child("wsrec.writer")
+        # or it might have ended before anybody looks
+        os.kill(writer, signal.SIGSTOP)
         work.process.kill()
         work.process.wait()
         assert not free(work.out)
+        os.kill(writer, signal.SIGCONT)
         work.until(lambda: free(work.out))
         assert gone(writer)
         finished(work.out)

@@ -8,7 +8,6 @@ import sys
 import pyarrow as pa
 import pytest
 
-from tests.capture_files import message_columns
 from wsrec.engine.choose import engine_for
 from wsrec.engine.work import Item
 from wsrec.options.engine import EngineOptions
@@ -19,7 +18,8 @@ from wsrec.cli.main import main
 try:
     main(["verify", "--again", "--quiet", sys.argv[1]])
 except SystemExit:
-    import pyarrow
+    # as the command has imported it
+    pyarrow = sys.modules["pyarrow"]
     print(pyarrow.default_memory_pool().backend_name)
 """
 
@@ -35,9 +35,8 @@ def _jemalloc(monkeypatch):
     monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
 
 
-def test_the_command_itself(capture):
-    path = capture.write(message_columns(10))
-    done = subprocess.run([sys.executable, "-c", _VERIFY, str(path)], stdout=subprocess.PIPE, text=True, check=True)
+def test_the_command_itself(out):
+    done = subprocess.run([sys.executable, "-c", _VERIFY, str(out)], stdout=subprocess.PIPE, text=True, check=True)
     assert done.stdout.split() == ["jemalloc"]
 
 
@@ -46,8 +45,7 @@ def test_a_worker():
         assert set(engine.map(backend, [Item(files=(), size=1), Item(files=(), size=1)])) == {"jemalloc"}
 
 
-def test_who_names_one_gets_it(capture, monkeypatch):
+def test_who_names_one_gets_it(out, monkeypatch):
     monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", "system")
-    path = capture.write(message_columns(10))
-    done = subprocess.run([sys.executable, "-c", _VERIFY, str(path)], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", _VERIFY, str(out)], stdout=subprocess.PIPE, text=True, check=True)
     assert done.stdout.split() == ["system"]

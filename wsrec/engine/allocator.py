@@ -25,7 +25,7 @@ def chosen() -> Iterator[None]:
     before = os.environ.get(_VARIABLE)
     os.environ.update(allocator())
     try:
-        # nothing is imported here: Arrow looks at the variable when its first buffer is made, if any is
+        # Arrow is not imported here, as there may be nothing to read: it looks at the variable when it is
         yield
     finally:
         if before is None:

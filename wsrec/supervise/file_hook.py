@@ -85,7 +85,8 @@ class FileHook(threading.Thread):
     def run(self) -> None:
         """Run the command for each file, until the end."""
         while not self._is_ours():
-            if self._ending.wait(_LOOK_SECONDS):
+            # asked once more: it may have become ours since the last look
+            if self._ending.wait(_LOOK_SECONDS) and not self._is_ours():
                 return
         self._load()
         while not self._stopped.is_set():
