@@ -21,9 +21,9 @@ from wsrec.host.clock import now
 from wsrec.receive.segments import Attempt
 from wsrec.ring.counter import Counter
 from wsrec.segments.capture import Capture, CaptureRefused
-from wsrec.segments.evidence import Reads, judge
+from wsrec.segments.evidence import Reads, first_known, judge, orders, sources
 from wsrec.segments.map_store import MapStore
-from wsrec.segments.segment_ring import SegmentFlag, SegmentRing
+from wsrec.segments.segment_ring import SegmentRing
 from wsrec.segments.segment_store import SegmentStore
 from wsrec.segments.stream_map import StreamMap, StreamMapWriter
 from wsrec.stages import SegmentOrder, StampSource
@@ -284,19 +284,17 @@ class Follower:
         reads = _reads([one.sought for one in due], covered)
         judged = judge(found, reads)
         known = of_last.known & judged.accepted
-        with_first = known & judge(begun, reads).accepted & of_first.own_known & (of_first.flow == of_last.flow)
-        # stamps of two clocks are not compared; later than the last byte only where that came ahead of it
-        with_first &= (begun.flags ^ found.flags) & SegmentFlag.NIC == 0
-        with_first &= (begun.stamp <= found.stamp) | (found.flags & SegmentFlag.AHEAD != 0)
+        with_first = known & first_known(begun, found, reads)
+        with_first &= of_first.own_known & (of_first.flow == of_last.flow)
+        order, source = orders(found), sources(found)
         has_flow = of_last.known & self._store.has_flow(of_last.flow)
         for number, one in enumerate(due):
             if known[number]:
-                flags = int(found.flags[number])
                 arrival = Arrival(
                     int(found.stamp[number]),
                     int(begun.stamp[number]) if with_first[number] else None,
-                    _order(flags).word,
-                    StampSource.SEGMENT_NIC if flags & SegmentFlag.NIC else StampSource.SEGMENT,
+                    SegmentOrder(order[number]).word,
+                    StampSource(source[number]),
                 )
             elif of_last.known[number] and judged.contradicted[number]:
                 arrival = _without(StampSource.NONE_CONTRADICTED)
@@ -355,14 +353,6 @@ def _reads(sought: list[Sought], covered: int) -> Reads:
 
 def _without(reason: StampSource) -> Arrival:
     return Arrival(None, None, None, reason)
-
-
-def _order(flags: int) -> SegmentOrder:
-    if flags & SegmentFlag.REPEATED:
-        return SegmentOrder.REPEATED
-    if flags & SegmentFlag.FILLED:
-        return SegmentOrder.FILLED
-    return SegmentOrder.AHEAD if flags & SegmentFlag.AHEAD else SegmentOrder.IN_ORDER
 
 
 _Ring = TypeVar("_Ring", SegmentRing, StreamMap)

@@ -15,10 +15,18 @@ import numpy.typing as npt
 
 from wsrec.segments.segment_ring import SegmentFlag
 from wsrec.segments.segment_store import CLOCK_NS, NIC_NS, Found
-from wsrec.stages import StampSource
+from wsrec.stages import SegmentOrder, StampSource
 
 Uint64s = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
+Uint8s = npt.NDArray[np.uint8]
+
+# of several that hold the last one counts
+_ORDERS = (
+    (SegmentFlag.AHEAD, SegmentOrder.AHEAD),
+    (SegmentFlag.FILLED, SegmentOrder.FILLED),
+    (SegmentFlag.REPEATED, SegmentOrder.REPEATED),
+)
 
 
 class Reads(NamedTuple):
@@ -33,7 +41,7 @@ class Reads(NamedTuple):
     """
 
     stamp: Uint64s
-    source: npt.NDArray[np.uint8]
+    source: Uint8s
     ended: Uint64s
     covered: Bools
 
@@ -70,3 +78,26 @@ def judge(found: Found, reads: Reads) -> Judged:
 def unproved(found: Found, reads: Reads) -> Bools:
     """Which first arrivals are not known to be those that TCP took before all is looked at that came until the read."""
     return found.known & ~(judge(found, reads._replace(covered=np.zeros(len(reads.ended), np.bool_))).accepted)
+
+
+def first_known(begun: Found, found: Found, reads: Reads) -> Bools:
+    """For which messages the arrival of the first byte, `begun`, can stand beside that of the last, `found`."""
+    known = judge(begun, reads).accepted & found.known
+    # stamps of two clocks are not compared; later than the last byte only where that came ahead of it
+    known &= (begun.flags ^ found.flags) & SegmentFlag.NIC == 0
+    known &= (begun.stamp <= found.stamp) | (found.flags & SegmentFlag.AHEAD != 0)
+    return known
+
+
+def orders(found: Found) -> Uint8s:
+    """The `SegmentOrder` of first arrivals."""
+    order = np.full(len(found.flags), SegmentOrder.IN_ORDER, np.uint8)
+    for flag, word in _ORDERS:
+        order[found.flags & flag != 0] = word
+    return order
+
+
+def sources(found: Found) -> Uint8s:
+    """Whose clock the stamps of first arrivals are of: a `StampSource`."""
+    by_nic = found.flags & SegmentFlag.NIC != 0
+    return np.where(by_nic, np.uint8(StampSource.SEGMENT_NIC), np.uint8(StampSource.SEGMENT))

@@ -19,12 +19,12 @@ import numpy.typing as npt
 
 from wsrec.ring.slot_flags import NOT_RECEIVED, Flag
 from wsrec.ring.slot_layout import COARSE_SHIFT
-from wsrec.segments.evidence import Judged, Reads, judge, unproved
+from wsrec.segments.evidence import Judged, Reads, first_known, judge, orders, sources, unproved
 from wsrec.segments.map_store import MapStore, Places
-from wsrec.segments.segment_ring import BrokenReason, CaptureState, SegmentFlag, SegmentRing
+from wsrec.segments.segment_ring import BrokenReason, CaptureState, SegmentRing
 from wsrec.segments.segment_store import Found, SegmentStore
 from wsrec.segments.stream_map import StreamMap
-from wsrec.stages import SegmentOrder, StampSource
+from wsrec.stages import StampSource
 from wsrec.writer.batch import Batch
 from wsrec.writer.gather import Slots
 from wsrec.writer.segment_slots import SEGMENT_SLOT_DTYPE, with_segments
@@ -149,12 +149,8 @@ class SegmentJoin:
         # what a capture before this one had not looked at is gone
         reads = reads._replace(covered=~late & (places.flow > self._store.ring.former.read()))
         self._fill(slots, rows, places, found, judge(found, reads))
-        known = (
-            judge(begun, reads).accepted & sought.first.own_known & places.known & (sought.first.flow == places.flow)
-        )
-        # stamps of two clocks are not compared; later than the last byte only where that came ahead of it
-        known &= found.known & ((begun.flags ^ found.flags) & SegmentFlag.NIC == 0)
-        known &= (begun.stamp <= found.stamp) | (found.flags & SegmentFlag.AHEAD != 0)
+        known = first_known(begun, found, reads)
+        known &= sought.first.own_known & places.known & (sought.first.flow == places.flow)
         slots["first_segment"][rows] = np.where(known, begun.stamp, np.uint64(0))
         self._advance(conn, last, places)
 
@@ -169,15 +165,7 @@ class SegmentJoin:
         known = places.known & judged.accepted
         # stamps of two clocks are not compared
         slots["read_stamp"][rows] = np.where(known & ~judged.same_clock, np.uint64(0), slots["nic"][rows])
-        by_nic = found.flags & SegmentFlag.NIC != 0
-        chosen = np.where(by_nic, np.uint8(StampSource.SEGMENT_NIC), np.uint8(StampSource.SEGMENT))
-        order = np.full(len(rows), SegmentOrder.IN_ORDER, np.uint8)
-        for flag, word in (
-            (SegmentFlag.AHEAD, SegmentOrder.AHEAD),
-            (SegmentFlag.FILLED, SegmentOrder.FILLED),
-            (SegmentFlag.REPEATED, SegmentOrder.REPEATED),
-        ):
-            order[found.flags & flag != 0] = word
+        chosen, order = sources(found), orders(found)
         if not known.all():
             reasons = self._reasons(slots["handoff"][rows], places)
             reasons[places.known & judged.contradicted] = StampSource.NONE_CONTRADICTED
