@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +114,6 @@ def bench(
         # before the half an hour, not after it
         hint = "give --json a file in a folder that this user can write to"
         raise CommandError(f"{json} cannot be written; {hint}", EXIT_UNREADABLE)
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         if from_file is not None:
             results = decode_stored(from_file.read_bytes(), Results)
@@ -135,8 +132,6 @@ def bench(
         raise CommandError(system_error(error), 1) from error
     except SourceError as error:
         raise CommandError(str(error), 1) from error
-    finally:
-        signal.signal(signal.SIGTERM, before)
     console = Console(highlight=False)
     if as_markdown:
         click.echo(markdown(results))

@@ -30,7 +30,7 @@ READER_GONE = 128 + signal.SIGPIPE
 """Exit status of a command whose reader is gone: a shell's for a program that SIGPIPE ended."""
 
 # they end their workers, and remove temporary copies of what has no file yet
-_READING = ("report", "verify", "export", "sql", "book")
+_CLEANING = ("report", "verify", "export", "sql", "book", "bench")
 
 
 class CommandError(Exception):
@@ -75,7 +75,7 @@ class _Refusing(click.Command):
         with self._refusals(command_name(ctx), ctx, as_json=as_json):
             if isinstance(self, click.Group):
                 return super().invoke(ctx)
-            with Interruptible(cleans_up=self.name in _READING):
+            with Interruptible(cleans_up=self.name in _CLEANING):
                 return super().invoke(ctx)
 
     def refuse(self, name: str, why: str, status: int, *, as_json: bool) -> None:
