@@ -14,6 +14,7 @@ from websockets.asyncio.server import ServerConnection
 
 import wsrec
 from tests.segments import libpcap
+from tests.segments.bursts import send_bursts
 from wsrec.client import arrivals
 from wsrec.receive import ktls
 from wsrec.segments.capture import CaptureRefused, Unavailable, unavailable
@@ -71,13 +72,7 @@ async def messages_of(url: str, **options: Any) -> list[Message]:
 
 
 async def bursts(connection: ServerConnection) -> None:
-    for size in ALONE:
-        await asyncio.sleep(0.01)
-        await connection.send("a" * size)
-    for burst in range(BURSTS):
-        await asyncio.sleep(0.01)
-        for number in range(BURST):
-            await connection.send("b" * (200 + burst + number))
+    await send_bursts(connection, ALONE, BURSTS, BURST)
 
 
 @captured

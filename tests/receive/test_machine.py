@@ -5,29 +5,23 @@ TLS that the kernel decrypts, where this machine's kernel does not; and recordin
 
 from __future__ import annotations
 
-import compileall
 import shlex
-import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import trustme
 
 from tests.conftest import events_of
+from tests.emulated import LIMIT, ROOT, Done, run_in_machine, skip_without_machine
 from tests.receive.clock_in_machine import HOUR
 from tests.receive.machine_files import Recording, table
 from tests.receive.test_ktls import check_recording
 from wsrec.host.clock import counter
 from wsrec.receive import ktls
 
-ROOT = Path(__file__).parents[2]
-MACHINE = ROOT / "scripts" / "kernel-vm"
 HERE = Path(__file__).parent.relative_to(ROOT)
-# it is several times slower than this machine, which may have much else to do
-LIMIT = 900
 SECOND = 1_000_000_000
 # only the compiled core reads the counter
 CLOCK = "CLOCK_MONOTONIC" if counter is None else "TSC"
@@ -35,41 +29,17 @@ CLOCK = "CLOCK_MONOTONIC" if counter is None else "TSC"
 pytestmark = [pytest.mark.long, pytest.mark.timeout(LIMIT + 60)]
 
 
-class Done(NamedTuple):
-    """What the machine left, and its output."""
-
-    out: Path
-    output: str
-
-
 @pytest.fixture(scope="module")
 def machine(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Done:
-    able = subprocess.run([MACHINE, "--check"], capture_output=True, text=True, check=False)
-    if able.returncode:
-        pytest.skip(able.stderr.strip())
+    skip_without_machine()
     out = tmp_path_factory.mktemp("machine")
     authority.cert_pem.write_to_path(str(out / "ca.pem"))
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(out / "server.pem"))
-    # what is not compiled here is compiled there by every process, in ten times the time
-    compileall.compile_dir(ROOT / "wsrec", quiet=2)
-    # neither can write where the machine sees this one's files
-    plugins = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
     tests = [*(f"{HERE}/test_ktls.py::{name}" for name in ("TestKernel", "TestRecords")), "tests/client/test_ktls.py"]
     # a recording with the clock's, as starting one takes a minute there
     tests.append("--deselect=" + tests[0] + "::test_a_whole_recording")
-    tests_of_ktls = shlex.join([sys.executable, "-m", "pytest", "-q", *plugins, *tests])
     clock = shlex.join([sys.executable, str(HERE / "clock_in_machine.py")])
-    command = f'{clock} "$OUT" {CLOCK}'
-    if ktls.unable() is not None:
-        command = f'{tests_of_ktls} > "$OUT/ktls" 2>&1; echo "status $?" >> "$OUT/ktls"; {command}'
-    done = subprocess.run(
-        [MACHINE, "--timeout", str(LIMIT), "--out", out, "--", "sh", "-c", command],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-    return Done(out, done.stdout + done.stderr)
+    return run_in_machine(out, f'{clock} "$OUT" {CLOCK}', tests)
 
 
 @pytest.fixture

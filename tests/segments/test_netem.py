@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import compileall
 import shlex
-import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from tests.emulated import LIMIT, ROOT, Done, run_in_machine, skip_without_machine
 from tests.segments import libpcap
 from tests.segments.netem_in_machine import SCENARIOS, SIZE, Scenario
 from tests.segments.packets import ACK, SYN
@@ -20,44 +18,17 @@ from wsrec.receive import ktls
 from wsrec.segments.capture import Flow
 from wsrec.segments.segment_ring import SegmentFlag, SegmentKind
 
-ROOT = Path(__file__).parents[2]
-MACHINE = ROOT / "scripts" / "kernel-vm"
 HERE = Path(__file__).parent.relative_to(ROOT)
-LIMIT = 900
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(LIMIT + 60)]
 
 
-class Done(NamedTuple):
-    """What the machine left, and its output."""
-
-    out: Path
-    output: str
-
-
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Done:
-    able = subprocess.run([MACHINE, "--check"], capture_output=True, text=True, check=False)
-    if able.returncode:
-        pytest.skip(able.stderr.strip())
-    out = tmp_path_factory.mktemp("machine")
-    compileall.compile_dir(ROOT / "wsrec", quiet=2)
+    skip_without_machine()
     netem = shlex.join([sys.executable, str(HERE / "netem_in_machine.py")])
     command = f'PYTHONPATH=. {netem} "$OUT"'
-    if ktls.unable() is not None:
-        plugins = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
-        tests = shlex.join(
-            [sys.executable, "-m", "pytest", "-q", *plugins, str(HERE / "test_receiver.py"), "-k", "ktls"]
-        )
-        command = f'{tests} > "$OUT/ktls" 2>&1; echo "status $?" >> "$OUT/ktls"; {command}'
-    done = subprocess.run(
-        [MACHINE, "--timeout", str(LIMIT), "--out", out, "--", "sh", "-c", command],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-    return Done(out, done.stdout + done.stderr)
+    return run_in_machine(tmp_path_factory.mktemp("machine"), command, [str(HERE / "test_receiver.py"), "-k", "ktls"])
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 
@@ -11,6 +10,7 @@ import pytest
 
 from tests.conftest import messages_of
 from tests.segments import libpcap
+from tests.segments.bursts import send_bursts
 from wsrec.options.record import TlsMode
 from wsrec.receive import ktls
 from wsrec.segments.capture import unavailable
@@ -28,13 +28,7 @@ OVERHEAD, TAIL = 22, 17
 
 def bursts():
     async def handler(connection) -> None:
-        for size in ALONE:
-            await asyncio.sleep(0.01)
-            await connection.send("a" * size)
-        for burst in range(BURSTS):
-            await asyncio.sleep(0.01)
-            for number in range(BURST):
-                await connection.send("b" * (200 + burst + number))
+        await send_bursts(connection, ALONE, BURSTS, BURST)
         await connection.close()
 
     return handler
