@@ -29,7 +29,8 @@ from wsrec.tls.key_log import KeyLog
 from wsrec.tls.keys import SUITES, TrafficKeys, hello_random
 from wsrec.tls.libcrypto import Cipher, wipe
 from wsrec.tls.post_handshake import Meaning, PostHandshake
-from wsrec.tls.sealing import RECORD_HEADER_SIZE, Sending
+from wsrec.tls.records import HEADER
+from wsrec.tls.sealing import Sending
 
 # linux/tcp.h and linux/tls.h; Python's socket module does not name them
 _TCP_ULP = 31
@@ -234,14 +235,14 @@ class KtlsTransport(TlsTransport):
                 except ValueError as error:
                     raise KtlsRefused(Refusal(str(error), "nothing to do if `stamped` will do")) from None
             await self._flush()
-            data = await self._loop.sock_recv(self._sock, missing or RECORD_HEADER_SIZE - len(header))
+            data = await self._loop.sock_recv(self._sock, missing or HEADER - len(header))
             if not data:
                 raise NoTlsError("the server closed the connection during the TLS handshake")
             if missing:
                 missing -= len(data)
             else:
                 header += data
-                if len(header) == RECORD_HEADER_SIZE:
+                if len(header) == HEADER:
                     header, missing = b"", int.from_bytes(header[3:])
             received += data
             self._taken += len(data)

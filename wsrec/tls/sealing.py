@@ -15,8 +15,8 @@ from contextlib import suppress
 from wsrec.tls.keys import SEQUENCE_MAX, TrafficKeys
 from wsrec.tls.libcrypto import TAG_SIZE, Aead, wipe
 from wsrec.tls.post_handshake import ALERT, APPLICATION_DATA, HANDSHAKE, KEY_UPDATE
+from wsrec.tls.records import HEADER
 
-RECORD_HEADER_SIZE = 5
 _EXPLICIT_NONCE = 8
 _FATAL = 2
 _PLAINTEXT_MAX = 1 << 14
@@ -32,7 +32,7 @@ def count_records(data: bytes | bytearray | memoryview) -> int:
     """
     count = place = 0
     while place < len(data):
-        place += RECORD_HEADER_SIZE + int.from_bytes(data[place + 3 : place + RECORD_HEADER_SIZE])
+        place += HEADER + int.from_bytes(data[place + 3 : place + HEADER])
         count += 1
     if place != len(data):
         raise ValueError("the last TLS record is cut off")
@@ -122,7 +122,7 @@ class Sending:
         # it goes on to wait for the server's
         with suppress(ssl.SSLWantReadError):
             self._tls.unwrap()
-        explicit = self._outgoing.read()[RECORD_HEADER_SIZE : RECORD_HEADER_SIZE + _EXPLICIT_NONCE]
+        explicit = self._outgoing.read()[HEADER : HEADER + _EXPLICIT_NONCE]
         if len(explicit) < _EXPLICIT_NONCE:
             raise ssl.SSLError(errno.EPROTO, "OpenSSL did not seal a close_notify")
         return int.from_bytes(explicit) + 1
